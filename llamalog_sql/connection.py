@@ -1,0 +1,54 @@
+"""Connections to the database that explains itself."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from llamalog_sql.connection_string import connection_string
+from llamalog_sql.errors import NotInstalled, ServerTooOld, Unreachable, translate
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+OLDEST_SERVER = 15
+
+
+def connect(dsn: str | None = None) -> Connection:
+    """Return a new connection to the database that `dsn`, or else the environment, names.
+
+    dsn: a libpq connection string or URL; DATABASE_URLs of Prisma and SQLAlchemy are understood.
+
+    Raises Unreachable (08001), ServerTooOld (LL012).
+    """
+    try:
+        given = conninfo_to_dict(connection_string(dsn))
+    except psycopg.Error as error:
+        raise Unreachable(
+            f"malformed connection string: {translate(error)}",
+            hint="Write postgresql://user@host/database, or host=... dbname=...",
+        ) from None
+    given.setdefault("application_name", "llamalog")
+    given.setdefault("connect_timeout", "10")
+    try:
+        conn = psycopg.connect(make_conninfo("", **given))
+    except psycopg.OperationalError as error:
+        refusal = translate(error)
+        raise Unreachable(str(refusal).splitlines()[0], sqlstate=refusal.sqlstate) from None
+    if conn.info.server_version < OLDEST_SERVER * 10000:
+        version = conn.info.parameter_status("server_version")
+        conn.close()
+        raise ServerTooOld(f"the server is PostgreSQL {version}, older than {OLDEST_SERVER}")
+    return conn
+
+
+def require_installation(conn: Connection) -> None:
+    """Raise NotInstalled (LL001) unless `llamalog migrate` has run in the database."""
+    found = conn.execute(
+        "SELECT to_regclass('llamalog.llama_logs'), to_regclass('llamalog.watches'), to_regclass('llamalog.log'),"
+        " to_regproc('llamalog.chain_changes'), to_regproc('llamalog.capture_row')"
+    ).fetchone()
+    assert found is not None
+    if all(part is None for part in found):
+        raise NotInstalled("llamalog is not installed in this database")
+    if any(part is None for part in found):
+        raise NotInstalled("llamalog is only half installed in this database")

@@ -1,0 +1,1 @@
+"""The demo: the music application's schema and a small catalogue of real albums."""

@@ -1,0 +1,165 @@
+"""One class for each thing that goes wrong; its docstring says what. SQL raises, this module names, cli.py prints."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import psycopg
+
+from llamalog_sql.connection_string import without_password
+
+
+class LlamaLogError(Exception):
+    """Something that the caller can be told in one line.
+
+    sqlstate: five characters, one of docs/errors.md.  detail: what was seen.  hint: a sentence saying what to do.
+    """
+
+    code: ClassVar[str | None] = None
+    advice: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sqlstate: str | None = None,
+        detail: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate or self.code
+        self.detail = detail
+        self.hint = hint or self.advice
+
+
+class NotInstalled(LlamaLogError):
+    """LlamaLog is not installed in the database, or only half."""
+
+    code = "LL001"
+    advice = "Run: llamalog migrate"
+
+
+class NotWatched(LlamaLogError):
+    """The table is not watched."""
+
+    code = "LL002"
+
+
+class UnknownEntityType(LlamaLogError):
+    """No table was ever watched as that type."""
+
+    code = "LL003"
+
+
+class UnknownEntity(LlamaLogError):
+    """Neither the table nor the log knows an entity of that id or title."""
+
+    code = "LL004"
+
+
+class AmbiguousTitle(LlamaLogError):
+    """Several entities have that title."""
+
+    code = "LL005"
+
+
+class BadCursor(LlamaLogError):
+    """The cursor is malformed, or belongs to another question."""
+
+    code = "LL006"
+
+
+class TruncateNeedsReadCommitted(LlamaLogError):
+    """TRUNCATE of a watched table above READ COMMITTED would lose rows unseen."""
+
+    code = "LL007"
+
+
+class TruncateRefused(LlamaLogError):
+    """The table is watched with on_truncate = refuse."""
+
+    code = "LL008"
+
+
+class CannotWatch(LlamaLogError):
+    """The relation cannot be watched as it is."""
+
+    code = "LL009"
+
+
+class EntityTypeTaken(LlamaLogError):
+    """Another table is watched under that entity type."""
+
+    code = "LL010"
+
+
+class MigrationFailed(LlamaLogError):
+    """A file of the installation failed; nothing of it was kept."""
+
+
+class MigrationEdited(LlamaLogError):
+    """A migration was edited after it had been applied."""
+
+    code = "LL011"
+    advice = "Restore the file; make the change in a new migration."
+
+
+class ServerTooOld(LlamaLogError):
+    """The server is older than PostgreSQL 15."""
+
+    code = "LL012"
+    advice = "Upgrade the server to PostgreSQL 15 or newer."
+
+
+class LogNotEmpty(LlamaLogError):
+    """Rolling back would erase the log."""
+
+    code = "LL013"
+
+
+class Unreachable(LlamaLogError):
+    """No connection to the server."""
+
+    code = "08001"
+    advice = "Check --dsn, LLAMALOG_DSN, DATABASE_URL or the PG* variables, and that the server runs."
+
+
+class Misuse(LlamaLogError):
+    """The request contradicts itself or cannot be read."""
+
+    code = "22023"
+
+
+_BY_SQLSTATE: dict[str, type[LlamaLogError]] = {
+    error.code: error
+    for error in LlamaLogError.__subclasses__()
+    if error.code is not None and error.code.startswith("LL")
+}
+
+_ADVICE = {
+    "25006": "The server or the session is read-only: connect to the primary.",
+    "42501": "Connect as the owner of the table, or ask for the privilege.",
+    "55P03": "Something else holds the lock: see pg_stat_activity, then try again.",
+    "57014": "The statement was cancelled, perhaps by statement_timeout.",
+}
+
+
+def translate(error: psycopg.Error) -> LlamaLogError:
+    """Return the error of this module that says what `error`, raised by psycopg or the server, says."""
+    diagnosis = error.diag
+    message = diagnosis.message_primary or without_password(str(error).strip())
+    sqlstate = error.sqlstate
+    if sqlstate in _BY_SQLSTATE:
+        return _BY_SQLSTATE[sqlstate](
+            message, detail=diagnosis.message_detail, hint=diagnosis.message_hint
+        )
+    if sqlstate is None and isinstance(error, psycopg.OperationalError):
+        return Unreachable(message)
+    if sqlstate in {"42P01", "42883", "3F000", "42704"} and "llamalog" in message:
+        return NotInstalled("llamalog is not installed in this database, or only half", detail=message)
+    return LlamaLogError(
+        message,
+        sqlstate=sqlstate,
+        detail=diagnosis.message_detail,
+        hint=diagnosis.message_hint or _ADVICE.get(sqlstate or ""),
+    )

@@ -1,0 +1,13 @@
+-- The categories that a change can have.
+CREATE OR REPLACE FUNCTION llamalog.categories()
+    RETURNS text[]
+    LANGUAGE sql
+    IMMUTABLE
+    PARALLEL SAFE
+RETURN ARRAY[
+    'CREATED', 'ENRICHED', 'CORRECTED', 'CACHED', 'FAILED', 'LINKED', 'UNLINKED', 'USER_ACTION',
+    'UPDATED', 'DELETED', 'TRUNCATED'
+];
+
+COMMENT ON FUNCTION llamalog.categories() IS
+    'Every category, in the order in which documents list them.';

@@ -1,0 +1,34 @@
+-- The cursor that leads to the rows behind one row.
+CREATE OR REPLACE FUNCTION llamalog.cursor_after(
+    page       llamalog.page,
+    created_at timestamptz,
+    seq        bigint,
+    query      text
+)
+    RETURNS text
+    LANGUAGE sql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT translate(
+        encode(
+            convert_to(
+                concat_ws(
+                    ' ',
+                    (cursor_after.page).snapshot,
+                    (cursor_after.page).top_seq,
+                    (extract(epoch FROM cursor_after.created_at) * 1000000)::bigint,
+                    cursor_after.seq,
+                    cursor_after.query
+                ),
+                'UTF8'
+            ),
+            'base64'
+        ),
+        E'\n',
+        ''
+    );
+$function$;
+
+COMMENT ON FUNCTION llamalog.cursor_after(llamalog.page, timestamptz, bigint, text) IS
+    'Text that llamalog.open_page() reads back: the snapshot of the first page and the place of the row.';

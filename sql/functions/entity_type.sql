@@ -1,0 +1,36 @@
+-- The registered spelling of an entity type, whichever case it was typed in.
+CREATE OR REPLACE FUNCTION llamalog.entity_type(given text)
+    RETURNS text
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    v_type text;
+BEGIN
+    SELECT watch.entity_type
+    INTO v_type
+    FROM llamalog.watches AS watch
+    WHERE watch.entity_type = given
+        OR lower(watch.entity_type) = lower(given)
+    ORDER BY watch.entity_type = given DESC
+    LIMIT 1;
+    IF v_type IS NULL THEN
+        RAISE EXCEPTION 'unknown entity type "%"', given
+            USING ERRCODE = 'LL003',
+                  DETAIL  = coalesce(
+                      (
+                          SELECT 'Known types: ' || string_agg(watch.entity_type, ', ' ORDER BY watch.entity_type) || '.'
+                          FROM llamalog.watches AS watch
+                          WHERE NOT watch.is_link
+                      ),
+                      'No table is watched.'
+                  ),
+                  HINT    = 'Run llamalog status to see what is watched, or watch the table: llamalog watch TABLE';
+    END IF;
+    RETURN v_type;
+END;
+$function$;
+
+COMMENT ON FUNCTION llamalog.entity_type(text) IS
+    'The entity type as llamalog.watches spells it; raises LL003 for one that never was.';

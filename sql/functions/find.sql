@@ -1,0 +1,106 @@
+-- Entities whose label contains a text, living ones first, deleted ones as they were last.
+CREATE OR REPLACE FUNCTION llamalog.find(
+    search      text,
+    entity_type text DEFAULT NULL,
+    is_exact    boolean DEFAULT false,
+    row_limit   integer DEFAULT 20
+)
+    RETURNS SETOF llamalog.found_entity
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+    SET TimeZone = 'UTC'
+    SET DateStyle = 'ISO'
+    SET extra_float_digits = 1
+AS $function$
+#variable_conflict use_column
+DECLARE
+    v_watch llamalog.watches;
+    v_left  integer := find.row_limit;
+    v_row   record;
+    v_table regclass;
+    v_key   text;
+    v_label text;
+BEGIN
+    PERFORM llamalog.check_row_limit(find.row_limit);
+    IF coalesce(find.search, '') = '' THEN
+        RAISE EXCEPTION 'the text to find is empty'
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT    = 'Give a part of a title or name.';
+    END IF;
+    FOR v_watch IN
+        SELECT watch.*
+        FROM llamalog.watches AS watch
+        WHERE NOT watch.is_link
+            AND watch.unwatched_at IS NULL
+            AND (find.entity_type IS NULL OR watch.entity_type = llamalog.entity_type(find.entity_type))
+        -- wholes before parts: an album before its tracks
+        ORDER BY watch.related_type IS NOT NULL, watch.entity_type
+    LOOP
+        v_table := to_regclass(format('%I.%I', v_watch.schema_name, v_watch.table_name));
+        CONTINUE WHEN v_table IS NULL;  -- dropped or renamed since
+        v_key := llamalog.key_expression(v_table, v_watch.key_columns, 'live');
+        v_label := CASE
+            WHEN v_watch.label_column IS NULL THEN v_key
+            ELSE format('live.%I::text', v_watch.label_column)
+        END;
+        BEGIN
+            FOR v_row IN EXECUTE format(
+                'SELECT %1$s AS id, %2$s AS label FROM %3$s AS live WHERE %4$s'
+                    || ' ORDER BY lower(%2$s) = lower($1) DESC, length(%2$s), %1$s LIMIT $2',
+                v_key,
+                v_label,
+                v_table,
+                CASE
+                    WHEN find.is_exact THEN format('lower(%s) = lower($1)', v_label)
+                    ELSE format('strpos(lower(%s), lower($1)) > 0', v_label)
+                END
+            )
+            USING find.search, v_left
+            LOOP
+                RETURN NEXT ROW(v_watch.entity_type, v_row.id, v_row.label, true)::llamalog.found_entity;
+                v_left := v_left - 1;
+            END LOOP;
+        EXCEPTION
+            -- what the caller may not read is not found; nor are columns that were dropped since
+            WHEN insufficient_privilege OR undefined_column OR null_value_not_allowed THEN
+                NULL;
+        END;
+        EXIT WHEN v_left < 1;
+    END LOOP;
+    IF v_left < 1 THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT gone.entity_type, gone.entity_id, gone.label, false
+    FROM (
+        SELECT DISTINCT ON (log.entity_type, log.entity_id)
+            log.entity_type,
+            log.entity_id,
+            coalesce(log.before ->> watch.label_column, log.entity_id) AS label
+        FROM llamalog.watches AS watch
+        JOIN llamalog.log AS log
+            ON log.entity_type = watch.entity_type
+        WHERE NOT watch.is_link
+            AND (find.entity_type IS NULL OR watch.entity_type = llamalog.entity_type(find.entity_type))
+            AND log.op IN ('D', 'T')
+            AND log.link_type IS NULL
+        ORDER BY log.entity_type, log.entity_id, log.seq DESC
+    ) AS gone
+    WHERE CASE
+            WHEN find.is_exact THEN lower(gone.label) = lower(find.search)
+            ELSE strpos(lower(gone.label), lower(find.search)) > 0
+        END
+        AND NOT EXISTS (
+            SELECT
+            FROM llamalog.labels(gone.entity_type, ARRAY[gone.entity_id]) AS living
+            WHERE living.is_alive
+        )
+    ORDER BY gone.label, gone.entity_id
+    LIMIT v_left;
+END;
+$function$;
+
+COMMENT ON FUNCTION llamalog.find(text, text, boolean, integer) IS
+    'Entities by label, upper and lower case alike; is_exact: the whole label. Reads the tables with the rights of the caller.';

@@ -1,0 +1,29 @@
+-- The query that reads from one row who it is: its key, the ids it is logged under, its quality and its sources.
+CREATE OR REPLACE FUNCTION llamalog.identity_query(
+    relation oid,
+    watch    llamalog.watches,
+    row_name text DEFAULT '$1'
+)
+    RETURNS text
+    LANGUAGE sql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT format(
+        'SELECT %s, %s, %s, %s, %s',
+        llamalog.key_expression(relation, watch.key_columns, row_name),
+        llamalog.key_expression(relation, watch.subject_columns, row_name),
+        coalesce(llamalog.key_expression(relation, watch.related_columns, row_name), 'NULL::text'),
+        CASE
+            WHEN watch.quality_column IS NULL THEN 'NULL::text'
+            ELSE format('%s.%I::text', row_name, watch.quality_column)
+        END,
+        CASE
+            WHEN watch.source_column IS NULL THEN 'NULL::text[]'
+            ELSE format('ARRAY[%s.%I::text]', row_name, watch.source_column)
+        END
+    );
+$function$;
+
+COMMENT ON FUNCTION llamalog.identity_query(oid, llamalog.watches, text) IS
+    'SQL that gives key, entity_id, related_id, quality and sources of the row called row_name.';

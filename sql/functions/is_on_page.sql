@@ -1,0 +1,21 @@
+-- Whether a row could be seen when the first page was read.
+CREATE OR REPLACE FUNCTION llamalog.is_on_page(
+    seq  bigint,
+    txid xid8,
+    page llamalog.page
+)
+    RETURNS boolean
+    LANGUAGE sql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT
+        pg_visible_in_snapshot(is_on_page.txid, (is_on_page.page).snapshot)
+        -- rows that came by dump and restore carry the transaction ids of another cluster: they are old
+        OR is_on_page.seq < coalesce((SELECT max(cluster.first_seq) FROM llamalog.clusters AS cluster), 0)
+        OR is_on_page.seq <= (is_on_page.page).top_seq
+            AND is_on_page.txid >= pg_snapshot_xmax((is_on_page.page).snapshot);
+$function$;
+
+COMMENT ON FUNCTION llamalog.is_on_page(bigint, xid8, llamalog.page) IS
+    'True for rows committed before the first page was read.';

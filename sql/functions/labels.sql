@@ -1,0 +1,76 @@
+-- The names by which people know some entities: from the live rows, else from the image of the deleted one.
+CREATE OR REPLACE FUNCTION llamalog.labels(
+    entity_type text,
+    entity_ids  text[]
+)
+    RETURNS SETOF llamalog.entity_label
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+    SET TimeZone = 'UTC'
+    SET DateStyle = 'ISO'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    v_watch llamalog.watches;
+    v_match text;
+    v_alive text[] := '{}';
+    v_row   record;
+BEGIN
+    SELECT watch.*
+    INTO v_watch
+    FROM llamalog.watches AS watch
+    WHERE watch.entity_type = labels.entity_type;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    BEGIN
+        SELECT string_agg(
+            format(
+                'live.%I = (llamalog.key_parts(wanted.id, %s))[%s]::%s',
+                part.name, cardinality(v_watch.key_columns), part.position, v_watch.key_types[part.position]
+            ),
+            ' AND '
+        )
+        INTO v_match
+        FROM unnest(v_watch.key_columns) WITH ORDINALITY AS part (name, position);
+        FOR v_row IN EXECUTE format(
+            'SELECT wanted.id, %s AS label FROM unnest($1) AS wanted (id) JOIN %I.%I AS live ON %s',
+            CASE
+                WHEN v_watch.label_column IS NULL THEN 'NULL::text'
+                ELSE format('live.%I::text', v_watch.label_column)
+            END,
+            v_watch.schema_name, v_watch.table_name, v_match
+        )
+        USING labels.entity_ids
+        LOOP
+            v_alive := v_alive || v_row.id;
+            RETURN NEXT ROW(v_row.id, v_row.label, true)::llamalog.entity_label;
+        END LOOP;
+    EXCEPTION
+        -- the log must be readable where the table is not: no right to it, dropped, renamed, its key of another type now
+        WHEN insufficient_privilege OR undefined_table OR undefined_column OR invalid_schema_name OR data_exception
+            OR undefined_function OR datatype_mismatch OR cannot_coerce
+        THEN
+            NULL;
+    END;
+    RETURN QUERY
+    SELECT wanted.id, removed.label, false
+    FROM unnest(labels.entity_ids) AS wanted (id)
+    CROSS JOIN LATERAL (
+        SELECT log.before ->> v_watch.label_column AS label
+        FROM llamalog.log AS log
+        WHERE log.entity_id = wanted.id
+            AND log.entity_type = labels.entity_type
+            AND log.op IN ('D', 'T')
+            AND log.link_type IS NULL
+        ORDER BY log.seq DESC
+        LIMIT 1
+    ) AS removed
+    WHERE wanted.id <> ALL (v_alive);
+END;
+$function$;
+
+COMMENT ON FUNCTION llamalog.labels(text, text[]) IS
+    'Labels of entities of one type, read with the rights of the caller; entities never seen are left out.';

@@ -1,0 +1,54 @@
+-- The page that a cursor leads to; without cursor the first one, which sees what the current snapshot sees.
+CREATE OR REPLACE FUNCTION llamalog.open_page(
+    cursor text,
+    query  text
+)
+    RETURNS llamalog.page
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET TimeZone = 'UTC'
+    SET DateStyle = 'ISO'
+AS $function$
+DECLARE
+    v_page  llamalog.page;
+    v_parts text[];
+BEGIN
+    IF cursor IS NULL THEN
+        v_page.snapshot := pg_current_snapshot();
+        v_page.top_seq := (
+            SELECT coalesce(sequence.last_value, 0)
+            FROM pg_sequences AS sequence
+            WHERE sequence.schemaname = 'llamalog'
+                AND sequence.sequencename = 'llama_logs_id_seq'
+        );
+        RETURN v_page;
+    END IF;
+    v_parts := string_to_array(convert_from(decode(cursor, 'base64'), 'UTF8'), ' ');
+    IF cardinality(v_parts) IS DISTINCT FROM 5 THEN
+        RAISE EXCEPTION USING ERRCODE = 'LL006';
+    END IF;
+    IF v_parts[5] <> query THEN
+        RAISE EXCEPTION 'the cursor belongs to another question'
+            USING ERRCODE = 'LL006',
+                  DETAIL  = 'A cursor holds for the entity and the filters that it came from.',
+                  HINT    = 'Repeat the entity and the filters of the page before, or ask without cursor.';
+    END IF;
+    v_page.snapshot := v_parts[1]::pg_snapshot;
+    v_page.top_seq := v_parts[2]::bigint;
+    v_page.last_at := to_timestamp(0) + v_parts[3]::bigint * interval '1 microsecond';
+    v_page.last_seq := v_parts[4]::bigint;
+    RETURN v_page;
+EXCEPTION
+    WHEN data_exception OR SQLSTATE 'LL006' THEN
+        IF SQLERRM LIKE 'the cursor belongs%' THEN
+            RAISE;
+        END IF;
+        RAISE EXCEPTION 'malformed cursor "%"', left(cursor, 100)
+            USING ERRCODE = 'LL006',
+                  HINT    = 'Pass next_cursor of the last row of the page before, whole.';
+END;
+$function$;
+
+COMMENT ON FUNCTION llamalog.open_page(text, text) IS
+    'Reads a cursor made by llamalog.cursor_after() for the same query; raises LL006 for any other.';

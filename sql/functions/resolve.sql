@@ -1,0 +1,74 @@
+-- The id of the entity that somebody means: an id of its type, or a title.
+CREATE OR REPLACE FUNCTION llamalog.resolve(
+    entity_type text,
+    given       text
+)
+    RETURNS text
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $function$
+#variable_conflict use_column
+DECLARE
+    v_type       text := llamalog.entity_type(resolve.entity_type);
+    v_id         text;
+    v_count      bigint;
+    v_candidates text;
+BEGIN
+    BEGIN
+        v_id := llamalog.entity_id(v_type, given);
+    EXCEPTION
+        WHEN invalid_text_representation THEN
+            v_id := NULL;  -- no id, so perhaps a title
+    END;
+    IF EXISTS (
+            SELECT
+            FROM llamalog.log AS log
+            WHERE log.entity_id = v_id
+                AND log.entity_type = v_type
+        )
+        OR EXISTS (
+            SELECT
+            FROM llamalog.log AS log
+            WHERE log.previous_id = v_id
+                AND log.entity_type = v_type
+        )
+        OR EXISTS (
+            SELECT
+            FROM llamalog.labels(v_type, ARRAY[v_id]) AS living
+            WHERE living.is_alive
+        )
+    THEN
+        RETURN v_id;
+    END IF;
+    SELECT
+        count(*),
+        min(named.entity_id),
+        string_agg(
+            format('%s %s%s', named.entity_id, named.label, CASE WHEN NOT named.is_alive THEN ' (deleted)' END),
+            E'\n'
+        )
+    INTO v_count, v_id, v_candidates
+    FROM llamalog.find(given, v_type, true, 20) AS named;
+    IF v_count = 1 THEN
+        RETURN v_id;
+    END IF;
+    IF v_count > 1 THEN
+        RAISE EXCEPTION '% % are called "%"', v_count, v_type, left(given, 100)
+            USING ERRCODE = 'LL005',
+                  DETAIL  = v_candidates,
+                  HINT    = 'Name the one you mean by its id.';
+    END IF;
+    SELECT string_agg(format('%s %s', near.entity_id, near.label), E'\n')
+    INTO v_candidates
+    FROM llamalog.find(given, v_type, false, 5) AS near;
+    RAISE EXCEPTION 'no % has the id or title "%"', v_type, left(given, 100)
+        USING ERRCODE = 'LL004',
+              DETAIL  = coalesce(v_candidates, 'Nothing in the table or the log is called so.'),
+              HINT    = 'Run llamalog find TEXT to search all titles.';
+END;
+$function$;
+
+COMMENT ON FUNCTION llamalog.resolve(text, text) IS
+    'Id of the entity with this id, or else this title; raises LL004 when there is none, LL005 when there are several.';

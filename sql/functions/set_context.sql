@@ -1,0 +1,59 @@
+-- Says, for the rest of the transaction, through which path, by which job and for whom it writes; gives the job id back.
+CREATE OR REPLACE FUNCTION llamalog.set_context(
+    source        text DEFAULT NULL,
+    job_id        text DEFAULT NULL,
+    parent_job_id text DEFAULT NULL,
+    user_id       text DEFAULT NULL,
+    root_job_id   text DEFAULT NULL,
+    category      text DEFAULT NULL,
+    operation     text DEFAULT NULL,
+    reason        text DEFAULT NULL,
+    triggered_by  text DEFAULT NULL,
+    sources       text[] DEFAULT NULL,
+    metadata      jsonb DEFAULT NULL
+)
+    RETURNS text
+    LANGUAGE plpgsql
+    VOLATILE
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_variable
+DECLARE
+    v_job_id text := coalesce(
+        nullif(left(job_id, 200), ''),
+        concat_ws(':', nullif(left(source, 150), ''), gen_random_uuid())
+    );
+    v_path   llamalog.source_paths;
+BEGIN
+    SELECT path.*
+    INTO v_path
+    FROM llamalog.source_paths AS path
+    WHERE path.source = set_context.source;
+    -- the whole context is replaced: nothing of an earlier one shines through
+    PERFORM
+        set_config('llamalog.source', coalesce(source, ''), true),
+        set_config('llamalog.job_id', v_job_id, true),
+        set_config('llamalog.parent_job_id', coalesce(parent_job_id, ''), true),
+        set_config('llamalog.root_job_id', coalesce(root_job_id, ''), true),
+        set_config('llamalog.user_id', coalesce(user_id, ''), true),
+        set_config('llamalog.category', coalesce(category, v_path.category, ''), true),
+        set_config('llamalog.operation', coalesce(operation, ''), true),
+        set_config('llamalog.reason', coalesce(reason, ''), true),
+        set_config('llamalog.triggered_by', coalesce(triggered_by, ''), true),
+        set_config('llamalog.sources', coalesce(array_to_string(sources, ','), ''), true),
+        set_config('llamalog.metadata', coalesce(metadata::text, ''), true),
+        -- what the path makes, so that capture need not look it up for each row; it holds for this source only
+        set_config('llamalog.path', coalesce(source, ''), true),
+        set_config(
+            'llamalog.head',
+            coalesce(CASE v_path.makes WHEN 'one' THEN '1' WHEN 'many' THEN '*' END || coalesce(v_path.head_type, ''), ''),
+            true
+        );
+    PERFORM llamalog.start_job(v_job_id, parent_job_id, root_job_id, source, user_id, triggered_by);
+    RETURN v_job_id;
+END;
+$function$;
+
+COMMENT ON FUNCTION llamalog.set_context(text, text, text, text, text, text, text, text, text, text[], jsonb) IS
+    'Sets the context of this transaction, records the job and returns its id; a job without id gets one.';

@@ -1,0 +1,137 @@
+-- The columns of a table, each with the SQL that compares it and that makes its image: decided here, for every capture.
+CREATE OR REPLACE FUNCTION llamalog.table_columns(
+    relation oid,
+    redacted text[] DEFAULT '{}'
+)
+    RETURNS TABLE (
+        name         text,
+        type_name    text,
+        is_generated boolean,
+        has_value    text,
+        compare      text,
+        image        text,
+        is_plain     boolean,
+        key          text,
+        key_is_safe  boolean,
+        settings     text[]
+    )
+    LANGUAGE sql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    WITH RECURSIVE
+    unwrapped (attnum, type_oid) AS (
+        SELECT attribute.attnum, attribute.atttypid
+        FROM pg_attribute AS attribute
+        WHERE attribute.attrelid = table_columns.relation
+            AND attribute.attnum > 0
+            AND NOT attribute.attisdropped
+        UNION ALL
+        SELECT unwrapped.attnum, domain.typbasetype
+        FROM unwrapped
+        JOIN pg_type AS domain
+            ON domain.oid = unwrapped.type_oid
+            AND domain.typtype = 'd'
+    ),
+    base_column AS (
+        SELECT
+            attribute.attnum,
+            attribute.attname::text AS name,
+            format_type(attribute.atttypid, attribute.atttypmod) AS type_name,
+            attribute.attgenerated <> '' AS is_generated,
+            base.typtype = 'c' AS is_composite,
+            -- ROW(NULL) IS NULL, yet it is a value
+            CASE WHEN base.typtype = 'c' THEN '%s IS DISTINCT FROM NULL' ELSE '%s IS NOT NULL' END AS has_value,
+            base.typelem <> 0 AND base.typlen = -1 AND base.typcategory = 'A' AS is_array,
+            -- the family of the type, or of an array's elements: every rule below speaks of families
+            CASE
+                WHEN element.typtype = 'e' THEN 'enum'
+                WHEN element.typtype IN ('c', 'd', 'm', 'r') THEN 'other'
+                WHEN element.typnamespace <> 'pg_catalog'::regnamespace THEN 'foreign'
+                WHEN element.typname IN ('bool', 'int2', 'int4', 'int8', 'oid', 'uuid', 'xid8') THEN 'exact'
+                WHEN element.typname IN ('text', 'varchar') THEN 'text'
+                WHEN element.typname IN ('date', 'time', 'timestamp') THEN 'date'
+                WHEN element.typname = 'timestamptz' THEN 'instant'
+                WHEN element.typname IN ('float4', 'float8') THEN 'float'
+                WHEN element.typname IN ('numeric', 'json', 'jsonb', 'bytea', 'money', 'bpchar', 'interval')
+                    THEN element.typname::text
+                WHEN element.typname IN (
+                    'bit', 'char', 'cidr', 'inet', 'macaddr', 'macaddr8', 'name', 'tsquery', 'tsvector', 'varbit', 'xml'
+                ) THEN 'steady'
+                ELSE 'other'
+            END AS family,
+            coalesce(collation_used.collisdeterministic, true) AS is_deterministic
+        FROM pg_attribute AS attribute
+        JOIN unwrapped
+            ON unwrapped.attnum = attribute.attnum
+        JOIN pg_type AS base
+            ON base.oid = unwrapped.type_oid
+            AND base.typtype <> 'd'
+        JOIN pg_type AS element
+            ON element.oid = CASE
+                WHEN base.typelem <> 0 AND base.typlen = -1 AND base.typcategory = 'A' THEN base.typelem
+                ELSE base.oid
+            END
+        LEFT JOIN pg_collation AS collation_used
+            ON collation_used.oid = attribute.attcollation
+        WHERE attribute.attrelid = table_columns.relation
+    )
+    SELECT
+        base_column.name,
+        base_column.type_name,
+        base_column.is_generated,
+        base_column.has_value,
+        -- only where equal means equal to the byte does IS DISTINCT FROM see every change
+        CASE
+            WHEN NOT base_column.is_array
+                AND (
+                    base_column.family IN ('exact', 'enum', 'date', 'instant', 'bytea')
+                    OR base_column.family = 'text' AND base_column.is_deterministic
+                ) THEN 'distinct'
+            ELSE 'image'
+        END,
+        CASE
+            WHEN base_column.name = ANY (table_columns.redacted)
+                THEN 'CASE WHEN ' || base_column.has_value || ' THEN to_jsonb(''[redacted]''::text) END'
+            WHEN base_column.is_array AND base_column.family IN ('exact', 'enum', 'text', 'date', 'instant', 'numeric')
+                THEN 'CASE WHEN cardinality(%1$s) = 0 OR array_ndims(%1$s) = 1 AND array_lower(%1$s, 1) = 1'
+                    || ' THEN to_jsonb(%1$s) ELSE to_jsonb(%1$s::text) END'
+            WHEN base_column.is_array OR base_column.is_composite OR base_column.family IN ('foreign', 'json')
+                THEN 'to_jsonb(%1$s::text)'
+            WHEN base_column.family = 'jsonb'
+                THEN 'CASE WHEN jsonb_typeof(%1$s) = ''null'' OR %1$s ? ''$json'''
+                    || ' THEN jsonb_build_object(''$json'', %1$s) ELSE to_jsonb(%1$s) END'
+            WHEN base_column.family = 'float'
+                THEN 'CASE WHEN %1$s = 0 AND %1$s::text = ''-0'' THEN to_jsonb(%1$s::text) ELSE to_jsonb(%1$s) END'
+            WHEN base_column.family = 'money'
+                THEN 'to_jsonb(%1$s::numeric)'
+            ELSE 'to_jsonb(%1$s)'
+        END,
+        base_column.name <> ALL (table_columns.redacted)
+            AND NOT base_column.is_array
+            AND NOT base_column.is_composite
+            AND base_column.family NOT IN ('foreign', 'json', 'jsonb', 'float', 'money'),
+        CASE
+            WHEN base_column.is_array THEN '%s::text'
+            WHEN base_column.family = 'numeric' THEN 'trim_scale(%s)::text'
+            WHEN base_column.family IN ('date', 'instant') THEN 'to_jsonb(%s) #>> ''{}'''
+            ELSE '%s::text'
+        END,
+        NOT base_column.is_array AND base_column.family IN ('exact', 'date', 'instant'),
+        CASE
+            WHEN base_column.is_array AND base_column.family NOT IN ('exact', 'enum', 'text', 'numeric')
+                OR base_column.is_composite
+                OR base_column.family IN ('other', 'foreign')
+                THEN ARRAY['TimeZone', 'DateStyle', 'IntervalStyle', 'bytea_output', 'extra_float_digits']
+            WHEN base_column.family = 'instant' THEN ARRAY['TimeZone']
+            WHEN base_column.family = 'interval' THEN ARRAY['IntervalStyle']
+            WHEN base_column.family = 'bytea' THEN ARRAY['bytea_output']
+            WHEN base_column.family = 'float' THEN ARRAY['extra_float_digits']
+            ELSE ARRAY[]::text[]
+        END
+    FROM base_column
+    ORDER BY base_column.attnum;
+$function$;
+
+COMMENT ON FUNCTION llamalog.table_columns(oid, text[]) IS
+    'Columns of a table with the SQL to compare them, to make their image (redacted ones masked) and to use them in a key; %s is the value.';

@@ -1,0 +1,157 @@
+-- The story of one entity in sentences: how it came here, and what happened to it since.
+CREATE OR REPLACE FUNCTION llamalog.why(
+    entity_type text,
+    entity_id   text
+)
+    RETURNS TABLE (
+        created_at timestamptz,
+        sentence   text,
+        seq        bigint
+    )
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
+    SET jit = off
+AS $function$
+#variable_conflict use_column
+DECLARE
+    v_type   text := llamalog.entity_type(why.entity_type);
+    v_id     text := llamalog.entity_id(v_type, why.entity_id);
+    v_ids    text[];
+    v_name   text;
+    v_change record;
+    v_told   boolean := false;
+BEGIN
+    SELECT array_agg(held.id)
+    INTO v_ids
+    FROM llamalog.key_history(v_type, v_id) AS held;
+    SELECT format('%s “%s”', v_type, coalesce(known.label, known.entity_id))
+    INTO v_name
+    FROM llamalog.labels(v_type, v_ids) AS known
+    ORDER BY known.is_alive DESC
+    LIMIT 1;
+    v_name := coalesce(v_name, format('%s %s', v_type, v_id));
+
+    FOR v_change IN
+        WITH
+        story AS MATERIALIZED (
+            SELECT found.*
+            FROM llamalog.chain_changes(v_type, v_id) AS found
+        ),
+        -- what else the same job did, told with the first thing it did to the entity
+        company AS (
+            SELECT
+                counted.job_id,
+                string_agg(
+                    format(
+                        '%s %s%s %s',
+                        counted.changes,
+                        coalesce(counted.link_type, counted.entity_type),
+                        CASE WHEN counted.changes > 1 THEN 's' END,
+                        lower(counted.category)
+                    ),
+                    ', '
+                    ORDER BY counted.first_seq
+                ) AS told
+            FROM (
+                SELECT
+                    coalesce(story.job_id, story.parent_job_id) AS job_id,
+                    story.link_type,
+                    story.entity_type,
+                    story.category,
+                    count(*) AS changes,
+                    min(story.seq) AS first_seq
+                FROM story
+                WHERE story.link_type IS NOT NULL
+                    OR story.entity_type <> v_type
+                    OR story.entity_id <> ALL (v_ids)
+                GROUP BY 1, 2, 3, 4
+            ) AS counted
+            GROUP BY counted.job_id
+        ),
+        -- jobs that did nothing to the entity itself, yet something to its parts and links
+        told_change AS (
+            SELECT
+                story.*,
+                story.link_type IS NULL
+                    AND story.entity_type = v_type
+                    AND story.entity_id = ANY (v_ids) AS is_own,
+                row_number() OVER (
+                    PARTITION BY coalesce(story.job_id, story.parent_job_id)
+                    ORDER BY
+                        (story.link_type IS NULL AND story.entity_type = v_type AND story.entity_id = ANY (v_ids)) DESC,
+                        story.seq
+                ) = 1 AS is_first
+            FROM story
+        )
+        SELECT
+            told_change.*,
+            company.told AS company,
+            origin.parent_job_id AS cause,
+            cause.source AS cause_source,
+            path.description,
+            coalesce(told_change.user_id, origin.user_id) AS for_user
+        FROM told_change
+        LEFT JOIN company
+            ON company.job_id = coalesce(told_change.job_id, told_change.parent_job_id)
+            AND told_change.is_first
+        LEFT JOIN LATERAL llamalog.job_origin(coalesce(told_change.job_id, told_change.parent_job_id)) AS origin
+            ON true
+        LEFT JOIN LATERAL llamalog.job_origin(origin.parent_job_id) AS cause
+            ON true
+        LEFT JOIN llamalog.source_paths AS path
+            ON path.source = told_change.source
+        WHERE told_change.is_own
+            OR told_change.is_first
+        ORDER BY told_change.created_at, told_change.seq
+    LOOP
+        created_at := v_change.created_at;
+        seq := v_change.seq;
+        sentence := concat(
+            CASE
+                WHEN NOT v_change.is_own THEN format('%s: %s', v_name, v_change.company)
+                WHEN v_change.category = 'CREATED' THEN v_name || ' was created'
+                WHEN v_change.category = 'FAILED' THEN format('An attempt on %s failed', v_name)
+                WHEN v_change.op = 'U' THEN format(
+                    '%s was %s',
+                    v_name,
+                    CASE v_change.category
+                        WHEN 'USER_ACTION' THEN 'changed by a user''s action'
+                        WHEN 'FAILED' THEN 'marked as failed'
+                        ELSE lower(v_change.category)
+                    END
+                )
+                WHEN v_change.op IN ('D', 'T') THEN format(
+                    '%s was deleted%s', v_name, CASE WHEN v_change.op = 'T' THEN ' by TRUNCATE' END
+                )
+                ELSE format('%s: %s (%s)', v_name, v_change.operation, v_change.status)
+            END,
+            llamalog.actor_phrase(v_change.for_user, v_change.triggered_by, v_change.db_user, v_change.source,
+                v_change.description, coalesce(v_change.job_id, v_change.parent_job_id), v_change.cause,
+                v_change.cause_source),
+            ': ' || CASE
+                WHEN v_change.is_own
+                    THEN llamalog.change_detail(v_change.op, v_change.fields_enriched, v_change.before, v_change.after,
+                        v_change.data_quality_before, v_change.data_quality_after, v_change.error_code,
+                        v_change.error_message, v_change.reason)
+            END,
+            CASE WHEN v_change.previous_id IS NOT NULL THEN format('; its key had been %s', v_change.previous_id) END,
+            '.',
+            CASE WHEN v_change.is_own THEN ' With it: ' || v_change.company || '.' END
+        );
+        v_told := true;
+        RETURN NEXT;
+    END LOOP;
+
+    IF NOT v_told THEN
+        created_at := NULL;
+        seq := NULL;
+        sentence := format('%s: nothing is known of how it came here; no change of it was recorded.', v_name);
+        RETURN NEXT;
+    END IF;
+END;
+$function$;
+
+COMMENT ON FUNCTION llamalog.why(text, text) IS
+    'How the entity came here and what happened to it, a sentence for each step, by time.';

@@ -1,0 +1,2 @@
+-- Erases the log. `llamalog rollback` goes this far only with --drop-log.
+DROP TABLE llamalog.llama_logs;
