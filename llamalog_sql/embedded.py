@@ -297,14 +297,16 @@ def _halt(directory: Path) -> None:
     """Stop the server of the directory, if one runs, and wait for the last of its processes."""
     if not directory.exists():
         return
+    deadline = time.monotonic() + _PATIENCE
     lock = _lock(directory)
-    if lock is None:
-        with contextlib.suppress(FileNotFoundError):  # it is ending
+    while lock is None:
+        # It may be starting or ending, and have no pid; where there is a lock, the pid is true.
+        with contextlib.suppress(FileNotFoundError, IndexError, ProcessLookupError):
             pid = int((directory / "data" / "postmaster.pid").read_text().split()[0])
-            os.kill(pid, signal.SIGINT)  # never a stranger's: then there would be no lock
-        lock = _lock(directory, wait=_PATIENCE)
-    if lock is None:
-        raise ServerFailed(f"the server did not stop within {_PATIENCE} seconds: {directory}")
+            os.kill(pid, signal.SIGINT)
+        lock = _lock(directory, wait=1)
+        if lock is None and time.monotonic() > deadline:
+            raise ServerFailed(f"the server did not stop within {_PATIENCE} seconds: {directory}")
     os.close(lock)
 
 
@@ -374,8 +376,8 @@ def _has_room(directory: Path) -> bool:
 
 def _bases() -> list[Path]:
     """Directories for temporary files that leave room for a socket's path, the best first."""
-    names = dict.fromkeys([tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"])  # noqa: S108
-    return [Path(name) for name in names if _has_room(Path(name, _PREFIX + "12345678"))]
+    names = [os.environ.get("TMPDIR") or "/tmp", "/tmp", "/var/tmp", "/dev/shm"]  # noqa: S108
+    return [Path(n) for n in dict.fromkeys(names) if _has_room(Path(n, _PREFIX + "12345678"))]
 
 
 @contextlib.contextmanager
@@ -408,11 +410,6 @@ def _kept_home(directory: Path, user: pwd.struct_passwd, parent: int) -> Iterato
                 hint="Choose a directory below one that every user may enter, such as /var/tmp.",
             )
     made = not directory.exists()
-    if not made and not _marker(directory) and (not directory.is_dir() or any(directory.iterdir())):
-        raise ServerFailed(
-            f"not empty, and not the directory of a kept server: {directory}",
-            hint="Choose a new or an empty directory.",
-        )
     directory.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + _PATIENCE
     while (lock := _lock(directory)) is None:  # a server runs, or is about to, or ends
@@ -423,6 +420,11 @@ def _kept_home(directory: Path, user: pwd.struct_passwd, parent: int) -> Iterato
             return
         if _order(parent, 0.05) or time.monotonic() > deadline:
             raise ServerFailed(f"others use the directory, and no server answers: {directory}")
+    if any(directory.iterdir()) and not _marker(directory):
+        raise ServerFailed(
+            f"not empty, and not the directory of a kept server: {directory}",
+            hint="Choose a new or an empty directory.",
+        )
     directory.chmod(0o700)
     os.chown(directory, user.pw_uid, -1)
     fresh = not (directory / "data").exists()
@@ -502,7 +504,11 @@ def _running(command: list[str], home: _Home, log: Path) -> Iterator[subprocess.
     finally:
         if program.poll() is None:  # in order where data stay, at once where they do not
             program.send_signal(signal.SIGINT if home.kept else signal.SIGQUIT)
-            program.wait()
+            try:
+                program.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                program.kill()
+                program.wait()
 
 
 def _reachable(bin_dir: Path, home: _Home) -> Path:

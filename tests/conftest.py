@@ -1,0 +1,189 @@
+"""One server for the run, databases cloned from templates.
+
+`db`           a connection to the music database, watched; what a test does is rolled back
+`database`     a connection to a music database of the test's own, for commits, locks and several sessions
+`empty`        a connection to an empty database of the test's own
+LLAMALOG_TEST_PG=16 runs everything on another major version.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import namedtuple_row
+from pytest_postgresql import factories
+
+from llamalog_sql import embedded, migrate, watching
+from llamalog_sql.watching import Options
+
+MUSIC = Path(__file__).parents[1] / "llamalog_sql" / "demo" / "music_schema.sql"
+MUSIC_TABLES = ["albums", "artists", "tracks", "album_artists", "track_artists"]
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[SimpleNamespace]:
+    """The server that all tests use, unless they start one of their own."""
+    wanted = os.environ.get("LLAMALOG_TEST_PG")
+    settings = {"max_prepared_transactions": "10", "max_connections": "120"}
+    with embedded.start(version=int(wanted) if wanted else None, settings=settings) as started:
+        address = conninfo_to_dict(started.dsn)
+        yield SimpleNamespace(
+            host=address["host"],
+            port=address["port"],
+            user=address["user"],
+            password=address.get("password"),
+            options="",
+            maintenance_dbname="postgres",
+            template_dbname=None,
+            version=started.version,
+        )
+
+
+def _music(options: Options) -> Callable[..., None]:
+    def load(**address: Any) -> None:
+        with psycopg.connect(**{**address, "autocommit": True}) as conn:
+            conn.execute(MUSIC.read_bytes())
+            migrate.migrate(conn)
+            watching.watch(conn, MUSIC_TABLES, options)
+
+    return load
+
+
+def _nothing(**address: Any) -> None:
+    del address
+
+
+music_template = factories.postgresql_noproc(dbname="music", depends_on="server", load=[_music(Options())])
+full_template = factories.postgresql_noproc(dbname="full", depends_on="server", load=[_music(Options(image="full"))])
+tolerant_template = factories.postgresql_noproc(
+    dbname="tolerant", depends_on="server", load=[_music(Options(capture="tolerant"))]
+)
+empty_template = factories.postgresql_noproc(dbname="empty", depends_on="server", load=[_nothing])
+
+_own_music = factories.postgresql("music_template", dbname="own_music")
+_own_empty = factories.postgresql("empty_template", dbname="own_empty")
+
+
+def _prepared(conn: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    conn.autocommit = True
+    conn.row_factory = namedtuple_row
+    return conn
+
+
+@pytest.fixture
+def database(_own_music: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    return _prepared(_own_music)
+
+
+@pytest.fixture
+def empty(_own_empty: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    return _prepared(_own_empty)
+
+
+@pytest.fixture
+def connect(server: SimpleNamespace) -> Iterator[Callable[..., psycopg.Connection[Any]]]:
+    """More sessions: connect(conn) opens another one to the database of `conn`; connect(conn, user=...) as somebody else."""
+    opened = []
+
+    def another(conn: psycopg.Connection[Any], **changes: Any) -> psycopg.Connection[Any]:
+        address = {**conn.info.get_parameters(), "password": conn.info.password or None, **changes}
+        opened.append(_prepared(psycopg.connect(**{k: v for k, v in address.items() if v is not None})))
+        return opened[-1]
+
+    yield another
+    for conn in opened:
+        conn.close()
+
+
+def _shared(template: str, name: str) -> Any:
+    """A database for the whole run: each test begins a transaction in it that is rolled back."""
+
+    @pytest.fixture(scope="session")
+    def session_database(request: pytest.FixtureRequest) -> Iterator[psycopg.Connection[Any]]:
+        base = request.getfixturevalue(template)
+        address = {"host": base.host, "port": base.port, "user": base.user, "password": base.password}
+        with psycopg.connect(**address, dbname="postgres", autocommit=True) as admin:
+            admin.execute(f"CREATE DATABASE {name} TEMPLATE {base.template_dbname}".encode())
+        with psycopg.connect(**address, dbname=name, row_factory=namedtuple_row) as conn:
+            yield conn
+
+    return session_database
+
+
+_shared_music = _shared("music_template", "shared_music")
+_shared_full = _shared("full_template", "shared_full")
+_shared_tolerant = _shared("tolerant_template", "shared_tolerant")
+
+
+def _rolled_back(conn: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
+    with conn.transaction(force_rollback=True):
+        yield conn
+
+
+@pytest.fixture
+def db(_shared_music: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
+    yield from _rolled_back(_shared_music)
+
+
+@pytest.fixture
+def full_db(_shared_full: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
+    """As db, its tables watched with image full."""
+    yield from _rolled_back(_shared_full)
+
+
+@pytest.fixture(params=["rendered", "tolerant"])
+def each_db(request: pytest.FixtureRequest) -> Iterator[psycopg.Connection[Any]]:
+    """As db, once for each kind of capture: what is promised holds for both."""
+    name = {"rendered": "_shared_music", "tolerant": "_shared_tolerant"}[request.param]
+    yield from _rolled_back(request.getfixturevalue(name))
+
+
+# -- the scenes that tests set ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def new() -> SimpleNamespace:
+    """Short ways to write music: new.album(conn, "Title", column=value) returns its id, likewise artist and track."""
+
+    def insert(conn: psycopg.Connection[Any], table: str, **values: Any) -> Any:
+        values.setdefault("updated_at", "2026-01-01")
+        names = ", ".join(f'"{name}"' for name in values)
+        marks = ", ".join(["%s"] * len(values))
+        row = conn.execute(
+            f"INSERT INTO {table} ({names}) VALUES ({marks}) RETURNING id".encode(), list(values.values())
+        ).fetchone()
+        assert row is not None
+        return str(row[0])
+
+    def link(conn: psycopg.Connection[Any], album: str, artist: str, role: str = "primary") -> None:
+        conn.execute("INSERT INTO album_artists (album_id, artist_id, role) VALUES (%s, %s, %s)", [album, artist, role])
+
+    return SimpleNamespace(
+        album=lambda conn, title="OK Computer", **more: insert(conn, "albums", title=title, **more),
+        artist=lambda conn, name="Radiohead", **more: insert(conn, "artists", name=name, **more),
+        track=lambda conn, album, title="Airbag", number=1, **more: insert(
+            conn, "tracks", album_id=album, title=title, track_number=number, **more
+        ),
+        link=link,
+    )
+
+
+@pytest.fixture
+def changes() -> Callable[..., list[Any]]:
+    """changes(conn, "category", entity_type="ALBUM") returns the column(s) of the log by seq, filtered."""
+
+    def read(conn: psycopg.Connection[Any], columns: str = "category", **where: Any) -> list[Any]:
+        condition = " AND ".join(f"{name} = %s" for name in where) or "true"
+        rows = conn.execute(
+            f"SELECT {columns} FROM llamalog.log WHERE {condition} ORDER BY seq".encode(), list(where.values())
+        ).fetchall()
+        return [row[0] if len(row) == 1 else tuple(row) for row in rows]
+
+    return read
