@@ -100,8 +100,8 @@ def _oid_of(conn: Connection, name: str) -> int | None:
     if row is None:
         # to_regclass() raises on what is no SQL name at all
         row = conn.execute(
-            "SELECT CASE WHEN %(name)s ~ '^([a-zA-Z_][a-zA-Z0-9_$]*|\"([^\"]|\"\")+\")"
-            "(\\.([a-zA-Z_][a-zA-Z0-9_$]*|\"([^\"]|\"\")+\"))?$' THEN to_regclass(%(name)s)::oid::bigint END",
+            'SELECT CASE WHEN %(name)s ~ \'^([a-zA-Z_][a-zA-Z0-9_$]*|"([^"]|"")+")'
+            '(\\.([a-zA-Z_][a-zA-Z0-9_$]*|"([^"]|"")+"))?$\' THEN to_regclass(%(name)s)::oid::bigint END',
             {"name": name},
         ).fetchone()
     assert row is not None
@@ -126,7 +126,9 @@ def table(conn: Connection, oid: int) -> Table:
 def columns(conn: Connection, oid: int, redacted: list[str]) -> list[Column]:
     """Return the columns of a table in order."""
     with conn.cursor(row_factory=class_row(Column)) as cursor:
-        return cursor.execute("SELECT * FROM llamalog.table_columns(%s, %s)", [oid, redacted]).fetchall()
+        return cursor.execute(
+            "SELECT * FROM llamalog.table_columns(%s, %s)", [oid, redacted]
+        ).fetchall()
 
 
 def unique_keys(conn: Connection, oid: int) -> list[list[str]]:
@@ -149,7 +151,7 @@ def foreign_keys(conn: Connection, oid: int) -> list[ForeignKey]:
     with conn.cursor(row_factory=class_row(ForeignKey)) as cursor:
         return cursor.execute(
             "SELECT array_agg(a.attname::text ORDER BY pair.position) AS columns, f.confrelid::bigint AS target,"
-            " array_agg(b.attname::text ORDER BY pair.position) AS \"references\", bool_and(a.attnotnull) AS is_not_null,"
+            ' array_agg(b.attname::text ORDER BY pair.position) AS "references", bool_and(a.attnotnull) AS is_not_null,'
             " f.confdeltype = 'c' AS is_cascading"
             " FROM pg_constraint AS f"
             " CROSS JOIN LATERAL unnest(f.conkey, f.confkey) WITH ORDINALITY AS pair (attnum, refnum, position)"
@@ -165,5 +167,7 @@ def referenced_oids(conn: Connection) -> set[int]:
     """Return the tables that some foreign key refers to."""
     return {
         int(str(oid))
-        for (oid,) in conn.execute("SELECT DISTINCT confrelid::bigint FROM pg_constraint WHERE contype = 'f'")
+        for (oid,) in conn.execute(
+            "SELECT DISTINCT confrelid::bigint FROM pg_constraint WHERE contype = 'f'"
+        )
     }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from llamalog_sql.connection_string import connection_string
 from llamalog_sql.errors import NotInstalled, ServerTooOld, Unreachable, translate
 
-Connection = psycopg.Connection[tuple[object, ...]]
+Connection = psycopg.Connection[Any]
 
 OLDEST_SERVER = 15
 

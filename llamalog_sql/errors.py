@@ -121,7 +121,9 @@ class Unreachable(LlamaLogError):
     """No connection to the server."""
 
     code = "08001"
-    advice = "Check --dsn, LLAMALOG_DSN, DATABASE_URL or the PG* variables, and that the server runs."
+    advice = (
+        "Check --dsn, LLAMALOG_DSN, DATABASE_URL or the PG* variables, and that the server runs."
+    )
 
 
 class Misuse(LlamaLogError):
@@ -156,7 +158,9 @@ def translate(error: psycopg.Error) -> LlamaLogError:
     if sqlstate is None and isinstance(error, psycopg.OperationalError):
         return Unreachable(message)
     if sqlstate in {"42P01", "42883", "3F000", "42704"} and "llamalog" in message:
-        return NotInstalled("llamalog is not installed in this database, or only half", detail=message)
+        return NotInstalled(
+            "llamalog is not installed in this database, or only half", detail=message
+        )
     return LlamaLogError(
         message,
         sqlstate=sqlstate,

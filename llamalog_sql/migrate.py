@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import sqlparse
@@ -125,7 +126,10 @@ def plan(conn: Connection) -> Plan:
     if _exists(conn, "llamalog._yoyo_migration"):
         result.is_installed = True
         applied = dict(
-            _rows(conn, "SELECT migration_id, content_hash FROM llamalog._yoyo_migration ORDER BY applied_at_utc, migration_id")
+            _rows(
+                conn,
+                "SELECT migration_id, content_hash FROM llamalog._yoyo_migration ORDER BY applied_at_utc, migration_id",
+            )
         )
         checksums = dict(_rows(conn, "SELECT name, checksum FROM llamalog.repeatables"))
     result.applied = list(applied)
@@ -182,45 +186,76 @@ def maintain(conn: Connection, months_ahead: int = 3) -> list[str]:
     ]
 
 
-def rollback(conn: Connection, *, everything: bool = False, drop_log: bool = False) -> list[str]:
-    """Undo the newest migration, or all of them, and return the ids undone.
+def rollback_plan(
+    conn: Connection, *, everything: bool = False, drop_log: bool = False
+) -> list[str]:
+    """Return the ids of the migrations that `rollback` would undo, in order; changes nothing.
 
-    Undoing the registry takes capture off every table first. The log itself is dropped only with `drop_log`.
+    everything: all of them, but the log's own only with `drop_log`.
 
-    Raises LogNotEmpty (LL013), NotInstalled (LL001).
+    Raises LogNotEmpty (LL013), NotInstalled (LL001), Misuse when there is nothing to undo.
     """
-    undone: list[str] = []
+    current = plan(conn)
+    if not current.is_installed:
+        raise NotInstalled("llamalog is not installed in this database")
+    known = [migration.id for migration in _migrations()]
+    applied = [name for name in known if name in current.applied]
+    if not applied:
+        raise Misuse("no migration is applied", hint="There is nothing to roll back.")
+    victims = applied[::-1] if everything else applied[-1:]
+    log = known[0]
+    if log in victims and not drop_log:
+        if everything:
+            victims.remove(log)
+        else:
+            count = _value(conn, "SELECT count(*) FROM llamalog.llama_logs")
+            raise LogNotEmpty(
+                f"rolling back {log} would erase the log, {count} rows",
+                hint="Add --drop-log if that is meant.",
+            )
+    return victims
+
+
+def rollback(conn: Connection, *, everything: bool = False, drop_log: bool = False) -> list[str]:
+    """Undo the newest migration, or uninstall, and return the ids undone.
+
+    Takes capture off every table first; the registry remembers it, so that `migrate` hangs it again. The log itself is
+    dropped only with `drop_log`.
+
+    Raises as `rollback_plan` does.
+    """
     with conn.transaction():
         _lock(conn)
-        current = plan(conn)
-        if not current.is_installed:
-            raise NotInstalled("llamalog is not installed in this database")
-        files = {migration.id: Path(migration.path) for migration in _migrations()}
-        applied = [name for name in files if name in current.applied]
-        if not applied:
-            raise Misuse("no migration is applied", hint="There is nothing to roll back.")
-        victims = list(reversed(applied)) if everything else [applied[-1]]
-        first = next(iter(files))
-        if first in victims and not drop_log:
-            count = _value(conn, "SELECT count(*) FROM llamalog.llama_logs")
-            if everything:
-                victims.remove(first)
-            elif count:
-                raise LogNotEmpty(
-                    f"rolling back {first} would erase {count} rows of the log",
-                    hint="Add --drop-log if that is meant.",
-                )
-        if victims:
-            _take_out_code(conn)
-        with _as_owner(conn):
-            for name in victims:
-                path = files[name].with_suffix(".rollback.sql")
-                _execute_file(conn, _piece(path))
-                conn.execute("DELETE FROM llamalog._yoyo_migration WHERE migration_id = %s", [name])
-                undone.append(name)
-        if first in undone:
-            conn.execute("DROP SCHEMA llamalog CASCADE")
-    return undone
+        victims = rollback_plan(conn, everything=everything, drop_log=drop_log)
+        for statement in rollback_script(conn, victims):
+            conn.execute(statement.encode())
+    return victims
+
+
+def rollback_script(conn: Connection, victims: list[str]) -> Iterator[str]:
+    """Yield the SQL that undoes these migrations, newest first."""
+    for name in ("llamalog_ddl", "llamalog_drop"):
+        if _value(conn, "SELECT count(*) FROM pg_event_trigger WHERE evtname = %s", [name]):
+            yield f"DROP EVENT TRIGGER {name};\n"
+    if _exists(conn, "llamalog.watches") and _exists(conn, "llamalog.log"):
+        yield from watching.take_down_script(conn)
+    for kind, name in _rows(
+        conn,
+        "SELECT 'VIEW', c.oid::regclass::text FROM pg_class AS c"
+        " WHERE c.relnamespace = to_regnamespace('llamalog') AND c.relkind = 'v' AND c.relname <> 'log'"
+        " UNION ALL SELECT 'FUNCTION', p.oid::regprocedure::text FROM pg_proc AS p"
+        " WHERE p.pronamespace = to_regnamespace('llamalog') AND p.proname NOT LIKE 'capture\\_%\\_%'"
+        " UNION ALL SELECT 'VIEW', c.oid::regclass::text FROM pg_class AS c WHERE c.oid = to_regclass('llamalog.log')",
+    ):
+        yield f"DROP {kind} IF EXISTS {name} CASCADE;\n"
+    yield "DELETE FROM llamalog.repeatables;\n"
+    files = {migration.id: Path(migration.path) for migration in _migrations()}
+    for name in victims:
+        piece = _piece(files[name].with_suffix(".rollback.sql"))
+        yield f"-- {piece.name}\n{piece.text}"
+        yield f"DELETE FROM llamalog._yoyo_migration WHERE migration_id = '{name}';\n"
+    if next(iter(files)) in victims:
+        yield "DROP SCHEMA llamalog CASCADE;\n"
 
 
 def script(conn: Connection) -> Iterator[str]:
@@ -280,9 +315,13 @@ def _install_schema(conn: Connection, report: Report) -> None:
         )
     owner = _owner_role(conn, report)
     conn.execute(
-        sql.SQL("CREATE SCHEMA IF NOT EXISTS llamalog AUTHORIZATION {}").format(sql.Identifier(owner))
+        sql.SQL("CREATE SCHEMA IF NOT EXISTS llamalog AUTHORIZATION {}").format(
+            sql.Identifier(owner)
+        )
     )
-    conn.execute("COMMENT ON SCHEMA llamalog IS 'LlamaLog: what changed, who or what did it, which job caused it.'")
+    conn.execute(
+        "COMMENT ON SCHEMA llamalog IS 'LlamaLog: what changed, who or what did it, which job caused it.'"
+    )
     conn.execute("GRANT USAGE ON SCHEMA llamalog TO PUBLIC")
     with _as_owner(conn):
         conn.execute(_BOOTSTRAP.encode())
@@ -313,7 +352,9 @@ def _owner_role(conn: Connection, report: Report) -> str:
 @contextmanager
 def _as_owner(conn: Connection) -> Iterator[None]:
     """Create what is created inside as the owner of the schema."""
-    owner = _value(conn, "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'llamalog'")
+    owner = _value(
+        conn, "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'llamalog'"
+    )
     conn.execute(f"SET LOCAL ROLE {owner}".encode())
     yield
     conn.execute("RESET ROLE")
@@ -396,7 +437,13 @@ def _close_to_public(conn: Connection) -> None:
 
 
 def _hang_event_triggers(conn: Connection, report: Report) -> None:
-    if _value(conn, "SELECT count(*) FROM pg_event_trigger WHERE evtname IN ('llamalog_ddl', 'llamalog_drop')") == 2:
+    if (
+        _value(
+            conn,
+            "SELECT count(*) FROM pg_event_trigger WHERE evtname IN ('llamalog_ddl', 'llamalog_drop')",
+        )
+        == 2
+    ):
         return
     if not _value(conn, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
         report.notes.append(
@@ -407,31 +454,18 @@ def _hang_event_triggers(conn: Connection, report: Report) -> None:
     conn.execute(_EVENT_TRIGGERS.encode())
 
 
-def _take_out_code(conn: Connection) -> None:
-    """Take capture off every table, then drop views, functions and event triggers."""
-    for name in ("llamalog_ddl", "llamalog_drop"):
-        conn.execute(sql.SQL("DROP EVENT TRIGGER IF EXISTS {}").format(sql.Identifier(name)))
-    if _exists(conn, "llamalog.watches"):
-        watching.take_down(conn)
-    for (view,) in _rows(conn, "SELECT viewname FROM pg_views WHERE schemaname = 'llamalog' ORDER BY viewname = 'log'"):
-        conn.execute(sql.SQL("DROP VIEW llamalog.{} CASCADE").format(sql.Identifier(str(view))))
-    for (signature,) in _rows(
-        conn, "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'llamalog'::regnamespace"
-    ):
-        conn.execute(f"DROP FUNCTION IF EXISTS {signature} CASCADE".encode())
-    conn.execute("DELETE FROM llamalog.repeatables")
-
-
 def _exists(conn: Connection, name: str) -> bool:
     return _value(conn, "SELECT to_regclass(%s)", [name]) is not None
 
 
-def _rows(conn: Connection, query: str, parameters: list[object] | None = None) -> list[tuple[object, ...]]:
+def _rows(
+    conn: Connection, query: str, parameters: list[object] | None = None
+) -> list[tuple[Any, ...]]:
     return conn.execute(query.encode(), parameters).fetchall()
 
 
-def _row(conn: Connection, query: str, parameters: list[object] | None = None) -> tuple[object, ...]:
-    row = conn.execute(query.encode(), parameters).fetchone()
+def _row(conn: Connection, query: str, parameters: list[object] | None = None) -> tuple[Any, ...]:
+    row: tuple[Any, ...] | None = conn.execute(query.encode(), parameters).fetchone()
     if row is None:
         raise LlamaLogError(f"no row from: {query}")
     return row

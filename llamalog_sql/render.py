@@ -31,9 +31,7 @@ def literal(value: str | list[str] | None) -> str:
     if value is None:
         return "NULL"
     if isinstance(value, list):
-        quoted = (
-            '"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in value
-        )
+        quoted = ('"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in value)
         value = "{" + ",".join(quoted) + "}"
     return sql.Literal(value).as_string(None).strip()
 

@@ -60,8 +60,12 @@ def _nothing(**address: Any) -> None:
     del address
 
 
-music_template = factories.postgresql_noproc(dbname="music", depends_on="server", load=[_music(Options())])
-full_template = factories.postgresql_noproc(dbname="full", depends_on="server", load=[_music(Options(image="full"))])
+music_template = factories.postgresql_noproc(
+    dbname="music", depends_on="server", load=[_music(Options())]
+)
+full_template = factories.postgresql_noproc(
+    dbname="full", depends_on="server", load=[_music(Options(image="full"))]
+)
 tolerant_template = factories.postgresql_noproc(
     dbname="tolerant", depends_on="server", load=[_music(Options(capture="tolerant"))]
 )
@@ -94,7 +98,9 @@ def connect(server: SimpleNamespace) -> Iterator[Callable[..., psycopg.Connectio
 
     def another(conn: psycopg.Connection[Any], **changes: Any) -> psycopg.Connection[Any]:
         address = {**conn.info.get_parameters(), "password": conn.info.password or None, **changes}
-        opened.append(_prepared(psycopg.connect(**{k: v for k, v in address.items() if v is not None})))
+        opened.append(
+            _prepared(psycopg.connect(**{k: v for k, v in address.items() if v is not None}))
+        )
         return opened[-1]
 
     yield another
@@ -108,7 +114,12 @@ def _shared(template: str, name: str) -> Any:
     @pytest.fixture(scope="session")
     def session_database(request: pytest.FixtureRequest) -> Iterator[psycopg.Connection[Any]]:
         base = request.getfixturevalue(template)
-        address = {"host": base.host, "port": base.port, "user": base.user, "password": base.password}
+        address = {
+            "host": base.host,
+            "port": base.port,
+            "user": base.user,
+            "password": base.password,
+        }
         with psycopg.connect(**address, dbname="postgres", autocommit=True) as admin:
             admin.execute(f"CREATE DATABASE {name} TEMPLATE {base.template_dbname}".encode())
         with psycopg.connect(**address, dbname=name, row_factory=namedtuple_row) as conn:
@@ -157,13 +168,17 @@ def new() -> SimpleNamespace:
         names = ", ".join(f'"{name}"' for name in values)
         marks = ", ".join(["%s"] * len(values))
         row = conn.execute(
-            f"INSERT INTO {table} ({names}) VALUES ({marks}) RETURNING id".encode(), list(values.values())
+            f"INSERT INTO {table} ({names}) VALUES ({marks}) RETURNING id".encode(),
+            list(values.values()),
         ).fetchone()
         assert row is not None
         return str(row[0])
 
     def link(conn: psycopg.Connection[Any], album: str, artist: str, role: str = "primary") -> None:
-        conn.execute("INSERT INTO album_artists (album_id, artist_id, role) VALUES (%s, %s, %s)", [album, artist, role])
+        conn.execute(
+            "INSERT INTO album_artists (album_id, artist_id, role) VALUES (%s, %s, %s)",
+            [album, artist, role],
+        )
 
     return SimpleNamespace(
         album=lambda conn, title="OK Computer", **more: insert(conn, "albums", title=title, **more),
@@ -182,7 +197,8 @@ def changes() -> Callable[..., list[Any]]:
     def read(conn: psycopg.Connection[Any], columns: str = "category", **where: Any) -> list[Any]:
         condition = " AND ".join(f"{name} = %s" for name in where) or "true"
         rows = conn.execute(
-            f"SELECT {columns} FROM llamalog.log WHERE {condition} ORDER BY seq".encode(), list(where.values())
+            f"SELECT {columns} FROM llamalog.log WHERE {condition} ORDER BY seq".encode(),
+            list(where.values()),
         ).fetchall()
         return [row[0] if len(row) == 1 else tuple(row) for row in rows]
 

@@ -1,1 +1,1 @@
-"""The demo: the music application's schema and a small catalogue of real albums."""
+"""The demonstration: a music application that writes, and what the log then tells."""

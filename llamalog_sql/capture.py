@@ -1,0 +1,231 @@
+"""The capture of one table: renders it, hangs it on the table, takes it off again."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from llamalog_sql.connection import Connection
+from llamalog_sql.describe import Watch
+from llamalog_sql.errors import CannotWatch
+from llamalog_sql.render import IMAGE_SETTINGS, ident, literal, render
+
+EVENTS = ("insert", "update", "delete")
+
+
+@dataclass(frozen=True)
+class RowExpressions:
+    """The SQL that reads, from one row variable of a trigger, what a log row holds.
+
+    ends: what the row belongs to or joins, each with type and id as SQL and is_head_by_default as true or false.
+    """
+
+    key: str
+    id: str
+    related_id: str
+    image: str
+    fields: str
+    quality: str
+    sources: str
+    ends: list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Capture:
+    """The SQL of a table's capture.  functions: by name, three or none.  hanging: what puts the triggers on the table."""
+
+    functions: dict[str, str]
+    hanging: list[str]
+
+    @property
+    def statements(self) -> list[str]:
+        """All of it in order, as a DBA would run it."""
+        return [*self.functions.values(), *self.hanging]
+
+
+def build(conn: Connection, watch: Watch) -> Capture:
+    """Return the capture that the table should have; changes nothing."""
+    table = literal(f"{ident(watch.schema_name)}.{ident(watch.table_name)}")
+    entity_type = literal(watch.entity_type)
+    truncate = (
+        f"SELECT llamalog.hang_truncate_capture(member.oid, {entity_type})\n"
+        f"FROM llamalog.family({table}::regclass) AS member (oid);\n"
+    )
+    if watch.capture == "tolerant":
+        tolerant = (
+            f"SELECT llamalog.hang_tolerant_capture(member.oid, {entity_type})\n"
+            f"FROM llamalog.family({table}::regclass) AS member (oid)\n"
+            f"WHERE member.oid = {table}::regclass OR NOT llamalog.is_partitioned(member.oid);\n"
+        )
+        return Capture({}, [tolerant, truncate])
+    names = {event: function_name(watch.entity_type, event) for event in EVENTS}
+    by_row = {
+        "insert": watch.table.insert_is_by_row,
+        "update": True,
+        "delete": watch.table.delete_is_by_row,
+    }
+    values: dict[str, Any] = {
+        "watch": watch,
+        "table": watch.table.shown,
+        "is_family": watch.table.is_family,
+        "functions": names,
+        "rows": _row_expressions(conn, watch),
+        "settings": _settings(watch),
+        "columns": [
+            c for c in watch.columns if not c.is_generated and c.name not in watch.ignored_columns
+        ],
+    }
+    functions = {
+        names[event]: render(f"{event}.sql.j2", by_row=by_row[event], **values) for event in EVENTS
+    }
+    transitions = {
+        "insert": "REFERENCING NEW TABLE AS inserted_rows ",
+        "delete": "REFERENCING OLD TABLE AS deleted_rows ",
+    }
+    triggers = [
+        f"CREATE OR REPLACE TRIGGER {ident(trigger_name(event))}\n"
+        f"    AFTER {event.upper()} ON {ident(watch.schema_name)}.{ident(watch.table_name)}\n"
+        f"    {'FOR EACH ROW' if by_row[event] else transitions[event] + 'FOR EACH STATEMENT'}\n"
+        f"    EXECUTE FUNCTION llamalog.{ident(names[event])}({entity_type});\n"
+        for event in EVENTS
+    ]
+    return Capture(functions, [truncate, *triggers])
+
+
+def hang(conn: Connection, watch: Watch, capture: Capture) -> None:
+    """Create the functions as the owner of the log, and hang them on the table as whoever is connected.
+
+    Raises CannotWatch (42501) without the right to.
+    """
+    try:
+        if capture.functions:
+            conn.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(_owner(conn))))
+            for name, text in capture.functions.items():
+                function = sql.SQL("llamalog.{}()").format(sql.Identifier(name))
+                conn.execute(text.encode())
+                # nobody hangs a capture on a table of his own: that would forge the log
+                conn.execute(sql.SQL("REVOKE ALL ON FUNCTION {} FROM PUBLIC").format(function))
+                comment = sql.Literal(
+                    f"Capture of {watch.table.shown}, rendered by llamalog watch."
+                )
+                conn.execute(sql.SQL("COMMENT ON FUNCTION {} IS {}").format(function, comment))
+            conn.execute("RESET ROLE")
+        for text in capture.hanging:
+            conn.execute(text.encode())
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise CannotWatch(
+            f"{watch.table.shown}: {error.diag.message_primary}",
+            sqlstate=error.sqlstate,
+            hint="Connect as the owner of the table, or as a superuser.",
+        ) from error
+
+
+def removal(conn: Connection, oid: int, entity_type: str) -> list[str]:
+    """Return the SQL that takes the capture off a table and takes back what was granted for it."""
+    triggers = conn.execute(
+        "SELECT hung.tgname, member.oid::regclass::text FROM llamalog.family(%s) AS member (oid)"
+        " JOIN pg_trigger AS hung ON hung.tgrelid = member.oid AND hung.tgparentid = 0"
+        " JOIN pg_proc AS called ON called.oid = hung.tgfoid AND called.pronamespace = 'llamalog'::regnamespace"
+        " ORDER BY hung.tgname, member.oid",
+        [oid],
+    ).fetchall()
+    grants = conn.execute(
+        "SELECT unnest(watch.grants) FROM llamalog.watches AS watch WHERE watch.entity_type = %s",
+        [entity_type],
+    ).fetchall()
+    owner = ident(_owner(conn))
+    return [
+        *(f"DROP TRIGGER {ident(name)} ON {member};\n" for name, member in triggers),
+        *(
+            f"DROP FUNCTION IF EXISTS llamalog.{ident(function_name(entity_type, event))}();\n"
+            for event in EVENTS
+        ),
+        *(f"REVOKE {grant} FROM {owner};\n" for (grant,) in grants),
+        f"UPDATE llamalog.watches SET grants = '{{}}' WHERE entity_type = {literal(entity_type)};\n",
+    ]
+
+
+def missing_triggers(conn: Connection, oid: int) -> list[str]:
+    """Return the names of our triggers that the table lacks, or has disabled."""
+    rows = conn.execute(
+        "SELECT wanted.name FROM unnest(%s::text[]) AS wanted (name) WHERE NOT EXISTS ("
+        " SELECT FROM pg_trigger AS hung JOIN pg_proc AS called ON called.oid = hung.tgfoid"
+        " WHERE hung.tgrelid = %s AND hung.tgname = wanted.name AND hung.tgenabled <> 'D'"
+        " AND called.pronamespace = 'llamalog'::regnamespace)",
+        [[trigger_name(event) for event in (*EVENTS, "truncate")], oid],
+    ).fetchall()
+    return [str(name) for (name,) in rows]
+
+
+def trigger_name(event: str) -> str:
+    """Return the name of a trigger: it sorts before the application's, and before those of foreign keys."""
+    return f"00_llamalog_{event}"
+
+
+def function_name(entity_type: str, event: str) -> str:
+    """Return the name of a rendered function, within the 63 bytes of an identifier."""
+    name = f"capture_{entity_type.lower()}_{event}"
+    if len(name.encode()) <= 63:
+        return name
+    digest = hashlib.md5(entity_type.encode(), usedforsecurity=False).hexdigest()
+    return f"capture_{digest}_{event}"
+
+
+def _owner(conn: Connection) -> str:
+    row = conn.execute(
+        "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'llamalog'"
+    ).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def _row_expressions(conn: Connection, watch: Watch) -> dict[str, RowExpressions]:
+    """Ask llamalog for the SQL of keys, images and fields of this table, for each row variable a template uses."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(
+            "SELECT row.name, llamalog.key_expression(%(oid)s, %(key)s, row.name) AS key,"
+            " llamalog.key_expression(%(oid)s, %(subject)s, row.name) AS id,"
+            " coalesce(llamalog.key_expression(%(oid)s, %(related)s, row.name), 'NULL') AS related_id,"
+            " llamalog.image_expression(%(oid)s, %(redacted)s, row.name) AS image,"
+            " llamalog.fields_expression(%(oid)s, %(ignored)s, row.name) AS fields"
+            " FROM unnest(ARRAY['NEW', 'OLD', 'n', 'o']) AS row (name)",
+            {
+                "oid": watch.table.oid,
+                "key": watch.key_columns,
+                "subject": watch.subject_columns,
+                "related": watch.related_columns,
+                "redacted": watch.redacted_columns,
+                "ignored": watch.ignored_columns,
+            },
+        ).fetchall()
+    return {
+        row["name"]: RowExpressions(
+            **{name: row[name] for name in ("key", "id", "related_id", "image", "fields")},
+            quality=f"{row['name']}.{ident(watch.quality_column)}::text"
+            if watch.quality_column
+            else "NULL",
+            sources=f"coalesce(v_sources, ARRAY[{row['name']}.{ident(watch.source_column)}::text])"
+            if watch.source_column
+            else "v_sources",
+            ends=[
+                {
+                    "type": literal(kind),
+                    "id": row["id"] if watch.is_link and position == 0 else row["related_id"],
+                    "is_head_by_default": "true" if is_head else "false",
+                }
+                for position, (kind, is_head) in enumerate(watch.ends)
+            ],
+        )
+        for row in rows
+    }
+
+
+def _settings(watch: Watch) -> dict[str, str]:
+    """Return the settings that images and keys of this table depend on."""
+    used = {name for column in watch.columns for name in column.settings}
+    return {name: value for name, value in IMAGE_SETTINGS.items() if name in used}

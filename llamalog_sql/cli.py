@@ -1,0 +1,653 @@
+"""The command `llamalog`: carries questions in and rows out. Data on stdout, talk on stderr."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import psycopg
+
+from llamalog_sql import __version__, installation, migrate, output, queries, watching
+from llamalog_sql.connection import Connection, connect, require_installation
+from llamalog_sql.connection_string import without_password
+from llamalog_sql.errors import LlamaLogError, Misuse, translate
+from llamalog_sql.watching import Options, Outcome
+
+logger = logging.getLogger("llamalog_sql")
+
+DONE, FAILED, MISUSE = 0, 1, 2
+
+
+class Moment(click.ParamType[datetime]):
+    """An instant in ISO 8601; without offset it is UTC."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            at = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(
+                f'"{value}" is no time; write 2026-11-22, or 2026-11-22T18:30:00+01:00', param, ctx
+            )
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+class Commands(click.Group):
+    """Turns every error that a person can do something about into lines on stderr and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (LlamaLogError, psycopg.Error) as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            said = error if isinstance(error, LlamaLogError) else translate(error)
+            _complain(said)
+            ctx.exit(MISUSE if isinstance(said, Misuse) else FAILED)
+        except BrokenPipeError:
+            # the reader, as head, has enough
+            sys.stderr.close()
+            ctx.exit(DONE)
+
+
+def _complain(error: LlamaLogError) -> None:
+    code = f" ({error.sqlstate})" if error.sqlstate else ""
+    click.echo(f"error: {without_password(output.clean(error))}{code}", err=True)
+    if error.detail:
+        for line in error.detail.splitlines():
+            click.echo(f"detail: {without_password(output.clean(line))}", err=True)
+    if error.hint:
+        click.echo(f"hint: {without_password(output.clean(error.hint))}", err=True)
+
+
+class _Talk(logging.Handler):
+    """Writes what the workshop says to whatever stderr is now."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage().removeprefix("[🦙 LlamaLog] ")
+        click.echo(f"[🦙 LlamaLog] {message}", err=True)
+
+
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="llamalog")
+@click.option(
+    "--dsn", help="Connection string or URL.  [env: LLAMALOG_DSN, then DATABASE_URL, then PG*]"
+)
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option("-q", "--quiet", is_flag=True, help="No talk on stderr but errors.")
+@click.pass_context
+def main(ctx: click.Context, dsn: str | None, debug: bool, quiet: bool) -> None:
+    """Any PostgreSQL database explains itself: what changed, who did it, which job caused it.
+
+    \b
+    Example:
+      llamalog demo
+      llamalog migrate && llamalog watch albums artists tracks
+      llamalog why ALBUM "OK Computer"
+    """
+    ctx.obj = {"dsn": dsn, "debug": debug}
+    logger.handlers[:] = [_Talk()]
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.propagate = False
+
+
+# -- what commands share ----------------------------------------------------------------------------------------------
+
+
+def _dsn_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let --dsn stand behind the command's name too."""
+
+    @click.option("--dsn", "own_dsn", help="Connection string or URL.  [env: LLAMALOG_DSN]")
+    @click.pass_context
+    @functools.wraps(command)
+    def wrapper(ctx: click.Context, /, *args: Any, own_dsn: str | None, **kwargs: Any) -> Any:
+        if own_dsn is not None:
+            ctx.obj["dsn"] = own_dsn
+        return command(*args, **kwargs)
+
+    return wrapper
+
+
+@contextmanager
+def _session(*, installed: bool = True) -> Iterator[Connection]:
+    """A connection for one command; an interrupted one leaves nothing running on the server."""
+    conn = connect(click.get_current_context().obj["dsn"])
+    conn.autocommit = True
+    try:
+        if installed:
+            require_installation(conn)
+        yield conn
+    except KeyboardInterrupt:
+        conn.cancel_safe()
+        raise
+    finally:
+        conn.close()
+
+
+_format_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(output.FORMATS),
+    default="table",
+    show_default=True,
+    help="How to write the answer.",
+)
+_sql_option = click.option("--sql", "show_sql", is_flag=True, help="Print the SQL; change nothing.")
+_dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Say what would be done; change nothing."
+)
+_yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def _confirm(question: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Misuse(
+            f"{question} needs a yes", sqlstate=None, hint="Without a terminal, add --yes."
+        )
+    click.confirm(question, abort=True, err=True)
+
+
+def _print_sql(statements: Iterable[str]) -> None:
+    for statement in statements:
+        click.echo(
+            statement.rstrip().rstrip(";") + ";"
+            if not statement.startswith("--")
+            else statement.rstrip()
+        )
+        click.echo()
+
+
+def _say(message: str) -> None:
+    logger.info(message)
+
+
+def _entity_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.argument("entity", metavar='ID|"TITLE"')(command)
+    return click.argument("entity_type", metavar="TYPE")(command)
+
+
+# -- installation -----------------------------------------------------------------------------------------------------
+
+
+@main.command("migrate")
+@_sql_option
+@_dry_run_option
+@_dsn_option
+def migrate_command(show_sql: bool, dry_run: bool) -> None:
+    """Install LlamaLog in the database, or bring it to this version.
+
+    Everything happens in one transaction; a second run changes nothing. Locks nothing of the application's but, for
+    moments, the watched tables whose capture changes.
+
+    \b
+    Example:
+      llamalog migrate --dry-run
+    """
+    with _session(installed=False) as conn:
+        if show_sql:
+            _print_sql(migrate.script(conn))
+            return
+        plan = migrate.plan(conn)
+        if dry_run:
+            for piece in [*plan.pending, *plan.changed]:
+                click.echo(f"would apply sql/{piece.name}")
+            for name in plan.edited:
+                click.echo(f"edited after it had been applied: {name}")
+            if plan.is_empty:
+                click.echo("nothing to do")
+            return
+        report = migrate.migrate(conn)
+    for note in report.notes:
+        logger.warning(note)
+    if report.is_empty:
+        _say("up to date; nothing was changed")
+        return
+    for name in report.migrations:
+        _say(f"applied {name}")
+    if report.repeatables:
+        _say(f"applied {len(report.repeatables)} functions and views")
+    for name in report.partitions:
+        _say(f"made partition {name}")
+    for name in report.watches:
+        _say(f"renewed the capture of {name}")
+
+
+@main.command()
+@_format_option
+@_dsn_option
+def status(form: str) -> None:
+    """Show the installation, what is watched, and the size of the log.
+
+    \b
+    Example:
+      llamalog status
+    """
+    with _session(installed=False) as conn:
+        found = installation.status(conn)
+    if form != "table":
+        output.write_rows([found], "json" if form == "csv" else form)
+        return
+    console = output.console()
+    for name, value in found.lines():
+        console.print(f"{name:<12} {value}", markup=False)
+    if found.watched:
+        console.print()
+        console.print(
+            output.grid(["type", "table", "", "capture"], [w.cells() for w in found.watched])
+        )
+
+
+@main.command()
+@_format_option
+@_dsn_option
+def check(form: str) -> None:
+    """Find what is not as it should be; exit 1 when there is something. For a deploy pipeline.
+
+    \b
+    Example:
+      llamalog check && deploy
+    """
+    with _session(installed=False) as conn:
+        findings = installation.check(conn)
+    if form != "table":
+        output.write_rows(findings, form)
+    else:
+        for finding in findings:
+            click.echo(f"{finding.what}: {finding.problem}")
+            click.echo(f"  hint: {finding.hint}")
+        if not findings:
+            click.echo("ok")
+    if findings:
+        click.get_current_context().exit(FAILED)
+
+
+@main.command()
+@click.option(
+    "--all", "everything", is_flag=True, help="Uninstall: undo every migration; the log is kept."
+)
+@click.option("--drop-log", is_flag=True, help="Erase the log too.")
+@_yes_option
+@_sql_option
+@_dry_run_option
+@_dsn_option
+def rollback(everything: bool, drop_log: bool, yes: bool, show_sql: bool, dry_run: bool) -> None:
+    """Undo the newest migration, or with --all uninstall.
+
+    Takes capture off every table first: until the next llamalog migrate nothing is logged.
+
+    \b
+    Example:
+      llamalog rollback --all --yes
+    """
+    with _session(installed=False) as conn:
+        victims = migrate.rollback_plan(conn, everything=everything, drop_log=drop_log)
+        if show_sql:
+            _print_sql(migrate.rollback_script(conn, victims))
+            return
+        if dry_run:
+            for name in victims:
+                click.echo(f"would undo {name}")
+            return
+        _confirm(f"Take off capture and undo {', '.join(victims) or 'nothing but that'}?", yes)
+        for name in migrate.rollback(conn, everything=everything, drop_log=drop_log):
+            _say(f"undid {name}")
+        if everything and not drop_log:
+            _say("the log is kept; llamalog migrate goes on with it, --drop-log erases it")
+
+
+@main.command()
+@click.option(
+    "--months",
+    default=3,
+    show_default=True,
+    type=click.IntRange(0, 120),
+    help="Months to make ahead.",
+)
+@_sql_option
+@_dry_run_option
+@_dsn_option
+def maintain(months: int, show_sql: bool, dry_run: bool) -> None:
+    """Make the monthly partitions to come. Safe in cron.
+
+    \b
+    Example:
+      llamalog maintain --months 6
+    """
+    with _session() as conn:
+        if show_sql:
+            _print_sql([f"SELECT * FROM llamalog.maintain(months_ahead => {months})"])
+            return
+        if dry_run:
+            for name in installation.missing_months(conn, months):
+                click.echo(f"would make {name}")
+            return
+        made = migrate.maintain(conn, months)
+    for name in made:
+        _say(f"made partition {name}")
+    if not made:
+        _say("every month has its partition")
+
+
+# -- watching ---------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("tables", nargs=-1, required=True, metavar="TABLE...")
+@click.option(
+    "--as", "entity_type", metavar="TYPE", help="Entity type; by default the singular of the name."
+)
+@click.option(
+    "--key",
+    metavar="COLUMNS",
+    help="Columns of a unique key, with commas; by default the primary key.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["entity", "link"]),
+    help="What its rows are; by default by foreign keys.",
+)
+@click.option("--part-of", metavar="COLUMN", help="Column that refers to the whole, or none.")
+@click.option(
+    "--label", metavar="COLUMN", help="Column that people know it by; by default title or name."
+)
+@click.option("--quality", metavar="COLUMN", help="Quality column; by default data_quality.")
+@click.option(
+    "--source",
+    metavar="COLUMN",
+    help="Column that says where the data came from; by default source.",
+)
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="COLUMN",
+    help="A change of it alone is no change. Repeatable.",
+)
+@click.option(
+    "--redact", multiple=True, metavar="COLUMN", help="Never store its values. Repeatable."
+)
+@click.option(
+    "--image", type=click.Choice(["none", "full"]), help="Store the row on INSERT.  [default: none]"
+)
+@click.option("--on-truncate", type=click.Choice(["log", "refuse"]), help="[default: log]")
+@click.option(
+    "--capture", type=click.Choice(["rendered", "tolerant"]), help="Fast, or proof against any DDL."
+)
+@_sql_option
+@_dry_run_option
+@_dsn_option
+def watch(
+    tables: tuple[str, ...],
+    key: str | None,
+    ignore: tuple[str, ...],
+    redact: tuple[str, ...],
+    show_sql: bool,
+    dry_run: bool,
+    **given: Any,
+) -> None:
+    """Log every change of these tables from now on.
+
+    What each is (its key, its label, part of what, link between what) is read from the catalogue, and kept in
+    llamalog.watches; options set it for these tables. A second time changes nothing. Blocks writers for moments.
+
+    \b
+    Example:
+      llamalog watch albums artists tracks album_artists track_artists
+      llamalog watch public."User" --redact email
+    """
+    options = Options(
+        key=[name.strip() for name in key.split(",")] if key else None,
+        ignore=list(ignore) or None,
+        redact=list(redact) or None,
+        **given,
+    )
+    with _session() as conn:
+        if show_sql:
+            _print_sql(watching.script(conn, list(tables), options))
+            return
+        if dry_run:
+            for outcome in watching.preview(conn, list(tables), options):
+                click.echo(
+                    f"would watch {outcome.table} as {outcome.entity_type}: {outcome.description}"
+                )
+            return
+        _tell(watching.watch(conn, list(tables), options))
+
+
+@main.command()
+@click.argument("tables", nargs=-1, required=True, metavar="TABLE|TYPE...")
+@_sql_option
+@_dry_run_option
+@_dsn_option
+def unwatch(tables: tuple[str, ...], show_sql: bool, dry_run: bool) -> None:
+    """Stop logging these tables; they become as they were, and their history stays.
+
+    \b
+    Example:
+      llamalog unwatch track_artists
+    """
+    with _session() as conn:
+        if show_sql:
+            _print_sql(watching.unwatch_script(conn, list(tables)))
+            return
+        if dry_run:
+            for name in tables:
+                click.echo(f"would unwatch {watching.watched(conn, name)}")
+            return
+        _tell(watching.unwatch(conn, list(tables)))
+
+
+def _tell(outcomes: list[Outcome]) -> None:
+    for outcome in outcomes:
+        _say(f"{outcome.action} {outcome.table} as {outcome.entity_type}: {outcome.description}")
+
+
+# -- questions --------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@_entity_arguments
+@click.option(
+    "--limit", default=50, show_default=True, type=click.IntRange(min=1), help="Most rows to show."
+)
+@_format_option
+@_dsn_option
+def history(entity_type: str, entity: str, limit: int, form: str) -> None:
+    """Show the changes of one entity, newest first.
+
+    \b
+    Example:
+      llamalog history ALBUM "OK Computer" --format jsonl
+    """
+    with _session() as conn:
+        entity_id = queries.resolve(conn, entity_type, entity)
+        rows = queries.history(conn, entity_type, entity_id, limit=limit)
+    if form != "table":
+        output.write_rows(rows, form)
+        return
+    output.console().print(
+        output.changes_table(
+            rows, f"🦙 {entity_type.upper()} {output.clean(entity)}", with_entity=False
+        )
+    )
+
+
+@main.command()
+@_entity_arguments
+@click.option(
+    "--category", "categories", multiple=True, metavar="CATEGORY", help="Only this one. Repeatable."
+)
+@click.option("--since", type=Moment(), help="From this time; without offset UTC.")
+@click.option("--until", type=Moment(), help="Before this time; without offset UTC.")
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(min=1), help="Rows of a page."
+)
+@click.option("--cursor", help="Where the page before ended.")
+@_format_option
+@_dsn_option
+def chain(
+    entity_type: str,
+    entity: str,
+    categories: tuple[str, ...],
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+    cursor: str | None,
+    form: str,
+) -> None:
+    """Show the whole story of an entity by time: its parts, its links, and what the jobs about it caused.
+
+    \b
+    Example:
+      llamalog chain ALBUM "OK Computer" --category CREATED --category FAILED
+    """
+    with _session() as conn:
+        entity_id = queries.resolve(conn, entity_type, entity)
+        page = queries.chain(
+            conn,
+            entity_type,
+            entity_id,
+            categories=categories,
+            start_date=since,
+            end_date=until,
+            limit=limit,
+            cursor=cursor,
+        )
+    if form == "json":
+        click.echo(
+            json.dumps(
+                {
+                    "logs": [
+                        output.as_dict(row, without=("total_count", "has_more", "next_cursor"))
+                        for row in page.logs
+                    ],
+                    "total_count": page.total_count,
+                    "cursor": page.cursor,
+                    "has_more": page.has_more,
+                },
+                ensure_ascii=False,
+                indent=2,
+            )
+        )
+        return
+    if form != "table":
+        output.write_rows(page.logs, form)
+        return
+    title = f"🦙 {entity_type.upper()} {output.clean(entity)}: {len(page.logs)} of {page.total_count} changes"
+    output.console().print(output.changes_table(page.logs, title, with_entity=True))
+    if page.cursor:
+        _say(f"more: add --cursor {page.cursor}")
+
+
+@main.command()
+@_entity_arguments
+@click.option(
+    "--children",
+    default=output.CHILDREN,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Children of a node to draw.",
+)
+@_format_option
+@_dsn_option
+def tree(entity_type: str, entity: str, children: int, form: str) -> None:
+    """Draw the story of an entity as a tree of jobs and changes.
+
+    \b
+    Example:
+      llamalog tree ALBUM "OK Computer"
+    """
+    with _session() as conn:
+        entity_id = queries.resolve(conn, entity_type, entity)
+        nodes = queries.tree(conn, entity_type, entity_id)
+    if form != "table":
+        output.write_rows(nodes, form)
+        return
+    output.console().print(
+        output.tree(nodes, f"{entity_type.upper()} {output.clean(entity)}", children)
+    )
+
+
+@main.command()
+@_entity_arguments
+@_format_option
+@_dsn_option
+def why(entity_type: str, entity: str, form: str) -> None:
+    """Tell how an entity came here, and what happened to it since.
+
+    \b
+    Example:
+      llamalog why ALBUM "OK Computer"
+    """
+    with _session() as conn:
+        entity_id = queries.resolve(conn, entity_type, entity)
+        sentences = queries.why(conn, entity_type, entity_id)
+    if form != "table":
+        output.write_rows(sentences, form)
+        return
+    output.console().print(output.story(sentences), end="")
+
+
+@main.command()
+@click.argument("text")
+@click.option("--type", "entity_type", metavar="TYPE", help="Only entities of this type.")
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(min=1), help="Most to show."
+)
+@_format_option
+@_dsn_option
+def find(text: str, entity_type: str | None, limit: int, form: str) -> None:
+    """Find entities by a part of their title or name; also deleted ones. Exit 1 when there is none.
+
+    \b
+    Example:
+      llamalog find computer --type ALBUM
+    """
+    with _session() as conn:
+        rows = queries.find(conn, text, entity_type=entity_type, limit=limit)
+    if form != "table":
+        output.write_rows(rows, form)
+    elif rows:
+        output.console().print(output.found_table(rows))
+    if not rows:
+        _say(f'nothing is called "{output.clean(text)}"')
+        click.get_current_context().exit(FAILED)
+
+
+@main.command()
+@click.option("--keep", is_flag=True, help="Leave the database running to try the commands on.")
+@click.option("--stop", is_flag=True, help="Stop and remove a database that --keep left.")
+@click.option("--pg", type=click.Choice(["16", "18"]), help="Major version of the embedded server.")
+def demo(keep: bool, stop: bool, pg: str | None) -> None:
+    """Show it all on a server of its own: a music application writes, and the story of an album is told.
+
+    \b
+    Example:
+      llamalog demo --keep
+    """
+    from llamalog_sql.demo import show
+
+    if stop:
+        show.stop()
+        return
+    show.run(keep=keep, version=int(pg) if pg else None)
+
+
+if __name__ == "__main__":
+    main()

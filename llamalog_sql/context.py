@@ -1,0 +1,173 @@
+"""Context of the writes of a block: which path, which job, for whom; and the record of its failure, should it fail."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+logger = logging.getLogger(__name__)
+
+#: Everything that llamalog.set_context() sets, to be put back after a nested block.
+SETTINGS = (
+    "source",
+    "job_id",
+    "parent_job_id",
+    "root_job_id",
+    "user_id",
+    "category",
+    "operation",
+    "reason",
+    "triggered_by",
+    "sources",
+    "metadata",
+    "path",
+    "head",
+)
+
+
+@contextmanager
+def context(
+    conn: psycopg.Connection[Any],
+    *,
+    source: str | None = None,
+    job_id: str | None = None,
+    parent_job_id: str | None = None,
+    root_job_id: str | None = None,
+    user_id: str | None = None,
+    category: str | None = None,
+    operation: str | None = None,
+    reason: str | None = None,
+    triggered_by: str | None = None,
+    sources: list[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    entity: tuple[str, object] | None = None,
+    failure_dsn: str | None = None,
+) -> Iterator[str]:
+    """Run a block in one transaction whose changes carry this context; yields the job id.
+
+    The block is a transaction of its own, or a savepoint inside one that is open, as `conn.transaction()` makes it.
+    Inside another context it is a job of its own, caused by the outer one and for the same user unless said
+    otherwise, and the outer context holds again after it.
+
+    When the block raises, its changes are rolled back and a FAILED row is written over a second connection, so that
+    the failure survives: with SQLSTATE (or the name of the exception), message, duration and this job.
+
+    source: a path of llamalog.source_paths, or one of your own.  job_id: made up when not given.
+    category: of the UPDATEs, when not that of the source.  entity: (type, id) that a failure is recorded for.
+    failure_dsn: where to write the failure, when not to the server and database of `conn`, as its user.
+
+    Raises what the block raises.
+    Source: sql/functions/set_context.sql, sql/functions/record_failure.sql
+    """
+    started = time.monotonic()
+    given: dict[str, Any] = {
+        "source": source,
+        "job_id": job_id,
+        "parent_job_id": parent_job_id,
+        "root_job_id": root_job_id,
+        "user_id": user_id,
+        "operation": operation,
+        "reason": reason,
+        "triggered_by": triggered_by,
+        "sources": sources,
+        "metadata": Jsonb(dict(metadata)) if metadata is not None else None,
+    }
+    try:
+        with conn.transaction():
+            outer = _settings(conn)
+            if outer["job_id"] and parent_job_id is None:
+                given["parent_job_id"] = outer["job_id"]
+                given["root_job_id"] = (
+                    root_job_id or outer["root_job_id"] or outer["parent_job_id"] or outer["job_id"]
+                )
+                given["user_id"] = user_id or outer["user_id"] or None
+            given["job_id"] = _call(conn, "llamalog.set_context", {**given, "category": category})
+            yield given["job_id"]
+            # RELEASE SAVEPOINT keeps what was set inside it
+            _restore(conn, outer)
+    except Exception as error:
+        _record_failure(
+            conn, error, given, entity, failure_dsn, int((time.monotonic() - started) * 1000)
+        )
+        raise
+
+
+def _settings(conn: psycopg.Connection[Any]) -> dict[str, str]:
+    with conn.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
+        rows = cursor.execute(
+            "SELECT setting.name, coalesce(current_setting('llamalog.' || setting.name, true), '')"
+            " FROM unnest(%s::text[]) AS setting (name)",
+            [list(SETTINGS)],
+        ).fetchall()
+    return dict(rows)
+
+
+def _restore(conn: psycopg.Connection[Any], settings: dict[str, str]) -> None:
+    conn.execute(
+        "SELECT set_config('llamalog.' || setting.name, setting.value, true)"
+        " FROM unnest(%s::text[], %s::text[]) AS setting (name, value)",
+        [list(settings), list(settings.values())],
+    )
+
+
+def _call(conn: psycopg.Connection[Any], function: str, arguments: dict[str, Any]) -> Any:
+    named = psycopg.sql.SQL(", ").join(
+        psycopg.sql.SQL("{} => {}").format(
+            psycopg.sql.Identifier(name), psycopg.sql.Placeholder(name)
+        )
+        for name in arguments
+    )
+    schema, name = function.split(".")
+    query = psycopg.sql.SQL("SELECT {}({})").format(psycopg.sql.Identifier(schema, name), named)
+    with conn.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
+        row = cursor.execute(query, arguments).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def _record_failure(
+    conn: psycopg.Connection[Any],
+    error: Exception,
+    given: dict[str, Any],
+    entity: tuple[str, object] | None,
+    failure_dsn: str | None,
+    duration_ms: int,
+) -> None:
+    """Write the FAILED row on a connection of its own; a failure to do so is logged and hides nothing."""
+    if isinstance(error, psycopg.Error):
+        message = error.diag.message_primary or str(error)
+        code = error.sqlstate or type(error).__name__
+    else:
+        message, code = str(error) or type(error).__name__, type(error).__name__
+    arguments = {
+        **given,
+        "error_message": message,
+        "error_code": code,
+        "entity_type": entity[0] if entity else None,
+        "entity_id": str(entity[1]) if entity else None,
+        "duration_ms": duration_ms,
+    }
+    try:
+        if failure_dsn is not None:
+            second = psycopg.connect(failure_dsn, autocommit=True, connect_timeout=5)
+        else:
+            address: dict[str, Any] = {**conn.info.get_parameters(), "connect_timeout": 5}
+            if conn.info.password:
+                address["password"] = conn.info.password
+            second = psycopg.connect(**address, autocommit=True)
+        with second:
+            _call(second, "llamalog.record_failure", arguments)
+    except psycopg.Error as trouble:
+        logger.warning(
+            "[🦙 LlamaLog] the failure of job %s (%s: %s) could not be recorded: %s",
+            given["job_id"],
+            code,
+            message,
+            trouble.diag.message_primary or trouble,
+        )

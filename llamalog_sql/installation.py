@@ -1,0 +1,169 @@
+"""What is installed, and whether it is as it should be; reads only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from llamalog_sql import __version__, migrate, watching
+from llamalog_sql.connection import Connection
+from llamalog_sql.errors import NotInstalled
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A watched table, as llamalog.watched_tables shows it."""
+
+    entity_type: str
+    table: str
+    kind: str
+    capture: str
+
+    def cells(self) -> list[str]:
+        return [self.entity_type, self.table, self.kind, self.capture]
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of an installation.  rows: estimated by the planner.  size: bytes of the log with its indexes."""
+
+    version: str
+    server: str
+    database: str
+    owner: str
+    applied: list[str]
+    pending: list[str]
+    partitions: int
+    rows: int
+    size: int
+    watched: list[Watched] = field(default_factory=list)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Return (name, value) for a person."""
+        return [
+            (
+                "llamalog",
+                self.version
+                + (f"; {len(self.pending)} to apply: llamalog migrate" if self.pending else ""),
+            ),
+            ("server", f"PostgreSQL {self.server}, database {self.database}"),
+            ("migrations", ", ".join(self.applied)),
+            ("owner", self.owner),
+            (
+                "log",
+                f"about {self.rows:,} rows, {self.size / 1048576:,.1f} MiB, {self.partitions} partitions",
+            ),
+            (
+                "watched",
+                f"{len(self.watched)} tables"
+                if self.watched
+                else "nothing yet: llamalog watch TABLE...",
+            ),
+        ]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it should be.  what: the table or object.  hint: what to do."""
+
+    what: str
+    problem: str
+    hint: str
+
+
+def status(conn: Connection) -> Status:
+    """Return what is installed.  Raises NotInstalled (LL001)."""
+    plan = migrate.plan(conn)
+    if not plan.is_installed:
+        raise NotInstalled("llamalog is not installed in this database")
+    row = conn.execute(
+        "SELECT current_setting('server_version'), current_database(),"
+        " (SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'llamalog'),"
+        " count(*), coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint, coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint"
+        " FROM pg_partition_tree('llamalog.llama_logs') AS t JOIN pg_class AS c ON c.oid = t.relid WHERE t.isleaf"
+    ).fetchone()
+    assert row is not None
+    watched = (
+        [
+            Watched(*cells)
+            for cells in conn.execute(
+                "SELECT entity_type, table_name, kind, capture FROM llamalog.watched_tables ORDER BY entity_type"
+            )
+        ]
+        if "views/watched_tables.sql" not in {piece.name for piece in plan.changed}
+        else []
+    )
+    return Status(
+        version=__version__,
+        server=row[0],
+        database=row[1],
+        owner=row[2],
+        applied=plan.applied,
+        pending=[piece.name for piece in [*plan.pending, *plan.changed]],
+        partitions=row[3],
+        rows=row[4],
+        size=row[5],
+        watched=watched,
+    )
+
+
+def check(conn: Connection) -> list[Finding]:
+    """Return what should be put right, worst first; an empty list when all is well.
+
+    Raises NotInstalled (LL001).
+    """
+    plan = migrate.plan(conn)
+    if not plan.is_installed:
+        raise NotInstalled("llamalog is not installed in this database")
+    findings = [
+        Finding(
+            f"migration {name}",
+            "was edited after it had been applied",
+            "Restore the file; add a new migration.",
+        )
+        for name in plan.edited
+    ]
+    findings += [
+        Finding(f"sql/{piece.name}", "is not applied", "Run: llamalog migrate")
+        for piece in [*plan.pending, *plan.changed]
+    ]
+    findings += [
+        Finding(
+            f"migration {name}",
+            "is applied, but not known to this version",
+            "Upgrade llamalog-sql.",
+        )
+        for name in plan.unknown
+    ]
+    if plan.pending or plan.changed:
+        return findings
+    findings += [
+        Finding(table, problem, "Run: llamalog migrate")
+        for _, table, problem in watching.drifted(conn)
+    ]
+    findings += [
+        Finding(
+            name, "is missing: rows of that month will wait in DEFAULT", "Run: llamalog maintain"
+        )
+        for name in missing_months(conn, 1)
+    ]
+    waiting = conn.execute(
+        "SELECT count(*) FROM (SELECT FROM llamalog.llama_logs_default LIMIT 1) AS row"
+    ).fetchone()
+    if waiting and waiting[0] and missing_months(conn, 0):
+        findings.append(
+            Finding("llamalog.llama_logs_default", "holds rows", "Run: llamalog maintain")
+        )
+    return findings
+
+
+def missing_months(conn: Connection, months_ahead: int) -> list[str]:
+    """Return the names of the partitions that `maintain` would make for the months from now on."""
+    return [
+        str(name)
+        for (name,) in conn.execute(
+            "SELECT name FROM generate_series(0, %s) AS month (ahead)"
+            " CROSS JOIN LATERAL llamalog.month_partition(now() + make_interval(months => month.ahead)) AS name"
+            " WHERE to_regclass(name) IS NULL ORDER BY month.ahead",
+            [months_ahead],
+        )
+    ]

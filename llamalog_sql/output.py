@@ -1,0 +1,323 @@
+"""How answers look: tables, trees and stories on a terminal; JSON, JSON lines and CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from typing import IO, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from llamalog_sql.queries import ChainRow, Change, Found, Sentence, TreeNode
+
+FORMATS = ("table", "json", "jsonl", "csv")
+
+#: Children of a node that are drawn before "N more".
+CHILDREN = 15
+
+_STATUS_STYLES = {
+    "SUCCESS": "green",
+    "COMPLETED": "green",
+    "PARTIAL_SUCCESS": "yellow",
+    "FAILED": "red",
+    "NO_DATA_AVAILABLE": "bright_black",
+    "SKIPPED": "blue",
+    "PREVIEW": "magenta",
+}
+_CATEGORY_STYLES = {
+    "FAILED": "red",
+    "DELETED": "yellow",
+    "UNLINKED": "yellow",
+    "TRUNCATED": "yellow",
+}
+_SOURCE_STYLES = {
+    "spotify": "green",
+    "musicbrainz": "blue",
+    "lastfm": "red",
+    "last.fm": "red",
+    "discogs": "dark_orange",
+    "deezer": "purple",
+}
+
+
+def console(stream: IO[str] | None = None) -> Console:
+    """Return a console that writes to stdout; NO_COLOR and FORCE_COLOR are heeded, and a pipe gets whole lines."""
+    stream = stream or sys.stdout
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else 160
+    return Console(
+        file=stream, width=width, highlight=False, emoji=False, soft_wrap=not stream.isatty()
+    )
+
+
+def clean(text: object) -> str:
+    """Return stored text made harmless for a terminal: control characters are shown, not obeyed."""
+    return "".join(
+        c if c.isprintable() else {"\n": "⏎", "\t": " "}.get(c, f"\\x{ord(c):02x}")
+        for c in str(text)
+    )
+
+
+def badge(category: str | None, status: str | None) -> Text:
+    """Return the badge of a change: its category in words, coloured by category and status."""
+    style = _CATEGORY_STYLES.get(category or "") or _STATUS_STYLES.get(status or "", "cyan")
+    words = clean(category or "")
+    if category == "CREATED":
+        words = f"🦙 {words}"
+    if status not in {None, "SUCCESS"} and status != category:
+        words = f"{words} {clean(status)}"
+    return Text(words, style=f"bold {style}")
+
+
+def source_text(source: str | None) -> Text:
+    """Return the name of a source in its colour."""
+    name = clean(source or "")
+    style = next(
+        (style for key, style in _SOURCE_STYLES.items() if name.lower().startswith(key)), ""
+    )
+    return Text(name, style=style)
+
+
+def moment(at: datetime | None) -> str:
+    return at.strftime("%Y-%m-%d %H:%M:%S") if at else ""
+
+
+def write_rows(rows: Sequence[Any], form: str, stream: IO[str] | None = None) -> None:
+    """Write dataclasses as json (an array), jsonl (a line each) or csv (with a header)."""
+    stream = stream or sys.stdout
+    dicts = [dataclasses.asdict(row) for row in rows]
+    if form == "json":
+        json.dump(dicts, stream, default=_plain, ensure_ascii=False, indent=2)
+        stream.write("\n")
+    elif form == "jsonl":
+        for row in dicts:
+            stream.write(json.dumps(row, default=_plain, ensure_ascii=False) + "\n")
+    else:
+        write_csv([list(row.values()) for row in dicts], list(dicts[0]) if dicts else [], stream)
+
+
+def write_csv(rows: Iterable[Sequence[Any]], header: Sequence[str], stream: IO[str]) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    if header:
+        writer.writerow(header)
+    for row in rows:
+        writer.writerow([_cell(value) for value in row])
+
+
+def as_dict(row: Any, *, without: Sequence[str] = ()) -> dict[str, Any]:
+    """Return a dataclass as JSON can hold it."""
+    kept = {name: value for name, value in dataclasses.asdict(row).items() if name not in without}
+    plain: dict[str, Any] = json.loads(json.dumps(kept, default=_plain))
+    return plain
+
+
+def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a plain table."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(clean(cell)) for cell in row))
+    return table
+
+
+def changes_table(rows: Sequence[Change | ChainRow], title: str, *, with_entity: bool) -> Table:
+    """Return a table of changes with the fields that the admin screens show."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        header_style="dim",
+    )
+    columns = [
+        "time",
+        "category",
+        *(["entity"] if with_entity else []),
+        "source",
+        "by",
+        "what",
+        "job",
+    ]
+    for name in columns:
+        table.add_column(name, overflow="fold", no_wrap=name in {"time", "category"})
+    for row in rows:
+        cells: list[Text | str] = [moment(row.created_at), badge(row.category, row.status)]
+        if with_entity:
+            cells.append(
+                _entity(
+                    row.entity_type, row.entity_id, row.link_type, row.related_type, row.related_id
+                )
+            )
+        cells += [
+            source_text(row.source),
+            clean(row.user_id or row.triggered_by or row.db_user),
+            Text(_what(row)),
+            clean(row.job_id or row.parent_job_id or ""),
+        ]
+        table.add_row(*cells)
+    return table
+
+
+def found_table(rows: Sequence[Found]) -> Table:
+    return grid(
+        ["type", "id", "label", ""],
+        [
+            [row.entity_type, row.entity_id, row.label, "" if row.is_alive else "deleted"]
+            for row in rows
+        ],
+    )
+
+
+def story(sentences: Sequence[Sentence]) -> Text:
+    """Return the story, a paragraph for each step."""
+    text = Text()
+    for sentence in sentences:
+        if sentence.created_at is not None:
+            text.append(moment(sentence.created_at) + "  ", style="dim")
+        text.append(clean(sentence.sentence) + "\n")
+    return text
+
+
+def tree(nodes: Sequence[TreeNode], title: str, children: int = CHILDREN) -> Tree:
+    """Return the nodes as a tree; below each, `children` of them and how many more there are."""
+    below: dict[str | None, list[TreeNode]] = {}
+    for node in nodes:
+        below.setdefault(node.parent_node if node.depth else None, []).append(node)
+    top = Tree(Text(f"🦙 {title}", style="bold"), guide_style="dim")
+    _grow(top, None, below, children)
+    return top
+
+
+def _grow(
+    branch: Tree, above: TreeNode | None, below: dict[str | None, list[TreeNode]], children: int
+) -> None:
+    nodes = below.get(above.node if above else None, [])
+    for node in nodes[:children]:
+        only = below.get(node.node, [])
+        if (
+            node.seq is None
+            and len(only) == 1
+            and only[0].seq is not None
+            and only[0].node not in below
+        ):
+            # a job that did one thing takes one line
+            branch.add(_line(only[0], None))
+        else:
+            _grow(branch.add(_line(node, above)), node, below, children)
+    if len(nodes) > children:
+        branch.add(Text(f"{len(nodes) - children} more", style="dim italic"))
+
+
+def _line(node: TreeNode, above: TreeNode | None) -> Text:
+    line = Text()
+    if node.seq is None:
+        line.append("job ", style="dim")
+        line.append(clean(node.job_id))
+    else:
+        line.append_text(badge(node.category, node.status)).append(" ")
+        if node.link_type:
+            line.append(f"{clean(node.entity_type)} “{clean(node.label or node.entity_id)}” – ")
+            line.append(
+                f"{clean(node.related_type)} “{clean(node.related_label or node.related_id)}”"
+            )
+        elif node.entity_type:
+            line.append(f"{clean(node.entity_type)} “{clean(node.label or node.entity_id)}”")
+        else:
+            line.append(clean(node.operation))
+    if node.detail:
+        line.append(f"  {clean(node.detail)}")
+    trail = []
+    if (
+        above is None
+        or (node.source, node.user_id) != (above.source, above.user_id)
+        or node.node.startswith("job ")
+    ):
+        # a child says only what its parent has not said
+        if node.source:
+            trail.append(source_text(node.source))
+        if node.user_id:
+            trail.append(Text(f"user {clean(node.user_id)}"))
+        elif node.triggered_by:
+            trail.append(Text(clean(node.triggered_by)))
+        if node.seq is not None and node.job_id and not node.job_id.startswith("tx:"):
+            trail.append(Text(f"job {clean(node.job_id)}"))
+        if node.created_at is not None:
+            trail.append(Text(moment(node.created_at)))
+    for part in trail:
+        line.append(" · ", style="dim")
+        part.stylize("dim")
+        line.append_text(part)
+    return line
+
+
+def _entity(
+    entity_type: str | None,
+    entity_id: str | None,
+    link_type: str | None,
+    related_type: str | None,
+    related_id: str | None,
+) -> Text:
+    if entity_type is None:
+        return Text("")
+    shown = f"{clean(entity_type)} {clean(entity_id)}"
+    if link_type is not None:
+        shown += f" – {clean(related_type)} {clean(related_id)}"
+    return Text(shown)
+
+
+def _what(row: Change | ChainRow) -> str:
+    parts = []
+    if row.error_message:
+        parts.append(
+            f"{row.error_message} ({row.error_code})" if row.error_code else row.error_message
+        )
+    if (
+        row.op == "U"
+        and row.fields_enriched
+        and isinstance(row.before, dict)
+        and isinstance(row.after, dict)
+    ):
+        shown = [
+            f"{name}: {_value(row.before.get(name))} → {_value(row.after.get(name))}"
+            for name in row.fields_enriched[:3]
+        ]
+        if len(row.fields_enriched) > 3:
+            shown.append(f"{len(row.fields_enriched) - 3} more")
+        parts.append(", ".join(shown))
+    elif row.op == "I" and row.fields_enriched:
+        parts.append(f"{len(row.fields_enriched)} fields")
+    if row.reason:
+        parts.append(row.reason)
+    return clean("; ".join(parts))
+
+
+def _value(image: Any) -> str:
+    if image is None:
+        return "nothing"
+    if isinstance(image, dict) and "$json" in image:
+        image = image["$json"]
+    text = image if isinstance(image, str) else json.dumps(image, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    return str(value)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (dict, list, bool)):
+        return json.dumps(value, default=_plain, ensure_ascii=False)
+    return _plain(value)

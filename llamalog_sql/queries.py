@@ -1,0 +1,269 @@
+"""The questions, as Python functions: each calls the SQL function of its name and returns what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.rows import class_row, tuple_row
+
+from llamalog_sql.connection import Connection
+from llamalog_sql.errors import translate
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One row of llamalog.log.  seq: order of the writes.  before, after: images of the changed columns."""
+
+    seq: int
+    op: str | None
+    entity_type: str | None
+    entity_id: str | None
+    operation: str
+    category: str
+    sources: list[str] | None
+    status: str
+    reason: str | None
+    fields_enriched: list[str] | None
+    data_quality_before: str | None
+    data_quality_after: str | None
+    error_message: str | None
+    error_code: str | None
+    retry_count: int
+    duration_ms: int | None
+    api_call_count: int
+    metadata: Any
+    job_id: str | None
+    parent_job_id: str | None
+    root_job_id: str | None
+    is_root_job: bool
+    triggered_by: str | None
+    user_id: str | None
+    created_at: datetime
+    source: str | None
+    before: Any
+    after: Any
+    related_type: str | None
+    related_id: str | None
+    link_type: str | None
+    previous_id: str | None
+    db_user: str
+    txid: int
+    transaction_at: datetime
+
+
+@dataclass(frozen=True)
+class ChainRow:
+    """One row of llamalog.chain(): a change, and where it stands among all of them."""
+
+    seq: int
+    created_at: datetime
+    op: str | None
+    entity_type: str | None
+    entity_id: str | None
+    related_type: str | None
+    related_id: str | None
+    link_type: str | None
+    operation: str
+    category: str
+    status: str
+    source: str | None
+    sources: list[str] | None
+    reason: str | None
+    fields_enriched: list[str] | None
+    data_quality_before: str | None
+    data_quality_after: str | None
+    duration_ms: int | None
+    error_code: str | None
+    error_message: str | None
+    job_id: str | None
+    parent_job_id: str | None
+    root_job_id: str | None
+    is_root_job: bool
+    triggered_by: str | None
+    user_id: str | None
+    db_user: str
+    before: Any
+    after: Any
+    metadata: Any
+    total_count: int
+    has_more: bool
+    next_cursor: str
+
+
+@dataclass(frozen=True)
+class ChainPage:
+    """A page of a chain.  logs: by created_at.  total_count: on all pages.  cursor: of the next page, else None."""
+
+    logs: list[ChainRow]
+    total_count: int
+    cursor: str | None
+    has_more: bool
+
+
+@dataclass(frozen=True)
+class TreeNode:
+    """A node of a tree: a change, or a job without a change of its own (seq is None then).  depth: 0 at the top."""
+
+    depth: int
+    node: str
+    parent_node: str | None
+    job_id: str | None
+    seq: int | None
+    created_at: datetime | None
+    category: str | None
+    status: str | None
+    entity_type: str | None
+    entity_id: str | None
+    label: str | None
+    related_type: str | None
+    related_id: str | None
+    related_label: str | None
+    link_type: str | None
+    operation: str | None
+    source: str | None
+    user_id: str | None
+    triggered_by: str | None
+    detail: str | None
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A step of a story.  created_at, seq: of the change it tells; None when nothing was recorded."""
+
+    created_at: datetime | None
+    sentence: str
+    seq: int | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """An entity found by its label.  is_alive: whether its row still exists."""
+
+    entity_type: str
+    entity_id: str
+    label: str
+    is_alive: bool
+
+
+def history(conn: Connection, entity_type: str, entity_id: str, *, limit: int = 50) -> list[Change]:
+    """Return the recorded changes of one entity, newest first.
+
+    entity_type: a watched type, any case.  limit: most rows to return, at least 1.
+
+    Raises UnknownEntityType (LL003); 22P02 for an id that cannot be one of that type.
+    Source: sql/functions/history.sql
+    """
+    return _ask(
+        conn, Change, "SELECT * FROM llamalog.history(%s, %s, %s)", [entity_type, entity_id, limit]
+    )
+
+
+def chain(
+    conn: Connection,
+    entity_type: str,
+    entity_id: str,
+    *,
+    categories: Sequence[str] | None = None,
+    start_date: datetime | None = None,
+    end_date: datetime | None = None,
+    limit: int = 20,
+    cursor: str | None = None,
+) -> ChainPage:
+    """Return a page of the story of one entity: it, its parts and links, and what the jobs about it caused.
+
+    categories: only these.  start_date, end_date: from, and before.  limit: rows of a page, at least 1.
+    cursor: of the page before; it holds for the same entity and filters only, and shows what the first page could see.
+
+    Raises UnknownEntityType (LL003), BadCursor (LL006), Misuse (22023).
+    Source: sql/functions/chain.sql
+    """
+    rows = _ask(
+        conn,
+        ChainRow,
+        "SELECT * FROM llamalog.chain(%s, %s, %s::text[], %s, %s, %s, %s)",
+        [
+            entity_type,
+            entity_id,
+            list(categories) if categories else None,
+            start_date,
+            end_date,
+            limit,
+            cursor,
+        ],
+    )
+    if not rows:
+        return ChainPage([], 0, None, False)
+    last = rows[-1]
+    return ChainPage(
+        rows, last.total_count, last.next_cursor if last.has_more else None, last.has_more
+    )
+
+
+def tree(conn: Connection, entity_type: str, entity_id: str) -> list[TreeNode]:
+    """Return the same changes nested, parents before their children, siblings by time.
+
+    Raises UnknownEntityType (LL003).
+    Source: sql/functions/tree.sql
+    """
+    return _ask(conn, TreeNode, "SELECT * FROM llamalog.tree(%s, %s)", [entity_type, entity_id])
+
+
+def why(conn: Connection, entity_type: str, entity_id: str) -> list[Sentence]:
+    """Return the story of one entity in sentences, by time.
+
+    Raises UnknownEntityType (LL003).
+    Source: sql/functions/why.sql
+    """
+    return _ask(conn, Sentence, "SELECT * FROM llamalog.why(%s, %s)", [entity_type, entity_id])
+
+
+def find(
+    conn: Connection,
+    text: str,
+    *,
+    entity_type: str | None = None,
+    is_exact: bool = False,
+    limit: int = 20,
+) -> list[Found]:
+    """Return entities whose label contains the text in any case, living ones first.
+
+    is_exact: the text is the whole label.  Tables that the caller may not read are passed over.
+
+    Raises UnknownEntityType (LL003).
+    Source: sql/functions/find.sql
+    """
+    return _ask(
+        conn,
+        Found,
+        "SELECT * FROM llamalog.find(%s, %s, %s, %s)",
+        [text, entity_type, is_exact, limit],
+    )
+
+
+def resolve(conn: Connection, entity_type: str, given: str) -> str:
+    """Return the id of the entity of this id, or else of this title.
+
+    Raises UnknownEntity (LL004), AmbiguousTitle (LL005), UnknownEntityType (LL003).
+    Source: sql/functions/resolve.sql
+    """
+    try:
+        with conn.cursor(row_factory=tuple_row) as cursor:
+            row = cursor.execute("SELECT llamalog.resolve(%s, %s)", [entity_type, given]).fetchone()
+    except psycopg.Error as error:
+        raise translate(error) from error
+    assert row is not None
+    return str(row[0])
+
+
+def _ask(conn: Connection, kind: type[Row], query: str, parameters: list[Any]) -> list[Row]:
+    try:
+        with conn.cursor(row_factory=class_row(kind)) as cursor:
+            return cursor.execute(query.encode(), parameters).fetchall()
+    except psycopg.Error as error:
+        raise translate(error) from error
