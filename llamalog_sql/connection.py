@@ -24,9 +24,10 @@ def connect(dsn: str | None = None) -> Connection:
     """
     try:
         given = conninfo_to_dict(connection_string(dsn))
-    except psycopg.Error as error:
+    except (psycopg.Error, ValueError) as error:
+        said = translate(error) if isinstance(error, psycopg.Error) else error
         raise Unreachable(
-            f"malformed connection string: {translate(error)}",
+            f"malformed connection string: {said}",
             hint="Write postgresql://user@host/database, or host=... dbname=...",
         ) from None
     given.setdefault("application_name", "llamalog")

@@ -242,7 +242,7 @@ def start(
     try:
         answer = json.loads(said.splitlines()[-1])
     except (IndexError, ValueError):
-        answer = {"error": f"the supervisor failed:\n{said}", "hint": None}
+        answer = {"error": f"the supervisor ended: {said.strip() or 'killed'}", "hint": None}
     if answer.get("supervised"):
         return Server(answer, supervisor)
     _dismiss(supervisor, b"stop")
@@ -459,8 +459,8 @@ def _order(parent: int, seconds: float) -> str:
 
     The pipe shows its end, but not while a child that it forked has the pipe open: hence getppid.
     """
-    if select.select([sys.stdin], [], [], seconds)[0]:
-        return os.read(sys.stdin.fileno(), 100).decode() or "stop"
+    if select.select([0], [], [], seconds)[0]:
+        return os.read(0, 100).decode() or "stop"
     return "stop" if os.getppid() != parent else ""
 
 
@@ -633,14 +633,13 @@ def _supervise() -> None:
     def ignore(*_: object) -> None:  # not SIG_IGN, which the server would inherit
         pass
 
-    def finish(*_: object) -> None:
-        signal.signal(signal.SIGTERM, ignore)  # a second one must not disturb the cleaning up
-        raise SystemExit
+    def finish(*_: object) -> None:  # at the next `_order`: to raise here could break anything
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 
+    request = json.loads(sys.stdin.readline())
     signal.signal(signal.SIGINT, ignore)
     signal.signal(signal.SIGHUP, ignore)
     signal.signal(signal.SIGTERM, finish)
-    request = json.loads(sys.stdin.readline())
     keep_in = request["keep_in"] and Path(request["keep_in"])
     try:
         user = _server_user(keep_in)

@@ -1,9 +1,232 @@
+"""Context from Python: jobs inside jobs, and failures that survive the rollback."""
+
 from __future__ import annotations
+
+import logging
+
+import psycopg
+import pytest
+
+import llamalog_sql
+from llamalog_sql import context
 
 
 def test_source_user_and_job_of_set_context_stand_on_the_row(each_db, new, changes):
-    each_db.execute("SELECT llamalog.set_context(source => 'addAlbum', job_id => 'add-1', user_id => 'ann')")
+    each_db.execute(
+        "SELECT llamalog.set_context(source => 'addAlbum', job_id => 'add-1', user_id => 'ann')"
+    )
     new.album(each_db)
     assert changes(each_db, "category, source, user_id, job_id, is_root_job") == [
         ("CREATED", "addAlbum", "ann", "add-1", True)
+    ]
+
+
+def test_plain_settings_do_from_any_client(each_db, new, changes):
+    each_db.execute("SET LOCAL llamalog.source = 'manual_edit'")
+    each_db.execute("SET LOCAL llamalog.user_id = 'mia'")
+    each_db.execute("SET LOCAL llamalog.sources = 'SPOTIFY,DISCOGS'")
+    each_db.execute("SET LOCAL llamalog.metadata = '{\"ticket\": 7}'")
+    new.album(each_db)
+    each_db.execute("UPDATE albums SET label = 'Parlophone'")
+    assert changes(each_db, "category, user_id, sources, metadata") == [
+        ("CREATED", "mia", ["SPOTIFY", "DISCOGS"], {"ticket": 7}),
+        ("CORRECTED", "mia", ["SPOTIFY", "DISCOGS"], {"ticket": 7}),
+    ]
+
+
+def test_without_context_the_transaction_is_the_job_and_says_who(database, new, changes, connect):
+    conn = connect(database, application_name="nightly.py")
+    with conn.transaction():
+        new.album(conn)
+        conn.execute("UPDATE albums SET label = 'Parlophone'")
+    new.album(conn, "Kid A")
+    first, second, third = changes(conn, "job_id, root_job_id, triggered_by, db_user, source")
+    assert first[1:] == (second[0], "nightly.py", "postgres", None)
+    assert second[0].startswith("tx:")
+    assert third[1] != second[1]
+    # a job named after a transaction id alone would be another's after a restore
+    assert "@" in second[0]
+
+
+def test_job_id_is_made_up_when_not_given_and_recorded(db):
+    (job,) = db.execute(
+        "SELECT llamalog.set_context(source => 'addAlbum', parent_job_id => 'p')"
+    ).fetchone()
+    assert job.startswith("addAlbum:")
+    assert db.execute(
+        "SELECT job_id, parent_job_id, root_job_id, source FROM llamalog.jobs"
+    ).fetchall() == [(job, "p", "p", "addAlbum")]
+
+
+def test_start_job_without_id_is_refused(db):
+    with pytest.raises(psycopg.errors.NullValueNotAllowed, match="job_id is missing"):
+        db.execute("SELECT llamalog.start_job('')")
+
+
+def test_set_context_works_in_a_read_only_transaction_and_records_nothing(database):
+    with database.transaction():
+        database.execute("SET TRANSACTION READ ONLY")
+        assert database.execute("SELECT llamalog.set_context(job_id => 'reader')").fetchone() == (
+            "reader",
+        )
+    assert database.execute("SELECT count(*) FROM llamalog.jobs").fetchone() == (0,)
+
+
+def test_block_carries_its_context_and_commits(database, new, changes):
+    with context(database, source="addAlbum", user_id="ann") as job:
+        new.album(database)
+    new.album(database, "Kid A")
+    assert changes(database, "source, user_id, job_id")[0] == ("addAlbum", "ann", job)
+    assert changes(database, "source, user_id")[1] == (None, None)
+
+
+def test_inner_block_is_caused_by_the_outer_one_which_holds_again_after_it(database, new, changes):
+    with context(database, source="addAlbum", job_id="outer", user_id="ann"):
+        with context(database, source="enrichment", job_id="inner"):
+            new.artist(database, "by the inner")
+        new.artist(database, "by the outer")
+    assert changes(database, "parent_job_id, root_job_id, user_id, source") == [
+        ("inner", "outer", "ann", "enrichment"),
+        ("outer", "outer", "ann", "addAlbum"),
+    ]
+    assert ("inner", "outer") in database.execute(
+        "SELECT job_id, parent_job_id FROM llamalog.jobs"
+    ).fetchall()
+
+
+def test_outer_context_holds_again_after_an_inner_block_that_failed(database, new, changes):
+    with context(database, source="addAlbum", job_id="outer"):
+        with (
+            pytest.raises(ZeroDivisionError),
+            context(database, source="enrichment", job_id="inner"),
+        ):
+            new.artist(database, "gone")
+            raise ZeroDivisionError
+        new.artist(database, "stays")
+    assert changes(database, "category, job_id, parent_job_id, source") == [
+        ("FAILED", "inner", "outer", "enrichment"),
+        ("CREATED", None, "outer", "addAlbum"),
+    ]
+
+
+def test_failure_survives_the_rollback_with_sqlstate_message_job_and_entity(database, new, changes):
+    album = new.album(database)
+    with (
+        pytest.raises(psycopg.errors.StringDataRightTruncation),
+        context(
+            database,
+            source="enrichment",
+            job_id="e-2",
+            parent_job_id="e-1",
+            user_id="ann",
+            entity=("album", album),
+        ),
+    ):
+        database.execute("UPDATE albums SET label = 'kept?'")
+        database.execute("UPDATE albums SET barcode = repeat('1', 51)")
+    assert database.execute("SELECT label, barcode FROM albums").fetchone() == (None, None)
+    assert changes(
+        database,
+        "entity_type, entity_id, status, error_code, error_message, job_id, parent_job_id, source, user_id, op",
+        category="FAILED",
+    ) == [
+        (
+            "ALBUM",
+            album,
+            "FAILED",
+            "22001",
+            "value too long for type character varying(50)",
+            "e-2",
+            "e-1",
+            "enrichment",
+            "ann",
+            None,
+        )
+    ]
+    (failed,) = [
+        c for c in llamalog_sql.chain(database, "ALBUM", album).logs if c.category == "FAILED"
+    ]
+    assert failed.duration_ms is not None
+
+
+def test_failure_of_the_application_itself_is_recorded_by_its_name(database, changes):
+    with pytest.raises(KeyError), context(database, source="enrichment"):
+        raise KeyError("tracks")
+    assert changes(database, "error_code, error_message") == [("KeyError", "'tracks'")]
+
+
+def test_deliberate_rollback_is_no_failure(database, new, changes):
+    with context(database, source="addAlbum"):
+        new.album(database)
+        raise psycopg.Rollback
+    assert changes(database) == []
+
+
+def test_failure_that_cannot_be_recorded_hides_nothing(database, caplog):
+    caplog.set_level(logging.WARNING)
+    logging.getLogger("llamalog_sql").propagate = True
+    with (
+        pytest.raises(KeyError),
+        context(
+            database,
+            source="enrichment",
+            job_id="lost",
+            failure_dsn="host=/nowhere connect_timeout=1",
+        ),
+    ):
+        raise KeyError("tracks")
+    assert (
+        "[🦙 LlamaLog] the failure of job lost (KeyError: 'tracks') could not be recorded"
+        in caplog.text
+    )
+
+
+def test_failure_is_recorded_from_sql_after_the_rollback(db, new, changes):
+    album = new.album(db)
+    db.execute(
+        "SELECT llamalog.record_failure('timed out', 'HTTP504', job_id => 'j', parent_job_id => 'p',"
+        " entity_type => 'album', entity_id => %s, retry_count => 2)",
+        [album.upper()],
+    )
+    assert changes(
+        db,
+        "entity_id, error_message, error_code, job_id, parent_job_id, root_job_id, retry_count",
+        category="FAILED",
+    ) == [(album, "timed out", "HTTP504", "j", "p", "p", 2)]
+
+
+def test_failure_that_names_half_an_entity_is_refused(db):
+    with pytest.raises(
+        psycopg.errors.InvalidParameterValue, match="names an entity by type and id, or none"
+    ):
+        db.execute("SELECT llamalog.record_failure('x', entity_type => 'ALBUM')")
+
+
+def test_context_works_on_a_connection_without_autocommit(database, connect, new, changes):
+    conn = connect(database)
+    conn.autocommit = False
+    with context(conn, source="addAlbum", job_id="a"):
+        new.album(conn)
+    assert conn.info.transaction_status.name == "IDLE"
+    assert changes(database, "job_id") == ["a"]
+
+
+def test_context_works_with_rows_as_dictionaries(database, connect, new, changes):
+    conn = connect(database)
+    conn.row_factory = psycopg.rows.dict_row
+    with context(conn, source="addAlbum", job_id="a", sources=["SPOTIFY"], metadata={"k": [1]}):
+        conn.execute("INSERT INTO artists (name, updated_at) VALUES ('Björk', now())")
+    assert changes(database, "parent_job_id, sources, metadata") == [("a", ["SPOTIFY"], {"k": [1]})]
+
+
+def test_applications_may_write_rows_of_their_own(db, new, changes):
+    album = new.album(db)
+    db.execute(
+        "INSERT INTO llamalog.llama_logs (entity_type, entity_id, operation, category, status, job_id)"
+        " VALUES ('ALBUM', %s, 'enrichment:album', 'ENRICHED', 'NO_DATA_AVAILABLE', 'j')",
+        [album],
+    )
+    assert changes(db, "op, status, db_user", entity_id=album) == [
+        ("I", "SUCCESS", "postgres"),
+        (None, "NO_DATA_AVAILABLE", "postgres"),
     ]

@@ -273,14 +273,26 @@ def test_only_the_server_of_the_dead_parent_ends(base):
 
 
 @needs_linux
-def test_server_ends_with_a_killed_supervisor_and_stop_deletes_the_directory(base):
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_server_ends_with_its_supervisor_and_nothing_is_left_after_stop(base, how):
     server = embedded.start()
     processes = processes_of(server)
 
-    processes[0].kill()  # the supervisor
+    processes[0].send_signal(how)  # the supervisor
     server.stop()
 
     assert left(base, processes) == []
+
+
+def test_supervisor_told_to_end_while_it_makes_the_cluster_leaves_nothing(base):
+    with parent("print('now', flush=True)\n" + WAITS) as (process, _):
+        while not any(base.glob("*/initdb.log")):
+            time.sleep(0.01)
+        processes = process.children(recursive=True)
+
+        processes[0].terminate()
+
+        assert left(base, processes) == []
 
 
 @needs_linux
@@ -338,7 +350,7 @@ def test_directory_without_a_server_is_refused(base):
 
 def test_supervisor_that_fails_is_reported(monkeypatch):
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    with pytest.raises(embedded.ServerFailed, match="the supervisor failed"):
+    with pytest.raises(embedded.ServerFailed, match="the supervisor ended"):
         embedded.start()
 
 

@@ -10,6 +10,11 @@ CREATE OR REPLACE FUNCTION llamalog.chain_changes(
     SET search_path = pg_catalog, pg_temp
     SET plan_cache_mode = force_generic_plan
     SET jit = off
+    -- how many parts and jobs there are is not known when the query is planned: each step goes by an index, so that the
+    -- cost follows the family of the entity and not the size of the log
+    SET enable_seqscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
 AS $function$
 #variable_conflict use_column
 BEGIN

@@ -11,10 +11,13 @@ CREATE OR REPLACE FUNCTION llamalog.is_on_page(
 AS $function$
     SELECT
         pg_visible_in_snapshot(is_on_page.txid, (is_on_page.page).snapshot)
-        -- rows that came by dump and restore carry the transaction ids of another cluster: they are old
-        OR is_on_page.seq < coalesce((SELECT max(cluster.first_seq) FROM llamalog.clusters AS cluster), 0)
         OR is_on_page.seq <= (is_on_page.page).top_seq
-            AND is_on_page.txid >= pg_snapshot_xmax((is_on_page.page).snapshot);
+            AND (
+                -- rows that came by dump and restore carry transaction ids of another cluster: they are old
+                is_on_page.seq < coalesce((SELECT max(cluster.first_seq) FROM llamalog.clusters AS cluster), 0)
+                -- so is what we can see though no such transaction has ended here: it is restored, or our own
+                OR is_on_page.txid >= pg_snapshot_xmax(pg_current_snapshot())
+            );
 $function$;
 
 COMMENT ON FUNCTION llamalog.is_on_page(bigint, xid8, llamalog.page) IS

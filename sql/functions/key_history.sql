@@ -10,7 +10,11 @@ CREATE OR REPLACE FUNCTION llamalog.key_history(
     )
     LANGUAGE sql
     STABLE
+    ROWS 1
     SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
 AS $function$
     WITH RECURSIVE
     renaming AS NOT MATERIALIZED (

@@ -16,28 +16,25 @@ DECLARE
 BEGIN
     IF cursor IS NULL THEN
         v_page.snapshot := pg_current_snapshot();
-        v_page.top_seq := (
-            SELECT coalesce(sequence.last_value, 0)
-            FROM pg_sequences AS sequence
-            WHERE sequence.schemaname = 'llamalog'
-                AND sequence.sequencename = 'llama_logs_id_seq'
-        );
+        SELECT coalesce(max(log.seq), 0)
+        INTO v_page.top_seq
+        FROM llamalog.log AS log;
         RETURN v_page;
     END IF;
     v_parts := string_to_array(convert_from(decode(cursor, 'base64'), 'UTF8'), ' ');
     IF cardinality(v_parts) IS DISTINCT FROM 5 THEN
         RAISE EXCEPTION USING ERRCODE = 'LL006';
     END IF;
+    v_page.snapshot := v_parts[1]::pg_snapshot;
+    v_page.top_seq := v_parts[2]::bigint;
+    v_page.last_at := to_timestamp(0) + v_parts[3]::bigint * interval '1 microsecond';
+    v_page.last_seq := v_parts[4]::bigint;
     IF v_parts[5] <> query THEN
         RAISE EXCEPTION 'the cursor belongs to another question'
             USING ERRCODE = 'LL006',
                   DETAIL  = 'A cursor holds for the entity and the filters that it came from.',
                   HINT    = 'Repeat the entity and the filters of the page before, or ask without cursor.';
     END IF;
-    v_page.snapshot := v_parts[1]::pg_snapshot;
-    v_page.top_seq := v_parts[2]::bigint;
-    v_page.last_at := to_timestamp(0) + v_parts[3]::bigint * interval '1 microsecond';
-    v_page.last_seq := v_parts[4]::bigint;
     RETURN v_page;
 EXCEPTION
     WHEN data_exception OR SQLSTATE 'LL006' THEN

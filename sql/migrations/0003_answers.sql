@@ -9,7 +9,7 @@ CREATE TYPE llamalog.page AS (
 );
 
 COMMENT ON TYPE llamalog.page IS
-    'Where a reader stands: what the first page could see, the last row shown, and the highest seq then given out.';
+    'Where a reader stands: what the first page could see, the last row shown, and the highest seq that it saw.';
 
 CREATE TABLE llamalog.clusters (
     system_identifier bigint      PRIMARY KEY,

@@ -1,0 +1,378 @@
+"""Chain, tree and why: the family of an entity, whole and alone; pages that neither skip nor repeat."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+
+from llamalog_sql import queries
+from llamalog_sql.errors import BadCursor, LlamaLogError
+
+
+def sync(conn, new, count, *, one_job):
+    """A nightly sync of albums with three tracks, one artist for every two albums, in one job or one job each."""
+    albums = []
+    if one_job:
+        conn.execute("SELECT llamalog.set_context(source => 'spotify_sync', job_id => 'sync')")
+    else:
+        conn.execute("SELECT llamalog.start_job('sync', source => 'spotify_sync')")
+    artists: dict[int, str] = {}
+    for n in range(count):
+        if not one_job:
+            conn.execute(
+                "SELECT llamalog.set_context(source => 'addAlbum', job_id => %s, parent_job_id => 'sync',"
+                " root_job_id => 'sync')",
+                [f"sync-{n}"],
+            )
+        album = new.album(conn, f"Album {n}")
+        if n // 2 not in artists:
+            artists[n // 2] = new.artist(conn, f"Artist {n // 2}")
+        new.link(conn, album, artists[n // 2])
+        for number in range(1, 4):
+            new.track(conn, album, f"Track {number} of {n}", number)
+        albums.append(album)
+    conn.execute("SELECT llamalog.set_context(source => 'check')")
+    return albums
+
+
+def everything(conn, entity_type, entity_id, **filters):
+    return queries.chain(conn, entity_type, entity_id, limit=10_000, **filters).logs
+
+
+@pytest.mark.parametrize("one_job", [True, False], ids=["one job", "one job each"])
+def test_chain_of_an_album_of_a_sync_holds_its_family_and_no_other(db, new, one_job):
+    albums = sync(db, new, 200, one_job=one_job)
+    for album in (albums[0], albums[77], albums[199]):
+        found = Counter(
+            (c.link_type or c.entity_type, c.category) for c in everything(db, "ALBUM", album)
+        )
+        assert found == {
+            ("ALBUM", "CREATED"): 1,
+            ("ARTIST", "CREATED"): 1,
+            ("ALBUM_ARTIST", "LINKED"): 1,
+            ("TRACK", "CREATED"): 3,
+        }
+
+
+def buffers_read(conn, album):
+    """Pages that the chain of an album touches, as the server counts them."""
+    conn.execute(
+        "SELECT count(*) FROM llamalog.chain('ALBUM', %s)", [album]
+    )  # plans and catalogues are cached now
+    (row,) = conn.execute(
+        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) SELECT * FROM llamalog.chain('ALBUM', '{album}')"
+    ).fetchone()
+    plan = (row if isinstance(row, list) else json.loads(row))[0]["Plan"]
+    return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+@pytest.mark.parametrize("one_job", [True, False], ids=["one job", "one job each"])
+def test_chain_in_a_sync_of_200_touches_no_more_pages_than_alone(database, new, connect, one_job):
+    with database.transaction():
+        (alone,) = sync(database, new, 1, one_job=one_job)
+    pages_alone = buffers_read(connect(database), alone)
+    with database.transaction():
+        albums = sync(database, new, 200, one_job=one_job)
+    database.execute("VACUUM ANALYZE")
+    # an index of 2,000 rows is a level deeper than one of ten; a scan of the job's rows would be many times as much
+    assert buffers_read(connect(database), albums[100]) < 2 * pages_alone
+
+
+def test_chain_returns_root_and_all_children_by_time(db, new):
+    db.execute("SELECT llamalog.set_context(source => 'addAlbum', job_id => 'add')")
+    artist = new.artist(db)
+    album = new.album(db)
+    new.link(db, album, artist)
+    track = new.track(db, album)
+    page = queries.chain(db, "album", album)
+    assert [
+        (c.link_type or c.entity_type, c.entity_id, c.is_root_job, c.parent_job_id)
+        for c in page.logs
+    ] == [
+        ("ARTIST", artist, False, "add"),
+        ("ALBUM", album, True, None),
+        ("ALBUM_ARTIST", album, False, "add"),
+        ("TRACK", track, False, "add"),
+    ]
+    assert (page.total_count, page.has_more, page.cursor) == (4, False, None)
+    assert [c.created_at for c in page.logs] == sorted(c.created_at for c in page.logs)
+
+
+def test_a_job_that_wrote_nothing_links_its_parent_to_the_job_it_started(db, new):
+    db.execute("SELECT llamalog.set_context(source => 'addAlbum', job_id => 'add')")
+    album = new.album(db)
+    db.execute(
+        "SELECT llamalog.start_job('check', parent_job_id => 'add', source => 'enrichment_check')"
+    )
+    db.execute(
+        "SELECT llamalog.set_context(source => 'enrichment', job_id => 'enrich', parent_job_id => 'check')"
+    )
+    # nothing but the jobs ties this artist to the album
+    new.artist(db, "Found on the way")
+    assert [
+        (c.entity_type, c.job_id or c.parent_job_id) for c in everything(db, "ALBUM", album)
+    ] == [
+        ("ALBUM", "add"),
+        ("ARTIST", "enrich"),
+    ]
+    nodes = {n.node: n for n in queries.tree(db, "ALBUM", album)}
+    assert nodes["job check"].parent_node == "job add"
+    assert nodes["job check"].seq is None
+    assert nodes["job enrich"].parent_node == "job check"
+
+
+def test_jobs_that_cause_each_other_in_a_circle_are_shown_once(db, new):
+    db.execute(
+        "SELECT llamalog.set_context(source => 'addAlbum', job_id => 'a', parent_job_id => 'b')"
+    )
+    album = new.album(db)
+    db.execute(
+        "SELECT llamalog.set_context(source => 'enrichment', job_id => 'b', parent_job_id => 'a')"
+    )
+    db.execute("UPDATE albums SET label = 'Parlophone'")
+    assert [c.category for c in everything(db, "ALBUM", album)] == ["CREATED", "ENRICHED"]
+    nodes = queries.tree(db, "ALBUM", album)
+    assert sorted(n.category or "job" for n in nodes) == ["CREATED", "ENRICHED", "job"]
+    assert len({n.node for n in nodes}) == len(nodes)
+
+
+def test_chain_is_filtered_by_category_and_time(database, new):
+    album = new.album(database)
+    database.execute("UPDATE albums SET label = 'Parlophone'")
+    database.execute("DELETE FROM albums")
+    created, updated, deleted = everything(database, "ALBUM", album)
+    assert [
+        c.category for c in everything(database, "ALBUM", album, categories=["created", "DELETED"])
+    ] == [
+        "CREATED",
+        "DELETED",
+    ]
+    assert [
+        c.category for c in everything(database, "ALBUM", album, start_date=updated.created_at)
+    ] == [
+        "UPDATED",
+        "DELETED",
+    ]
+    assert [
+        c.category for c in everything(database, "ALBUM", album, end_date=updated.created_at)
+    ] == ["CREATED"]
+    assert created.seq < updated.seq < deleted.seq
+
+
+def pages(conn, album, limit, between=lambda: None):
+    cursor, seen = None, []
+    while True:
+        page = queries.chain(conn, "ALBUM", album, limit=limit, cursor=cursor)
+        seen += [c.seq for c in page.logs]
+        if not page.has_more:
+            assert page.cursor is None
+            return seen, page.total_count
+        cursor = page.cursor
+        between()
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 25, 26, 1000])
+def test_pages_of_every_size_hold_each_row_once(db, new, limit):
+    album = new.album(db)
+    for number in range(1, 26):
+        new.track(db, album, f"Track {number}", number)
+    seen, total = pages(db, album, limit)
+    assert seen == [c.seq for c in everything(db, "ALBUM", album)]
+    assert total == len(seen) == 26
+
+
+def test_pages_neither_skip_nor_repeat_while_rows_are_added(database, new, connect):
+    album = new.album(database)
+    for number in range(1, 11):
+        new.track(database, album, f"Track {number}", number)
+    slow, fast = connect(database), connect(database)
+    slow.autocommit = False
+    new.track(slow, album, "written before the first page, committed after it", 20)
+    expected = [c.seq for c in everything(database, "ALBUM", album)]
+
+    def meanwhile():
+        slow.commit()
+        new.track(fast, album, "written and committed after the first page", 21)
+
+    seen, total = pages(database, album, 3, meanwhile)
+    assert seen == expected
+    assert total == 11
+    assert len(everything(database, "ALBUM", album)) > 11
+
+
+def test_rows_of_another_cluster_count_as_old_whatever_their_transaction_id(database, new):
+    album = new.album(database)
+    for number in range(1, 6):
+        new.track(database, album, f"Track {number}", number)
+    # as after a restore: transaction ids far ahead of this cluster's, which it has not noticed yet
+    database.execute("UPDATE llamalog.llama_logs SET txid = '99999999'")
+    seen, total = pages(database, album, 2)
+    assert len(seen) == total == 6
+    # and noticed: ids that here are running or to come
+    database.execute(
+        "UPDATE llamalog.llama_logs SET txid = pg_current_xact_id()::text::bigint::text::xid8"
+    )
+    database.execute("TRUNCATE llamalog.clusters")
+    database.execute("SELECT * FROM llamalog.maintain()")
+    seen, total = pages(database, album, 2)
+    assert len(seen) == total == 6
+
+
+def test_a_cursor_of_another_question_is_refused(db, new):
+    album, other = new.album(db), new.album(db, "Kid A")
+    new.track(db, album)
+    cursor = queries.chain(db, "ALBUM", album, limit=1).cursor
+    with pytest.raises(BadCursor, match="belongs to another question") as refused:
+        queries.chain(db, "ALBUM", other, limit=1, cursor=cursor)
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "%%%", "YSBi", "YSBiIGMgZCBl", "é" * 10, "A" * 10_000])
+def test_a_malformed_cursor_is_refused(db, new, cursor):
+    album = new.album(db)
+    with pytest.raises(BadCursor, match="malformed cursor") as refused:
+        queries.chain(db, "ALBUM", album, cursor=cursor)
+    assert refused.value.sqlstate == "LL006"
+
+
+def test_questions_that_make_no_sense_are_refused(db, new):
+    album = new.album(db)
+    with (
+        pytest.raises(LlamaLogError, match="row_limit 0 is not positive") as refused,
+        db.transaction(),
+    ):
+        queries.chain(db, "ALBUM", album, limit=0)
+    assert refused.value.sqlstate == "22023"
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="row_limit null"):
+        db.execute("SELECT llamalog.history('ALBUM', %s, NULL)", [album])
+
+
+def test_unknown_type_category_and_dates_are_refused_with_hints(db, new):
+    album = new.album(db)
+    cases = [
+        (lambda: queries.chain(db, "ALBM", album), "LL003", 'unknown entity type "ALBM"'),
+        (
+            lambda: queries.chain(db, "ALBUM", album, categories=["NEW"]),
+            "22023",
+            'unknown category "NEW"',
+        ),
+        (
+            lambda: queries.chain(
+                db,
+                "ALBUM",
+                album,
+                start_date=datetime(2026, 2, 1, tzinfo=UTC),
+                end_date=datetime(2026, 1, 1, tzinfo=UTC),
+            ),
+            "22023",
+            "start_date is after end_date",
+        ),
+        (lambda: queries.history(db, "ALBUM", "7"), "22P02", 'malformed id "7" for ALBUM'),
+    ]
+    for ask, sqlstate, message in cases:
+        with pytest.raises(LlamaLogError) as refused, db.transaction():
+            ask()
+        assert refused.value.sqlstate == sqlstate
+        assert message in str(refused.value)
+        assert refused.value.hint
+
+
+def test_tree_holds_the_rows_of_the_chain_each_below_its_job(db, new):
+    db.execute(
+        "SELECT llamalog.set_context(source => 'addAlbum', job_id => 'add', user_id => 'ann')"
+    )
+    album = new.album(db)
+    artist = new.artist(db)
+    new.link(db, album, artist)
+    db.execute(
+        "SELECT llamalog.set_context(source => 'enrichment', job_id => 'enrich', parent_job_id => 'add')"
+    )
+    new.track(db, album)
+    nodes = queries.tree(db, "ALBUM", album)
+    assert [(n.depth, n.node if n.seq is None else n.category, n.label) for n in nodes] == [
+        (0, "CREATED", "OK Computer"),
+        (1, "CREATED", "Radiohead"),
+        (1, "LINKED", "OK Computer"),
+        (1, "job enrich", None),
+        (2, "CREATED", "Airbag"),
+    ]
+    assert sorted(n.seq for n in nodes if n.seq) == sorted(
+        c.seq for c in everything(db, "ALBUM", album)
+    )
+
+
+def test_why_tells_who_created_it_what_came_with_it_and_what_happened_since(db, new):
+    db.execute(
+        "SELECT llamalog.set_context(source => 'addAlbum', job_id => 'add', user_id => 'ann')"
+    )
+    album = new.album(db)
+    new.link(db, album, new.artist(db))
+    db.execute(
+        "SELECT llamalog.set_context(source => 'admin_correction', job_id => 'fix', user_id => 'mia')"
+    )
+    db.execute("UPDATE albums SET title = 'OK Computer OKNOTOK'")
+    db.execute("SELECT llamalog.set_context()")
+    db.execute("DELETE FROM albums")
+    told = [s.sentence for s in queries.why(db, "ALBUM", album)]
+    assert told[0] == (
+        "ALBUM “OK Computer OKNOTOK” was created by user ann through addAlbum (a user adds an album), job add."
+        " With it: 1 ARTIST created, 1 ALBUM_ARTIST linked."
+    )
+    assert told[1] == (
+        "ALBUM “OK Computer OKNOTOK” was corrected by user mia through admin_correction"
+        " (an administrator corrects an entity in the admin screens), job fix:"
+        " title: “OK Computer” → “OK Computer OKNOTOK”."
+    )
+    assert told[2].startswith("ALBUM “OK Computer OKNOTOK” was deleted")
+
+
+def test_why_of_a_row_older_than_its_watch_says_that_nothing_is_known(db, new):
+    album = new.album(db)
+    db.execute("DELETE FROM llamalog.llama_logs")
+    (only,) = queries.why(db, "ALBUM", album)
+    assert only.sentence == (
+        "ALBUM “OK Computer”: nothing is known of how it came here; no change of it was recorded."
+    )
+
+
+def test_find_and_resolve_know_titles_in_any_case_and_deleted_entities(db, new):
+    album = new.album(db, "Ágætis byrjun")
+    gone = new.album(db, "100% [bold]'; --")
+    db.execute("DELETE FROM albums WHERE id = %s", [gone])
+    assert [(f.entity_id, f.label, f.is_alive) for f in queries.find(db, "byrjun")] == [
+        (album, "Ágætis byrjun", True)
+    ]
+    assert [(f.entity_id, f.is_alive) for f in queries.find(db, "100%")] == [(gone, False)]
+    assert (
+        queries.resolve(
+            db,
+            "album",
+            "ÁGÆTIS BYRJUN"
+            if db.execute("SELECT lower('Á') = 'á'").fetchone()[0]
+            else "ágætis byrjun".replace("á", "Á"),
+        )
+        == album
+    )
+    assert queries.resolve(db, "album", album.upper()) == album
+    assert queries.resolve(db, "album", "100% [bold]'; --") == gone
+
+
+def test_an_ambiguous_title_lists_the_candidates(db, new):
+    first, second = new.album(db, "Weezer"), new.album(db, "weezer")
+    with pytest.raises(LlamaLogError, match='2 ALBUM are called "Weezer"') as refused:
+        queries.resolve(db, "ALBUM", "Weezer")
+    assert refused.value.sqlstate == "LL005"
+    assert first in refused.value.detail
+    assert second in refused.value.detail
+
+
+def test_an_unknown_title_shows_what_is_called_nearly_so(db, new):
+    new.album(db, "OK Computer")
+    with pytest.raises(LlamaLogError, match='no ALBUM has the id or title "Computer"') as refused:
+        queries.resolve(db, "ALBUM", "Computer")
+    assert refused.value.sqlstate == "LL004"
+    assert "OK Computer" in refused.value.detail

@@ -1,0 +1,409 @@
+"""The command line as a person meets it: answers on stdout, talk on stderr, errors in a line, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import click
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from llamalog_sql import migrate
+from llamalog_sql.cli import main
+
+ALL = sorted(main.commands)
+
+
+@pytest.fixture
+def llamalog(database):
+    """llamalog("why", "ALBUM", ...) runs the command on the test's own database."""
+
+    def run(*arguments: str, dsn: str | None = None, **more):
+        address = {**database.info.get_parameters(), "password": database.info.password}
+        own = psycopg.conninfo.make_conninfo("", **{k: v for k, v in address.items() if v})
+        runner = CliRunner(
+            env={"LLAMALOG_DSN": own if dsn is None else dsn, "COLUMNS": "200", **more}
+        )
+        return runner.invoke(main, list(arguments), catch_exceptions=False)
+
+    return run
+
+
+def failed(result, exit_code, first_line, hint):
+    lines = result.stderr.splitlines()
+    assert result.exit_code == exit_code, result.stderr
+    assert lines[0].startswith(first_line), result.stderr
+    assert any(line.startswith("hint: ") and hint in line for line in lines), result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_command_has_help_and_an_example(name):
+    result = CliRunner().invoke(main, [name, "--help"])
+    assert result.exit_code == 0
+    assert "Example:" in result.stdout
+    assert f"llamalog {name}" in result.stdout
+
+
+@pytest.mark.parametrize("name", ["migrate", "rollback", "watch", "unwatch", "maintain"])
+def test_every_command_that_writes_has_sql_and_dry_run(name):
+    options = {option for parameter in main.commands[name].params for option in parameter.opts}
+    assert {"--sql", "--dry-run"} <= options
+
+
+@pytest.mark.parametrize("name", ["history", "chain", "tree", "why", "find", "status", "check"])
+def test_every_question_answers_in_every_format(name):
+    (form,) = [p for p in main.commands[name].params if "--format" in p.opts]
+    assert isinstance(form.type, click.Choice)
+    assert list(form.type.choices) == ["table", "json", "jsonl", "csv"]
+
+
+def test_questions_take_an_id_or_a_title(llamalog, database, new):
+    album = new.album(database)
+    by_title = llamalog("history", "album", "ok computer", "--format", "json")
+    by_id = llamalog("history", "ALBUM", album, "--format", "json")
+    assert by_title.stdout == by_id.stdout
+    assert [c["category"] for c in json.loads(by_id.stdout)] == ["CREATED"]
+
+
+def test_history_as_table_json_lines_and_csv(llamalog, database, new):
+    new.album(database, 'Album "quoted", 100%')
+    database.execute("UPDATE albums SET genres = '{rock,art rock}'")
+    title = 'Album "quoted", 100%'
+    table = llamalog("history", "ALBUM", title)
+    assert "UPDATED" in table.stdout
+    assert "🦙 CREATED" in table.stdout
+    assert "genres: nothing → [" in table.stdout
+    lines = [
+        json.loads(line)
+        for line in llamalog("history", "ALBUM", title, "--format", "jsonl").stdout.splitlines()
+    ]
+    assert [line["op"] for line in lines] == ["U", "I"]
+    assert lines[0]["after"] == {"genres": ["rock", "art rock"]}
+    rows = list(
+        csv.DictReader(io.StringIO(llamalog("history", "ALBUM", title, "--format", "csv").stdout))
+    )
+    assert [row["op"] for row in rows] == ["U", "I"]
+    assert json.loads(rows[0]["after"]) == {"genres": ["rock", "art rock"]}
+
+
+def test_chain_pages_by_cursor(llamalog, database, new):
+    album = new.album(database)
+    for number in range(1, 5):
+        new.track(database, album, f"Track {number}", number)
+    first = json.loads(llamalog("chain", "ALBUM", album, "--limit", "3", "--format", "json").stdout)
+    second = json.loads(
+        llamalog(
+            "chain", "ALBUM", album, "--limit", "3", "--cursor", first["cursor"], "--format", "json"
+        ).stdout
+    )
+    assert [
+        len(first["logs"]),
+        len(second["logs"]),
+        first["total_count"],
+        second["total_count"],
+    ] == [3, 2, 5, 5]
+    assert [first["has_more"], second["has_more"], second["cursor"]] == [True, False, None]
+    talk = llamalog("chain", "ALBUM", album, "--limit", "3").stderr
+    assert talk == f"[🦙 LlamaLog] more: add --cursor {first['cursor']}\n"
+
+
+def test_chain_filters_by_category_and_time(llamalog, database, new):
+    album = new.album(database)
+    database.execute("UPDATE albums SET label = 'Parlophone'")
+    only = llamalog("chain", "ALBUM", album, "--category", "updated", "--format", "jsonl").stdout
+    assert [json.loads(line)["category"] for line in only.splitlines()] == ["UPDATED"]
+    none = llamalog("chain", "ALBUM", album, "--until", "2001-01-01", "--format", "jsonl")
+    assert (none.exit_code, none.stdout) == (0, "")
+
+
+def test_tree_shows_fifteen_children_and_how_many_more(llamalog, database, new):
+    with database.transaction():
+        database.execute("SELECT llamalog.set_context(source => 'addAlbum', job_id => 'add')")
+        album = new.album(database)
+        for number in range(1, 19):
+            new.track(database, album, f"Track {number}", number)
+    drawn = llamalog("tree", "ALBUM", album).stdout
+    assert drawn.count("TRACK “Track") == 15
+    assert "3 more" in drawn
+    assert "🦙 CREATED ALBUM “OK Computer”" in drawn
+    assert llamalog("tree", "ALBUM", album, "--children", "18").stdout.count("TRACK “Track") == 18
+
+
+def test_why_tells_the_story(llamalog, database, new):
+    new.album(database)
+    told = llamalog("why", "ALBUM", "OK Computer").stdout
+    assert "ALBUM “OK Computer” was created by database user postgres" in told
+
+
+def test_stored_text_cannot_drive_the_terminal(llamalog, database, new):
+    album = new.album(database, "\x1b[31mred\x1b[0m [bold]x[/bold] \u202e")
+    for command in ("why", "tree", "history", "chain"):
+        shown = llamalog(command, "ALBUM", album).stdout
+        assert "\x1b" not in shown
+        assert "\u202e" not in shown
+    assert "\\x1b[31mred" in llamalog("why", "ALBUM", album).stdout
+    assert "[bold]x[/bold]" in llamalog("why", "ALBUM", album).stdout
+
+
+def test_colour_only_where_it_is_wanted(llamalog, database, new):
+    album = new.album(database)
+    assert "\x1b[" in llamalog("tree", "ALBUM", album, FORCE_COLOR="1").stdout
+    assert "\x1b[1;32m" in llamalog("tree", "ALBUM", album, FORCE_COLOR="1").stdout
+    assert "32m" not in llamalog("tree", "ALBUM", album, FORCE_COLOR="1", NO_COLOR="1").stdout
+    assert "\x1b[" not in llamalog("tree", "ALBUM", album).stdout
+
+
+def test_find_shows_type_id_and_whether_it_lives(llamalog, database, new):
+    album = new.album(database)
+    database.execute("DELETE FROM albums")
+    found = json.loads(llamalog("find", "comp", "--format", "json").stdout)
+    assert found == [
+        {"entity_type": "ALBUM", "entity_id": album, "label": "OK Computer", "is_alive": False}
+    ]
+    nothing = llamalog("find", "Kid A")
+    assert (nothing.exit_code, nothing.stdout) == (1, "")
+
+
+def test_status_shows_what_is_watched(llamalog):
+    shown = llamalog("status").stdout
+    assert "watched      5 tables" in shown
+    assert "part of ALBUM" in shown
+    assert (
+        json.loads(llamalog("status", "--format", "json").stdout)[0]["watched"][0]["entity_type"]
+        == "ALBUM"
+    )
+
+
+def test_check_is_silent_about_a_good_installation_and_finds_a_lost_trigger(llamalog, database):
+    assert (llamalog("check").exit_code, llamalog("check").stdout) == (0, "ok\n")
+    database.execute('ALTER TABLE albums DISABLE TRIGGER "00_llamalog_update"')
+    result = llamalog("check")
+    assert result.exit_code == 1
+    assert "public.albums: missing or disabled: 00_llamalog_update" in result.stdout
+
+
+def test_watch_says_what_it_took_the_table_for_and_nothing_changes_twice(llamalog, database):
+    database.execute("CREATE TABLE labels (id int PRIMARY KEY, name text, founded int)")
+    assert llamalog("watch", "labels", "--dry-run").stdout == (
+        "would watch public.labels as LABEL: entity; key id; label name\n"
+    )
+    assert llamalog("watch", "labels").stderr == (
+        "[🦙 LlamaLog] watched public.labels as LABEL: entity; key id; label name\n"
+    )
+    assert "unchanged public.labels" in llamalog("watch", "labels").stderr
+    assert "unwatched public.labels" in llamalog("unwatch", "labels").stderr
+    assert llamalog("check").exit_code == 0
+
+
+def test_sql_of_watch_run_by_hand_watches(llamalog, database, changes):
+    database.execute('CREATE TABLE "Odd Labels" (id int PRIMARY KEY, "the name" text)')
+    script = llamalog("watch", "Odd Labels", "--sql").stdout
+    database.execute(script.encode())
+    database.execute("INSERT INTO \"Odd Labels\" VALUES (1, 'Parlophone')")
+    assert changes(database, "entity_type, entity_id") == [("ODD_LABEL", "1")]
+    assert "unchanged" in llamalog("watch", "Odd Labels").stderr
+    database.execute(llamalog("unwatch", "Odd Labels", "--sql").stdout.encode())
+    assert llamalog("check").exit_code == 0
+    failed(
+        llamalog("unwatch", "Odd Labels"),
+        1,
+        'error: table "Odd Labels" is not watched (LL002)',
+        "status",
+    )
+
+
+def test_maintain_makes_the_months_it_said(llamalog):
+    said = llamalog("maintain", "--months", "5", "--dry-run").stdout
+    assert said.count("would make llamalog.llama_logs_") == 2
+    made = llamalog("maintain", "--months", "5").stderr
+    assert made.count("made partition llamalog.llama_logs_") == 2
+    assert "every month has its partition" in llamalog("maintain", "--months", "5").stderr
+
+
+def test_migrate_twice_changes_nothing(llamalog):
+    assert "up to date; nothing was changed" in llamalog("migrate").stderr
+    assert llamalog("migrate", "--dry-run").stdout == "nothing to do\n"
+
+
+def test_rollback_asks_and_is_refused_without_a_terminal(llamalog, database):
+    failed(llamalog("rollback", "--all"), 2, "error: Take off capture and undo", "--yes")
+    assert "would undo 0002_registry" in llamalog("rollback", "--all", "--dry-run").stdout
+    assert llamalog("rollback", "--all", "--yes").exit_code == 0
+    assert database.execute(
+        "SELECT to_regclass('llamalog.llama_logs') AS log, to_regclass('llamalog.watches') AS registry"
+    ).fetchone() == (
+        "llamalog.llama_logs",
+        None,
+    )
+    failed(
+        llamalog("why", "ALBUM", "x"),
+        1,
+        "error: llamalog is only half installed",
+        "llamalog migrate",
+    )
+
+
+@pytest.mark.parametrize("name", ["history", "chain", "tree", "why"])
+def test_unknown_type_and_title_are_said_in_a_line(llamalog, name):
+    failed(
+        llamalog(name, "ALBM", "x"),
+        1,
+        'error: unknown entity type "ALBM" (LL003)',
+        "llamalog status",
+    )
+    failed(
+        llamalog(name, "ALBUM", "x"),
+        1,
+        'error: no ALBUM has the id or title "x" (LL004)',
+        "llamalog find",
+    )
+
+
+def test_a_link_type_is_asked_by_its_ends(llamalog):
+    failed(llamalog("why", "ALBUM_ARTIST", "x"), 1, "error: ALBUM_ARTIST is a link", "ALBUM")
+
+
+def test_a_malformed_cursor_is_said_in_a_line(llamalog, database, new):
+    album = new.album(database)
+    failed(
+        llamalog("chain", "ALBUM", album, "--cursor", "x"),
+        1,
+        'error: malformed cursor "x" (LL006)',
+        "next_cursor",
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("history", "ALBUM", "x", "--limit", "-1"),
+        ("chain", "ALBUM", "x", "--limit", "0"),
+        ("chain", "ALBUM", "x", "--since", "yesterday"),
+        ("chain", "ALBUM", "x", "--until", "2026-13-01"),
+        ("chain", "ALBUM"),
+        ("history", "ALBUM", "x", "--format", "xml"),
+        ("maintain", "--months", "-3"),
+        ("watch",),
+        ("nonsense",),
+    ],
+)
+def test_misuse_exits_with_2(llamalog, arguments):
+    result = llamalog(*arguments)
+    assert result.exit_code == 2
+    assert "Error: " in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_unknown_category_is_said_in_a_line(llamalog, database, new):
+    album = new.album(database)
+    failed(
+        llamalog("chain", "ALBUM", album, "--category", "NEW"),
+        1,
+        'error: unknown category "NEW" (22023)',
+        "CREATED",
+    )
+
+
+def test_an_unreachable_server_is_said_in_a_line_without_the_password(llamalog):
+    result = llamalog("status", dsn="postgresql://ann:secret@127.0.0.1:1/nowhere?connect_timeout=1")
+    failed(result, 1, "error: ", "LLAMALOG_DSN")
+    assert "(08001)" in result.stderr
+    assert "secret" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "dsn", ["postgresql://ann:secret@[bad", "host=x nonsense password=secret", "://"]
+)
+def test_a_malformed_dsn_is_said_in_a_line_without_the_password(llamalog, dsn):
+    result = llamalog("status", dsn=dsn)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+    assert "hint: " in result.stderr
+    assert "secret" not in result.stderr
+
+
+def test_a_database_without_llamalog_is_said_in_a_line(llamalog, empty):
+    own = psycopg.conninfo.make_conninfo("", **empty.info.get_parameters())
+    for command in (
+        ("status",),
+        ("check",),
+        ("why", "ALBUM", "x"),
+        ("watch", "t"),
+        ("maintain",),
+        ("rollback", "--yes"),
+    ):
+        failed(
+            llamalog(*command, dsn=own),
+            1,
+            "error: llamalog is not installed in this database (LL001)",
+            "llamalog migrate",
+        )
+
+
+def test_a_read_only_session_is_said_in_a_line(llamalog, database):
+    database.execute("ALTER DATABASE own_music SET default_transaction_read_only = on")
+    failed(llamalog("watch", '"User"'), 1, "error: cannot execute", "read-only")
+    assert llamalog("status").exit_code == 0
+
+
+def test_a_missing_privilege_is_said_in_a_line(llamalog, database):
+    database.execute("CREATE ROLE nobody_much LOGIN")
+    try:
+        own = psycopg.conninfo.make_conninfo(
+            "", **{**database.info.get_parameters(), "user": "nobody_much"}
+        )
+        failed(llamalog("watch", "albums", dsn=own), 1, "error: permission denied", "owner")
+        failed(llamalog("why", "ALBUM", "x", dsn=own), 1, "error: permission denied", "privilege")
+        failed(llamalog("migrate", dsn=own), 1, "error: permission denied", "owner")
+    finally:
+        database.execute("DROP ROLE nobody_much")
+
+
+def test_a_url_of_prisma_or_sqlalchemy_is_understood(llamalog, database):
+    address = database.info.get_parameters()
+    url = (
+        f"postgresql+psycopg://{address['user']}@/{address['dbname']}"
+        f"?host={address['host']}&port={database.info.port}&schema=public&connection_limit=5&pgbouncer=true"
+    )
+    assert llamalog("status", dsn=url).exit_code == 0
+
+
+def test_dsn_goes_before_the_variables_and_stands_before_or_after_the_command(llamalog, database):
+    own = psycopg.conninfo.make_conninfo("", **database.info.get_parameters())
+    assert llamalog("--dsn", own, "status", dsn="host=/nowhere").exit_code == 0
+    assert llamalog("status", "--dsn", own, dsn="host=/nowhere").exit_code == 0
+    assert llamalog("status", dsn="", DATABASE_URL=own).exit_code == 0
+
+
+def test_the_command_is_installed_and_knows_its_version():
+    shown = subprocess.run(
+        [sys.executable, "-m", "llamalog_sql.cli", "--version"],
+        capture_output=True,
+        text=True,
+        env={**os.environ},
+        check=True,
+    )
+    assert shown.stdout.startswith("llamalog, version ")
+
+
+def test_edited_migration_is_found_by_check(llamalog, database):
+    database.execute(
+        "UPDATE llamalog._yoyo_migration SET content_hash = 'other' WHERE migration_id = '0002_registry'"
+    )
+    result = llamalog("check")
+    assert (result.exit_code, "migration 0002_registry: was edited" in result.stdout) == (1, True)
+    failed(
+        llamalog("migrate"),
+        1,
+        "error: migration 0002_registry was edited after it had been applied (LL011)",
+        "new migration",
+    )
+    assert migrate.plan(database).edited == ["0002_registry"]
