@@ -51,10 +51,8 @@ _SOURCE_STYLES = {
 def console(stream: IO[str] | None = None) -> Console:
     """Return a console that writes to stdout; NO_COLOR and FORCE_COLOR are heeded, and a pipe gets whole lines."""
     stream = stream or sys.stdout
-    width = None if stream.isatty() or os.environ.get("COLUMNS") else 160
-    return Console(
-        file=stream, width=width, highlight=False, emoji=False, soft_wrap=not stream.isatty()
-    )
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else 500
+    return Console(file=stream, width=width, highlight=False, emoji=False)
 
 
 def clean(text: object) -> str:

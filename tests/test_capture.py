@@ -1215,14 +1215,8 @@ def test_family_is_the_same_whatever_the_order_of_the_inserts(each_db, new, chan
         with each_db.transaction(force_rollback=True):
             begin_job(each_db, "set_context", source)
             album, artist, _ = write_album(each_db, new, order)
-            ids = {album: "album", artist: "artist"}
-            families.append(
-                sorted(
-                    str([f"{x}".replace(album, "…").replace(artist, "…") for x in row])
-                    for row in changes(each_db, ROW)
-                )
-            )
-            assert len(ids) == 2
+            rows = "; ".join(sorted(map(str, changes(each_db, ROW))))
+            families.append(rows.replace(album, "an album").replace(artist, "an artist"))
     assert families[1:] == families[:1] * 2
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import psycopg
@@ -75,27 +76,11 @@ def catalogue(conn):
     ).fetchall()
 
 
-class Session(threading.Thread):
-    """Something that another session does meanwhile; `result()` is what came of it."""
-
-    def __init__(self, work, *arguments):
-        super().__init__(daemon=True)
-        self.work, self.arguments = work, arguments
-        self.outcome = self.error = None
-        self.start()
-
-    def run(self):
-        try:
-            self.outcome = self.work(*self.arguments)
-        except Exception as error:
-            self.error = error
-
-    def result(self):
-        self.join(60)
-        assert not self.is_alive(), "it hangs"
-        if self.error is not None:
-            raise self.error
-        return self.outcome
+@pytest.fixture
+def meanwhile():
+    """meanwhile(work, *arguments) does it in a thread, for another session; .result(60) is what came of it."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        yield pool.submit
 
 
 def until_blocked(conn, pid):
@@ -155,12 +140,16 @@ def test_a_write_without_a_month_lands_in_default(db, new):
 def test_rows_move_from_default_to_their_months_unchanged(db):
     for instant in ("2031-03-01 00:00+00", "2031-03-31 23:59+00", "2031-05-02 00:00+00"):
         wait_in_default(db, instant)
-    before = db.execute("SELECT * FROM llamalog.log WHERE operation = 'test:waiting' ORDER BY seq").fetchall()
+    before = db.execute(
+        "SELECT * FROM llamalog.log WHERE operation = 'test:waiting' ORDER BY seq"
+    ).fetchall()
     assert maintain(db) == [
         ("llamalog.llama_logs_2031_03", date(2031, 3, 1), 2),
         ("llamalog.llama_logs_2031_05", date(2031, 5, 1), 1),
     ]
-    after = db.execute("SELECT * FROM llamalog.log WHERE operation = 'test:waiting' ORDER BY seq").fetchall()
+    after = db.execute(
+        "SELECT * FROM llamalog.log WHERE operation = 'test:waiting' ORDER BY seq"
+    ).fetchall()
     assert after == before
     assert places(db, "operation = 'test:waiting'") == [
         ("llamalog.llama_logs_2031_03", 2),
@@ -201,7 +190,9 @@ def test_a_partition_is_like_the_log_in_every_way(db):
             "indexes": sorted(
                 definition.partition(" USING ")[2]
                 for definition in values(
-                    db, "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = %s::regclass", [table]
+                    db,
+                    "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = %s::regclass",
+                    [table],
                 )
             ),
             "constraints": values(
@@ -221,8 +212,12 @@ def test_a_partition_is_like_the_log_in_every_way(db):
                     [table],
                 )
             ],
-            "owner": value(db, "SELECT relowner::regrole::text FROM pg_class WHERE oid = %s::regclass", [table]),
-            "privileges": value(db, "SELECT relacl::text FROM pg_class WHERE oid = %s::regclass", [table]),
+            "owner": value(
+                db, "SELECT relowner::regrole::text FROM pg_class WHERE oid = %s::regclass", [table]
+            ),
+            "privileges": value(
+                db, "SELECT relacl::text FROM pg_class WHERE oid = %s::regclass", [table]
+            ),
         }
     assert len(shapes["llama_logs"]["indexes"]) == 9
     assert shapes["llama_logs_2031_05"] == shapes["llama_logs"]
@@ -236,7 +231,8 @@ def test_a_partition_is_like_the_log_in_every_way(db):
         == 9
     )
     assert (
-        value(db, "SELECT obj_description('llamalog.llama_logs_2031_05'::regclass)") == "Changes of May 2031, UTC."
+        value(db, "SELECT obj_description('llamalog.llama_logs_2031_05'::regclass)")
+        == "Changes of May 2031, UTC."
     )
 
 
@@ -282,29 +278,31 @@ def test_python_names_the_months_made_and_the_rows_moved(db):
 # -- beside others ----------------------------------------------------------------------------------------------------
 
 
-def test_a_write_that_waits_for_maintain_is_written_to_the_new_month(database, connect, new):
+def test_a_write_that_waits_for_maintain_is_written_to_the_new_month(
+    database, connect, new, meanwhile
+):
     drop_months(database)
     keeper, writer = connect(database), connect(database)
     with keeper.transaction():
         keeper.execute("SELECT * FROM llamalog.maintain()")
-        writing = Session(new.album, writer)
+        writing = meanwhile(new.album, writer)
         until_blocked(database, writer.info.backend_pid)
-    writing.result()
+    writing.result(60)
     this_month = value(database, "SELECT llamalog.month_partition(clock_timestamp())")
     assert places(database) == [(this_month, 1)]
 
 
-def test_a_reader_that_waits_for_maintain_sees_every_row(database, connect):
+def test_a_reader_that_waits_for_maintain_sees_every_row(database, connect, meanwhile):
     wait_in_default(database, "2031-05-02 00:00+00", count=7)
     keeper, reader = connect(database), connect(database)
     with keeper.transaction():
         maintain(keeper)
-        reading = Session(value, reader, "SELECT count(*) FROM llamalog.log")
+        reading = meanwhile(value, reader, "SELECT count(*) FROM llamalog.log")
         until_blocked(database, reader.info.backend_pid)
-    assert reading.result() == 7
+    assert reading.result(60) == 7
 
 
-def test_a_question_that_waits_for_maintain_sees_every_row(database, connect, new):
+def test_a_question_that_waits_for_maintain_sees_every_row(database, connect, new, meanwhile):
     drop_months(database)
     album = new.album(database)
     keeper, reader = connect(database), connect(database)
@@ -312,9 +310,9 @@ def test_a_question_that_waits_for_maintain_sees_every_row(database, connect, ne
     assert value(reader, query, [album]) == 1
     with keeper.transaction():
         keeper.execute("SELECT * FROM llamalog.maintain()")
-        reading = Session(value, reader, query, [album])
+        reading = meanwhile(value, reader, query, [album])
         until_blocked(database, reader.info.backend_pid)
-    assert reading.result() == 1
+    assert reading.result(60) == 1
 
 
 def test_a_snapshot_from_before_maintain_goes_on_seeing_every_row(database, connect):
@@ -342,45 +340,53 @@ def test_a_long_reader_makes_maintain_give_up_and_change_nothing(database, conne
             "A long transaction reads the log: see pg_stat_activity, then run llamalog maintain again.",
         )
         assert catalogue(database) == before
-        assert places(database, "operation = 'test:waiting'") == [("llamalog.llama_logs_default", 7)]
+        assert places(database, "operation = 'test:waiting'") == [
+            ("llamalog.llama_logs_default", 7)
+        ]
     assert maintain(database) == [("llamalog.llama_logs_2031_05", date(2031, 5, 1), 7)]
 
 
-def test_a_reader_that_ends_between_two_attempts_is_waited_for(database, connect):
+def test_a_reader_that_ends_between_two_attempts_is_waited_for(database, connect, meanwhile):
     reader, keeper = connect(database), connect(database)
     reader.autocommit = False
     value(reader, "SELECT count(*) FROM llamalog.log")
-    keeping = Session(maintain, keeper, 0, "2031-05-15")
+    keeping = meanwhile(maintain, keeper, 0, "2031-05-15")
     until_blocked(database, keeper.info.backend_pid)
     reader.commit()
-    assert keeping.result() == [("llamalog.llama_logs_2031_05", date(2031, 5, 1), 0)]
+    assert keeping.result(60) == [("llamalog.llama_logs_2031_05", date(2031, 5, 1), 0)]
 
 
-def test_of_two_maintains_at_once_one_waits_and_finds_nothing_to_do(database, connect):
+def test_of_two_maintains_at_once_one_waits_and_finds_nothing_to_do(database, connect, meanwhile):
     wait_in_default(database, "2031-05-02 00:00+00", count=7)
     first, second = connect(database), connect(database)
     with first.transaction():
         assert maintain(first) == [("llamalog.llama_logs_2031_05", date(2031, 5, 1), 7)]
-        waiting = Session(maintain, second)
+        waiting = meanwhile(maintain, second)
         until_blocked(database, second.info.backend_pid)
-    assert waiting.result() == []
+    assert waiting.result(60) == []
     assert places(database, "operation = 'test:waiting'") == [("llamalog.llama_logs_2031_05", 7)]
 
 
-def test_of_two_maintains_at_once_the_second_does_what_the_first_gave_up(database, connect):
+def test_of_two_maintains_at_once_the_second_does_what_the_first_gave_up(
+    database, connect, meanwhile
+):
     wait_in_default(database, "2031-05-02 00:00+00", count=7)
     first, second = connect(database), connect(database)
     with first.transaction(force_rollback=True):
         maintain(first)
-        waiting = Session(maintain, second)
+        waiting = meanwhile(maintain, second)
         until_blocked(database, second.info.backend_pid)
-    assert waiting.result() == [("llamalog.llama_logs_2031_05", date(2031, 5, 1), 7)]
+    assert waiting.result(60) == [("llamalog.llama_logs_2031_05", date(2031, 5, 1), 7)]
 
 
-def test_a_clock_that_skipped_three_months_harms_no_writer_and_no_reader(database, connect, new):
+def test_a_clock_that_skipped_three_months_harms_no_writer_and_no_reader(
+    database, connect, new, meanwhile
+):
     """Nobody ran maintain for three months; then somebody does, while the application writes and reads."""
     drop_months(database)
-    database.execute("SELECT * FROM llamalog.maintain(0, clock => clock_timestamp() - interval '4 months')")
+    database.execute(
+        "SELECT * FROM llamalog.maintain(0, clock => clock_timestamp() - interval '4 months')"
+    )
     months = values(
         database,
         "SELECT date_trunc('month', now() AT TIME ZONE 'UTC') - make_interval(months => back)"
@@ -424,21 +430,27 @@ def test_a_clock_that_skipped_three_months_harms_no_writer_and_no_reader(databas
                 started.wait()
         return counts
 
-    writers = [Session(write, connect(database)) for _ in range(3)]
-    committed = Session(read, connect(database), psycopg.IsolationLevel.READ_COMMITTED)
-    repeated = Session(read, connect(database), psycopg.IsolationLevel.REPEATABLE_READ)
-    started.wait()
-    moved = values(database, "SELECT moved_rows FROM llamalog.maintain()")
-    done.set()
+    writers = [meanwhile(write, connect(database)) for _ in range(3)]
+    committed = meanwhile(read, connect(database), psycopg.IsolationLevel.READ_COMMITTED)
+    repeated = meanwhile(read, connect(database), psycopg.IsolationLevel.REPEATABLE_READ)
+    try:
+        started.wait()
+        moved = values(database, "SELECT moved_rows FROM llamalog.maintain()")
+    finally:
+        done.set()
 
-    titles = [title for writer in writers for title in writer.result()]
-    assert committed.result() == {("waiting", 1000)}
-    assert repeated.result() == {("waiting", 1000), ("logged beyond written", 0)}
+    titles = [title for writer in writers for title in writer.result(60)]
+    assert committed.result(60) == {("waiting", 1000)}
+    assert repeated.result(60) == {("waiting", 1000), ("logged beyond written", 0)}
     # this month's rows are the waiting ones and some of the writers'
     assert (moved[:3], moved[3] >= 250, moved[4:]) == ([250, 250, 250], True, [0, 0, 0])
     assert sorted(values(database, "SELECT title FROM albums")) == sorted(titles)
-    assert value(database, "SELECT count(*) FROM llamalog.log WHERE category = 'CREATED'") == len(titles)
-    assert value(database, "SELECT count(*) FROM llamalog.log WHERE category = 'UPDATED' AND op = 'U'") == len(titles)
+    assert value(database, "SELECT count(*) FROM llamalog.log WHERE category = 'CREATED'") == len(
+        titles
+    )
+    assert value(
+        database, "SELECT count(*) FROM llamalog.log WHERE category = 'UPDATED' AND op = 'U'"
+    ) == len(titles)
     assert value(database, "SELECT count(*) - count(DISTINCT seq) FROM llamalog.log") == 0
     assert (
         value(
@@ -453,7 +465,7 @@ def test_a_clock_that_skipped_three_months_harms_no_writer_and_no_reader(databas
 # -- killed -----------------------------------------------------------------------------------------------------------
 
 
-def test_maintain_that_is_killed_leaves_everything_as_it_was():
+def test_maintain_that_is_killed_leaves_everything_as_it_was(meanwhile):
     version = int(os.environ.get("LLAMALOG_TEST_PG", 0)) or None
     # a server of its own: a killed backend takes all the others with it
     with embedded.start(version=version, settings={"synchronous_commit": "on"}) as server:
@@ -476,11 +488,11 @@ def test_maintain_that_is_killed_leaves_everything_as_it_was():
         reader.autocommit = False
         value(reader, "SELECT count(*) FROM llamalog.log")
         # the rows have moved, and the lock is missing
-        keeping = Session(maintain, keeper)
+        keeping = meanwhile(maintain, keeper)
         until_blocked(conn, keeper.info.backend_pid)
         os.kill(keeper.info.backend_pid, signal.SIGKILL)
         with pytest.raises(psycopg.OperationalError):
-            keeping.result()
+            keeping.result(60)
 
         with connection_after_the_crash() as conn:
             assert catalogue(conn) == before
