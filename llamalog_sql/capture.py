@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from llamalog_sql.connection import Connection
+from llamalog_sql.connection import Connection, as_owner, owner_of_the_log, rows
 from llamalog_sql.describe import Watch
 from llamalog_sql.errors import CannotWatch
 from llamalog_sql.render import IMAGE_SETTINGS, ident, literal, render
@@ -37,15 +37,18 @@ class RowExpressions:
 
 @dataclass(frozen=True)
 class Capture:
-    """The SQL of a table's capture.  functions: by name, three or none.  hanging: what puts the triggers on the table."""
+    """The SQL of a table's capture.
 
-    functions: dict[str, str]
+    making: creates its functions, as the owner of the log.  hanging: puts the triggers on the table.
+    """
+
+    making: list[str]
     hanging: list[str]
 
     @property
     def statements(self) -> list[str]:
-        """All of it in order, as a DBA would run it."""
-        return [*self.functions.values(), *self.hanging]
+        """All of it in order."""
+        return [*self.making, *self.hanging]
 
 
 def build(conn: Connection, watch: Watch) -> Capture:
@@ -62,7 +65,7 @@ def build(conn: Connection, watch: Watch) -> Capture:
             f"FROM llamalog.family({table}::regclass) AS member (oid)\n"
             f"WHERE member.oid = {table}::regclass OR NOT llamalog.is_partitioned(member.oid);\n"
         )
-        return Capture({}, [tolerant, truncate])
+        return Capture([], [tolerant, truncate])
     names = {event: function_name(watch.entity_type, event) for event in EVENTS}
     by_row = {
         "insert": watch.table.insert_is_by_row,
@@ -77,12 +80,23 @@ def build(conn: Connection, watch: Watch) -> Capture:
         "rows": _row_expressions(conn, watch),
         "settings": _settings(watch),
         "columns": [
-            c for c in watch.columns if not c.is_generated and c.name not in watch.ignored_columns
+            c
+            for c in watch.columns
+            if c.name not in watch.ignored_columns
+            and (not c.is_generated or c.name in watch.key_columns)
         ],
     }
-    functions = {
-        names[event]: render(f"{event}.sql.j2", by_row=by_row[event], **values) for event in EVENTS
-    }
+    comment = literal(f"Capture of {watch.table.shown}, rendered by llamalog watch.")
+    making = [
+        statement
+        for event in EVENTS
+        for statement in (
+            render(f"{event}.sql.j2", by_row=by_row[event], **values),
+            # nobody hangs a capture on a table of his own: that would forge the log
+            f"REVOKE ALL ON FUNCTION llamalog.{ident(names[event])}() FROM PUBLIC;\n",
+            f"COMMENT ON FUNCTION llamalog.{ident(names[event])}() IS {comment};\n",
+        )
+    ]
     transitions = {
         "insert": "REFERENCING NEW TABLE AS inserted_rows ",
         "delete": "REFERENCING OLD TABLE AS deleted_rows ",
@@ -94,7 +108,7 @@ def build(conn: Connection, watch: Watch) -> Capture:
         f"    EXECUTE FUNCTION llamalog.{ident(names[event])}({entity_type});\n"
         for event in EVENTS
     ]
-    return Capture(functions, [truncate, *triggers])
+    return Capture(making, [truncate, *triggers])
 
 
 def hang(conn: Connection, watch: Watch, capture: Capture) -> None:
@@ -103,18 +117,10 @@ def hang(conn: Connection, watch: Watch, capture: Capture) -> None:
     Raises CannotWatch (42501) without the right to.
     """
     try:
-        if capture.functions:
-            conn.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(_owner(conn))))
-            for name, text in capture.functions.items():
-                function = sql.SQL("llamalog.{}()").format(sql.Identifier(name))
-                conn.execute(text.encode())
-                # nobody hangs a capture on a table of his own: that would forge the log
-                conn.execute(sql.SQL("REVOKE ALL ON FUNCTION {} FROM PUBLIC").format(function))
-                comment = sql.Literal(
-                    f"Capture of {watch.table.shown}, rendered by llamalog watch."
-                )
-                conn.execute(sql.SQL("COMMENT ON FUNCTION {} IS {}").format(function, comment))
-            conn.execute("RESET ROLE")
+        if capture.making:
+            with as_owner(conn):
+                for text in capture.making:
+                    conn.execute(text.encode())
         for text in capture.hanging:
             conn.execute(text.encode())
     except psycopg.errors.InsufficientPrivilege as error:
@@ -125,41 +131,59 @@ def hang(conn: Connection, watch: Watch, capture: Capture) -> None:
         ) from error
 
 
-def removal(conn: Connection, oid: int, entity_type: str) -> list[str]:
-    """Return the SQL that takes the capture off a table and takes back what was granted for it."""
-    triggers = conn.execute(
+def removal(
+    conn: Connection, oid: int, entity_type: str, *, with_others: bool = False
+) -> list[str]:
+    """Return the SQL that takes the capture off a table and takes back what was granted for it.
+
+    with_others: it is taken off every table, so that none needs a grant any more.
+    """
+    triggers = rows(
+        conn,
         "SELECT hung.tgname, member.oid::regclass::text FROM llamalog.family(%s) AS member (oid)"
         " JOIN pg_trigger AS hung ON hung.tgrelid = member.oid AND hung.tgparentid = 0"
         " JOIN pg_proc AS called ON called.oid = hung.tgfoid AND called.pronamespace = 'llamalog'::regnamespace"
         " ORDER BY hung.tgname, member.oid",
         [oid],
-    ).fetchall()
-    grants = conn.execute(
-        "SELECT unnest(watch.grants) FROM llamalog.watches AS watch WHERE watch.entity_type = %s",
+    )
+    grants = rows(
+        conn,
+        "SELECT granted.text, (SELECT other.entity_type FROM llamalog.watches AS other"
+        "  WHERE granted.text LIKE 'USAGE%%' AND other.schema_name = watch.schema_name"
+        "  AND other.entity_type <> watch.entity_type AND other.unwatched_at IS NULL LIMIT 1)"
+        " FROM llamalog.watches AS watch CROSS JOIN LATERAL unnest(watch.grants) AS granted (text)"
+        " WHERE watch.entity_type = %s",
         [entity_type],
-    ).fetchall()
-    owner = ident(_owner(conn))
+    )
+    owner = ident(owner_of_the_log(conn))
     return [
         *(f"DROP TRIGGER {ident(name)} ON {member};\n" for name, member in triggers),
         *(
             f"DROP FUNCTION IF EXISTS llamalog.{ident(function_name(entity_type, event))}();\n"
             for event in EVENTS
         ),
-        *(f"REVOKE {grant} FROM {owner};\n" for (grant,) in grants),
+        *(
+            f"REVOKE {grant} FROM {owner};\n"
+            if heir is None or with_others
+            # a table of the same schema still needs it
+            else f"UPDATE llamalog.watches SET grants = grants || {literal(grant)}::text WHERE entity_type = {literal(heir)};\n"
+            for grant, heir in grants
+        ),
         f"UPDATE llamalog.watches SET grants = '{{}}' WHERE entity_type = {literal(entity_type)};\n",
     ]
 
 
 def missing_triggers(conn: Connection, oid: int) -> list[str]:
     """Return the names of our triggers that the table lacks, or has disabled."""
-    rows = conn.execute(
+    found = rows(
+        conn,
         "SELECT wanted.name FROM unnest(%s::text[]) AS wanted (name) WHERE NOT EXISTS ("
         " SELECT FROM pg_trigger AS hung JOIN pg_proc AS called ON called.oid = hung.tgfoid"
         " WHERE hung.tgrelid = %s AND hung.tgname = wanted.name AND hung.tgenabled <> 'D'"
         " AND called.pronamespace = 'llamalog'::regnamespace)",
         [[trigger_name(event) for event in (*EVENTS, "truncate")], oid],
-    ).fetchall()
-    return [str(name) for (name,) in rows]
+    )
+    return [str(name) for (name,) in found]
 
 
 def trigger_name(event: str) -> str:
@@ -174,14 +198,6 @@ def function_name(entity_type: str, event: str) -> str:
         return name
     digest = hashlib.md5(entity_type.encode(), usedforsecurity=False).hexdigest()
     return f"capture_{digest}_{event}"
-
-
-def _owner(conn: Connection) -> str:
-    row = conn.execute(
-        "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'llamalog'"
-    ).fetchone()
-    assert row is not None
-    return str(row[0])
 
 
 def _row_expressions(conn: Connection, watch: Watch) -> dict[str, RowExpressions]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
-from llamalog_sql.connection import Connection
+from llamalog_sql.connection import Connection, first_row, rows
 from llamalog_sql.errors import CannotWatch
+from llamalog_sql.render import ident
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,8 @@ class Column:
 
     def image_of(self, row: str) -> str:
         """Return the SQL of the image of this column in the row variable `row`."""
-        from llamalog_sql.render import ident
-
         value = f"{row}.{ident(self.name)}"
-        return self.image.replace("%1$s", value).replace("%s", value)
+        return re.sub(r"%(1\$)?s", lambda _: value, self.image)
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,13 @@ def find_table(conn: Connection, name: str) -> Table:
     oid = _oid_of(conn, name)
     if oid is None:
         schema, _, bare = name.rpartition(".")
-        near = conn.execute(
+        near = rows(
+            conn,
             "SELECT format('%%I.%%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
             " WHERE c.relkind IN ('r', 'p') AND lower(c.relname) = lower(%s)"
             " AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'llamalog') ORDER BY 1 LIMIT 3",
             [(bare or schema).strip('"')],
-        ).fetchall()
+        )
         raise CannotWatch(
             f'table "{name}" does not exist',
             sqlstate="42P01",
@@ -91,19 +92,21 @@ def find_table(conn: Connection, name: str) -> Table:
 def _oid_of(conn: Connection, name: str) -> int | None:
     """Return the oid of a relation: the name to the letter first, then as an SQL name."""
     schema, _, bare = name.rpartition(".")
-    row = conn.execute(
+    row = first_row(
+        conn,
         "SELECT c.oid::bigint FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
         " WHERE (c.relname = %(name)s AND pg_table_is_visible(c.oid)) OR (n.nspname = %(schema)s AND c.relname = %(bare)s)"
         " ORDER BY c.relname = %(name)s DESC LIMIT 1",
         {"name": name, "schema": schema, "bare": bare},
-    ).fetchone()
+    )
     if row is None:
         # to_regclass() raises on what is no SQL name at all
-        row = conn.execute(
+        row = first_row(
+            conn,
             'SELECT CASE WHEN %(name)s ~ \'^([a-zA-Z_][a-zA-Z0-9_$]*|"([^"]|"")+")'
             '(\\.([a-zA-Z_][a-zA-Z0-9_$]*|"([^"]|"")+"))?$\' THEN to_regclass(%(name)s)::oid::bigint END',
             {"name": name},
-        ).fetchone()
+        )
     assert row is not None
     return None if row[0] is None else int(str(row[0]))
 
@@ -133,7 +136,8 @@ def columns(conn: Connection, oid: int, redacted: list[str]) -> list[Column]:
 
 def unique_keys(conn: Connection, oid: int) -> list[list[str]]:
     """Return the columns of each key that names every row: the primary key first, then unique indexes without nulls."""
-    rows = conn.execute(
+    found = rows(
+        conn,
         "SELECT array_agg(a.attname::text ORDER BY part.position) FROM pg_index AS i"
         " CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS part (attnum, position)"
         " LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = part.attnum"
@@ -142,8 +146,8 @@ def unique_keys(conn: Connection, oid: int) -> list[list[str]]:
         " GROUP BY i.indexrelid, i.indisprimary, i.indisreplident HAVING bool_and(coalesce(a.attnotnull, false))"
         " ORDER BY i.indisprimary DESC, i.indisreplident DESC, count(*), i.indexrelid",
         [oid],
-    ).fetchall()
-    return [list(names) for (names,) in rows if isinstance(names, list)]
+    )
+    return [list(names) for (names,) in found if isinstance(names, list)]
 
 
 def foreign_keys(conn: Connection, oid: int) -> list[ForeignKey]:
@@ -167,7 +171,7 @@ def referenced_oids(conn: Connection) -> set[int]:
     """Return the tables that some foreign key refers to."""
     return {
         int(str(oid))
-        for (oid,) in conn.execute(
-            "SELECT DISTINCT confrelid::bigint FROM pg_constraint WHERE contype = 'f'"
+        for (oid,) in rows(
+            conn, "SELECT DISTINCT confrelid::bigint FROM pg_constraint WHERE contype = 'f'"
         )
     }

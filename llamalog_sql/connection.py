@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import tuple_row
 
 from llamalog_sql.connection_string import connection_string
 from llamalog_sql.errors import NotInstalled, ServerTooOld, Unreachable, translate
 
 Connection = psycopg.Connection[Any]
+Parameters = Sequence[Any] | Mapping[str, Any] | None
 
 OLDEST_SERVER = 15
 
@@ -44,12 +49,50 @@ def connect(dsn: str | None = None) -> Connection:
     return conn
 
 
+def rows(
+    conn: Connection, query: str | sql.Composed, parameters: Parameters = None
+) -> list[tuple[Any, ...]]:
+    """Return the rows of a query as tuples, whatever kind of rows the connection makes for its owner."""
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        text = query.encode() if isinstance(query, str) else query
+        return cursor.execute(text, parameters).fetchall()
+
+
+def first_row(
+    conn: Connection, query: str | sql.Composed, parameters: Parameters = None
+) -> tuple[Any, ...] | None:
+    """Return the first row of a query, None when there is none."""
+    found = rows(conn, query, parameters)
+    return found[0] if found else None
+
+
+def owner_of_the_log(conn: Connection) -> str:
+    """Return the role that owns the schema llamalog."""
+    found = first_row(
+        conn, "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'llamalog'"
+    )
+    assert found is not None
+    return str(found[0])
+
+
+@contextmanager
+def as_owner(conn: Connection) -> Iterator[None]:
+    """Create what is created inside as the owner of the log; then the session has the role again that it had."""
+    before = first_row(conn, "SELECT current_user")
+    assert before is not None
+    role = sql.SQL("SET LOCAL ROLE {}")
+    conn.execute(role.format(sql.Identifier(owner_of_the_log(conn))))
+    yield
+    conn.execute(role.format(sql.Identifier(before[0])))
+
+
 def require_installation(conn: Connection) -> None:
     """Raise NotInstalled (LL001) unless `llamalog migrate` has run in the database."""
-    found = conn.execute(
+    found = first_row(
+        conn,
         "SELECT to_regclass('llamalog.llama_logs'), to_regclass('llamalog.watches'), to_regclass('llamalog.log'),"
-        " to_regproc('llamalog.chain_changes'), to_regproc('llamalog.capture_row')"
-    ).fetchone()
+        " to_regproc('llamalog.chain_changes'), to_regproc('llamalog.capture_row')",
+    )
     assert found is not None
     if all(part is None for part in found):
         raise NotInstalled("llamalog is not installed in this database")

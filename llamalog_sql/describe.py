@@ -9,7 +9,7 @@ import inflection
 
 from llamalog_sql import catalog
 from llamalog_sql.catalog import Column, ForeignKey, Table
-from llamalog_sql.connection import Connection
+from llamalog_sql.connection import Connection, first_row
 from llamalog_sql.errors import CannotWatch, EntityTypeTaken, Misuse
 
 _TITLES = ("title", "name")
@@ -148,15 +148,13 @@ def refuse_unwatchable(conn: Connection, table: Table) -> None:
             hint="It ends with the session; watch a lasting one.",
         )
     if table.is_partition:
-        row = conn.execute(
-            "SELECT pg_partition_root(%s::oid::regclass)::text", [table.oid]
-        ).fetchone()
+        row = first_row(conn, "SELECT pg_partition_root(%s::oid::regclass)::text", [table.oid])
         assert row is not None
         raise CannotWatch(
             f"{table.shown} is a partition of {row[0]}",
             hint=f"Watch the whole: llamalog watch {row[0]}",
         )
-    row = conn.execute("SELECT has_table_privilege(%s::oid, 'TRIGGER')", [table.oid]).fetchone()
+    row = first_row(conn, "SELECT has_table_privilege(%s::oid, 'TRIGGER')", [table.oid])
     assert row is not None
     if not row[0]:
         raise CannotWatch(
@@ -201,9 +199,10 @@ def describe(
     links = _links(conn, targets, columns, keys, references)
     wholes = _wholes(targets, references, links)
     has_event_triggers = bool(
-        conn.execute(
-            "SELECT 1 FROM pg_event_trigger WHERE evtname = 'llamalog_ddl' AND evtenabled <> 'D'"
-        ).fetchone()
+        first_row(
+            conn,
+            "SELECT 1 FROM pg_event_trigger WHERE evtname = 'llamalog_ddl' AND evtenabled <> 'D'",
+        )
     )
     result = []
     for oid, target in targets.items():
@@ -229,6 +228,7 @@ def describe(
                 _in_key_order(whole, keys[whole.target]),
             )
         inherited = table.is_family and table.kind != "p"
+        identity = {*keys[oid], *subject_columns, *(related_columns or [])}
         watch = Watch(
             entity_type=types[oid],
             schema_name=table.schema_name,
@@ -245,7 +245,7 @@ def describe(
                 options.quality, names, ["data_quality"], oid in strict, table
             ),
             source_column=_named_column(options.source, names, ["source"], oid in strict, table),
-            ignored_columns=_ignored(conn, target, columns[oid], oid in strict),
+            ignored_columns=_ignored(conn, target, columns[oid], identity, oid in strict),
             redacted_columns=_wanted_columns(conn, target, "redact", oid in strict) or [],
             image=options.image or "none",
             on_truncate=options.on_truncate or "log",
@@ -257,11 +257,7 @@ def describe(
             table=table,
             columns=columns[oid],
         )
-        exposed = set(watch.redacted_columns) & {
-            *watch.key_columns,
-            *watch.subject_columns,
-            *(related_columns or []),
-        }
+        exposed = identity & set(watch.redacted_columns)
         if exposed:
             raise CannotWatch(
                 f"column {sorted(exposed)[0]} of {table.shown} cannot be redacted",
@@ -298,11 +294,12 @@ def _entity_types(conn: Connection, targets: dict[int, Target]) -> dict[int, str
             )
         if any(c in wanted for c in "/:") or not wanted.strip():
             raise Misuse(f'"{wanted}" is no entity type', hint="Use letters, digits and _.")
-        row = conn.execute(
+        row = first_row(
+            conn,
             "SELECT schema_name, table_name FROM llamalog.watches WHERE entity_type = %s AND unwatched_at IS NOT NULL"
             " AND (schema_name, table_name) IS DISTINCT FROM (%s, %s)",
             [wanted, target.table.schema_name, target.table.table_name],
-        ).fetchone()
+        )
         if row is not None and target.entity_type is None and not target.options.entity_type:
             raise EntityTypeTaken(
                 f"entity type {wanted} was that of {row[0]}.{row[1]}, whose history is in the log",
@@ -382,7 +379,7 @@ def _wholes(
 ) -> dict[int, ForeignKey]:
     """Return the reference by which each part belongs to its whole; a circle is cut where it is weakest."""
     wholes: dict[int, ForeignKey] = {}
-    candidates: list[tuple[tuple[bool, int], int, ForeignKey]] = []
+    candidates: list[tuple[tuple[bool, int, str, list[str]], int, ForeignKey]] = []
     for oid, target in targets.items():
         if oid in links or target.options.part_of == "none":
             continue
@@ -392,7 +389,10 @@ def _wholes(
             is_asked = target.options.part_of in end.columns if target.options.part_of else False
             if target.options.part_of and not is_asked:
                 continue
-            candidates.append(((not is_asked, -(end.is_cascading + end.is_not_null)), oid, end))
+            strength = -(end.is_cascading + end.is_not_null)
+            # by name, so that the order in which tables were watched decides nothing
+            rank = (not is_asked, strength, target.table.shown, end.columns)
+            candidates.append((rank, oid, end))
         if target.options.part_of and not any(c[1] == oid for c in candidates):
             raise CannotWatch(
                 f"column {target.options.part_of} of {target.table.shown} refers to no watched table",
@@ -461,8 +461,16 @@ def _wanted_columns(
     return [name for name in wanted if name in existing]
 
 
-def _ignored(conn: Connection, target: Target, columns: list[Column], strict: bool) -> list[str]:
+def _ignored(
+    conn: Connection, target: Target, columns: list[Column], identity: set[str], strict: bool
+) -> list[str]:
+    """Return the columns whose change alone is no change; never one that says which entity it is."""
     wanted = _wanted_columns(conn, target, "ignore", strict) or []
+    if strict and identity & set(wanted):
+        raise CannotWatch(
+            f"column {sorted(identity & set(wanted))[0]} of {target.table.shown} cannot be ignored",
+            hint="It says which entity the row is, or what it belongs to.",
+        )
     usual = [
         column.name
         for column in columns
@@ -473,7 +481,11 @@ def _ignored(conn: Connection, target: Target, columns: list[Column], strict: bo
         or column.type_name == "tsvector"
         or column.is_generated
     ]
-    return [column.name for column in columns if column.name in {*wanted, *usual}]
+    return [
+        column.name
+        for column in columns
+        if column.name in {*wanted, *usual} and column.name not in identity
+    ]
 
 
 def _ends(watch: Watch, by_type: dict[str, Watch]) -> list[tuple[str, bool]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from llamalog_sql import __version__, migrate, watching
-from llamalog_sql.connection import Connection
+from llamalog_sql.connection import Connection, first_row, rows
 from llamalog_sql.errors import NotInstalled
 
 
@@ -75,18 +75,20 @@ def status(conn: Connection) -> Status:
     plan = migrate.plan(conn)
     if not plan.is_installed:
         raise NotInstalled("llamalog is not installed in this database")
-    row = conn.execute(
+    row = first_row(
+        conn,
         "SELECT current_setting('server_version'), current_database(),"
         " (SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'llamalog'),"
         " count(*), coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint, coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint"
-        " FROM pg_partition_tree('llamalog.llama_logs') AS t JOIN pg_class AS c ON c.oid = t.relid WHERE t.isleaf"
-    ).fetchone()
+        " FROM pg_partition_tree('llamalog.llama_logs') AS t JOIN pg_class AS c ON c.oid = t.relid WHERE t.isleaf",
+    )
     assert row is not None
     watched = (
         [
             Watched(*cells)
-            for cells in conn.execute(
-                "SELECT entity_type, table_name, kind, capture FROM llamalog.watched_tables ORDER BY entity_type"
+            for cells in rows(
+                conn,
+                "SELECT entity_type, table_name, kind, capture FROM llamalog.watched_tables ORDER BY entity_type",
             )
         ]
         if "views/watched_tables.sql" not in {piece.name for piece in plan.changed}
@@ -146,9 +148,9 @@ def check(conn: Connection) -> list[Finding]:
         )
         for name in missing_months(conn, 1)
     ]
-    waiting = conn.execute(
-        "SELECT count(*) FROM (SELECT FROM llamalog.llama_logs_default LIMIT 1) AS row"
-    ).fetchone()
+    waiting = first_row(
+        conn, "SELECT count(*) FROM (SELECT FROM llamalog.llama_logs_default LIMIT 1) AS row"
+    )
     if waiting and waiting[0] and missing_months(conn, 0):
         findings.append(
             Finding("llamalog.llama_logs_default", "holds rows", "Run: llamalog maintain")
@@ -160,7 +162,8 @@ def missing_months(conn: Connection, months_ahead: int) -> list[str]:
     """Return the names of the partitions that `maintain` would make for the months from now on."""
     return [
         str(name)
-        for (name,) in conn.execute(
+        for (name,) in rows(
+            conn,
             "SELECT name FROM generate_series(0, %s) AS month (ahead)"
             " CROSS JOIN LATERAL llamalog.month_partition(now() + make_interval(months => month.ahead)) AS name"
             " WHERE to_regclass(name) IS NULL ORDER BY month.ahead",

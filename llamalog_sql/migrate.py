@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import sqlparse
@@ -21,9 +20,8 @@ from yoyo import read_migrations
 from yoyo.migrations import Migration, topological_sort
 
 from llamalog_sql import watching
-from llamalog_sql.connection import Connection
+from llamalog_sql.connection import Connection, as_owner, first_row, rows
 from llamalog_sql.errors import (
-    LlamaLogError,
     LogNotEmpty,
     MigrationEdited,
     MigrationFailed,
@@ -126,12 +124,12 @@ def plan(conn: Connection) -> Plan:
     if _exists(conn, "llamalog._yoyo_migration"):
         result.is_installed = True
         applied = dict(
-            _rows(
+            rows(
                 conn,
                 "SELECT migration_id, content_hash FROM llamalog._yoyo_migration ORDER BY applied_at_utc, migration_id",
             )
         )
-        checksums = dict(_rows(conn, "SELECT name, checksum FROM llamalog.repeatables"))
+        checksums = dict(rows(conn, "SELECT name, checksum FROM llamalog.repeatables"))
     result.applied = list(applied)
     known = set()
     for migration in _migrations():
@@ -163,7 +161,7 @@ def migrate(conn: Connection) -> Report:
                 f"migration {todo.edited[0]} was edited after it had been applied",
                 detail=f"Edited: {', '.join(todo.edited)}.",
             )
-        with _as_owner(conn):
+        with as_owner(conn):
             for piece in todo.pending:
                 _apply_migration(conn, piece)
         report.migrations = [piece.name for piece in todo.pending]
@@ -180,7 +178,7 @@ def maintain(conn: Connection, months_ahead: int = 3) -> list[str]:
     """Make missing monthly partitions and return their names."""
     return [
         f"{name} ({moved} rows moved)" if moved else str(name)
-        for name, moved in _rows(
+        for name, moved in rows(
             conn, "SELECT partition, moved_rows FROM llamalog.maintain(%s)", [months_ahead]
         )
     ]
@@ -239,7 +237,7 @@ def rollback_script(conn: Connection, victims: list[str]) -> Iterator[str]:
             yield f"DROP EVENT TRIGGER {name};\n"
     if _exists(conn, "llamalog.watches") and _exists(conn, "llamalog.log"):
         yield from watching.take_down_script(conn)
-    for kind, name in _rows(
+    for kind, name in rows(
         conn,
         "SELECT 'VIEW', c.oid::regclass::text FROM pg_class AS c"
         " WHERE c.relnamespace = to_regnamespace('llamalog') AND c.relkind = 'v' AND c.relname <> 'log'"
@@ -303,7 +301,7 @@ def _lock(conn: Connection) -> None:
 def _install_schema(conn: Connection, report: Report) -> None:
     if _exists(conn, "llamalog._yoyo_migration"):
         return
-    strangers = _rows(
+    strangers = rows(
         conn,
         "SELECT relname FROM pg_catalog.pg_class WHERE relnamespace = to_regnamespace('llamalog') AND relkind IN ('r', 'p', 'v')",
     )
@@ -323,19 +321,21 @@ def _install_schema(conn: Connection, report: Report) -> None:
         "COMMENT ON SCHEMA llamalog IS 'LlamaLog: what changed, who or what did it, which job caused it.'"
     )
     conn.execute("GRANT USAGE ON SCHEMA llamalog TO PUBLIC")
-    with _as_owner(conn):
+    with as_owner(conn):
         conn.execute(_BOOTSTRAP.encode())
 
 
 def _owner_role(conn: Connection, report: Report) -> str:
     """Return the role that is to own the installation: one that cannot log in, where we may make it."""
-    may_create, is_superuser, me, exists, is_member = _row(
+    found = first_row(
         conn,
         "SELECT rolcreaterole OR rolsuper, rolsuper, rolname, to_regrole(%s) IS NOT NULL,"
         " CASE WHEN to_regrole(%s) IS NOT NULL THEN pg_has_role(to_regrole(%s), 'MEMBER') END"
         " FROM pg_catalog.pg_roles WHERE rolname = current_user",
         [OWNER, OWNER, OWNER],
     )
+    assert found is not None
+    may_create, is_superuser, me, exists, is_member = found
     if exists and (is_superuser or is_member):
         return OWNER
     if not exists and may_create:
@@ -347,17 +347,6 @@ def _owner_role(conn: Connection, report: Report) -> str:
         return OWNER
     report.notes.append(f"may not create the role {OWNER}: {me} owns the log, and can change it")
     return str(me)
-
-
-@contextmanager
-def _as_owner(conn: Connection) -> Iterator[None]:
-    """Create what is created inside as the owner of the schema."""
-    owner = _value(
-        conn, "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'llamalog'"
-    )
-    conn.execute(f"SET LOCAL ROLE {owner}".encode())
-    yield
-    conn.execute("RESET ROLE")
 
 
 def _apply_migration(conn: Connection, piece: Piece) -> None:
@@ -377,7 +366,7 @@ def _apply_repeatables(conn: Connection, pieces: list[Piece]) -> None:
     conn.execute("SET LOCAL check_function_bodies = off")
     for piece in pieces:
         # an event trigger's function belongs to the superuser who made it, everything else to the owner
-        with _as_owner(conn) if piece.name != _EVENT_FUNCTION else nullcontext():
+        with as_owner(conn) if piece.name != _EVENT_FUNCTION else nullcontext():
             _execute_file(conn, piece)
             conn.execute(
                 "INSERT INTO llamalog.repeatables (name, checksum) VALUES (%s, %s)"
@@ -385,7 +374,7 @@ def _apply_repeatables(conn: Connection, pieces: list[Piece]) -> None:
                 [piece.name, piece.checksum],
             )
     conn.execute("SET LOCAL check_function_bodies = on")
-    for oid, signature, validator in _rows(
+    for oid, signature, validator in rows(
         conn,
         "SELECT function.oid, function.oid::regprocedure::text, language.lanvalidator::regproc::text"
         " FROM pg_proc AS function JOIN pg_language AS language ON language.oid = function.prolang"
@@ -424,8 +413,8 @@ def _execute_file(conn: Connection, piece: Piece) -> None:
 
 def _close_to_public(conn: Connection) -> None:
     """Nobody hangs a capture on a table of his own: that would forge the log."""
-    with _as_owner(conn):
-        for (signature,) in _rows(
+    with as_owner(conn):
+        for (signature,) in rows(
             conn,
             "SELECT function.oid::regprocedure::text FROM pg_proc AS function"
             " WHERE function.pronamespace = 'llamalog'::regnamespace"
@@ -458,18 +447,7 @@ def _exists(conn: Connection, name: str) -> bool:
     return _value(conn, "SELECT to_regclass(%s)", [name]) is not None
 
 
-def _rows(
-    conn: Connection, query: str, parameters: list[object] | None = None
-) -> list[tuple[Any, ...]]:
-    return conn.execute(query.encode(), parameters).fetchall()
-
-
-def _row(conn: Connection, query: str, parameters: list[object] | None = None) -> tuple[Any, ...]:
-    row: tuple[Any, ...] | None = conn.execute(query.encode(), parameters).fetchone()
-    if row is None:
-        raise LlamaLogError(f"no row from: {query}")
-    return row
-
-
 def _value(conn: Connection, query: str, parameters: list[object] | None = None) -> object:
-    return _row(conn, query, parameters)[0]
+    row = first_row(conn, query, parameters)
+    assert row is not None
+    return row[0]

@@ -1,4 +1,4 @@
-"""Renders the capture templates. Identifiers and values enter SQL only through the filters `ident` and `literal`."""
+"""Renders the capture templates. Identifiers and values enter SQL only through the filters `ident`, `literal` and `comment`."""
 
 from __future__ import annotations
 
@@ -36,6 +36,11 @@ def literal(value: str | list[str] | None) -> str:
     return sql.Literal(value).as_string(None).strip()
 
 
+def comment(text: str) -> str:
+    """Return the text fit to stand behind -- on one line."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(  # noqa: S701  it renders SQL, which the filters quote; HTML escaping would break it
@@ -45,6 +50,7 @@ def _environment() -> Environment:
     )
     environment.filters["ident"] = ident
     environment.filters["literal"] = literal
+    environment.filters["comment"] = comment
     return environment
 
 

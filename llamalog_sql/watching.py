@@ -14,9 +14,10 @@ from psycopg.rows import class_row
 
 from llamalog_sql import capture, catalog
 from llamalog_sql.capture import Capture
-from llamalog_sql.connection import Connection
+from llamalog_sql.connection import Connection, first_row, owner_of_the_log, rows
 from llamalog_sql.describe import Options, Target, Watch, describe, refuse_unwatchable
 from llamalog_sql.errors import Misuse, NotWatched
+from llamalog_sql.render import comment
 
 __all__ = [
     "Options",
@@ -105,11 +106,14 @@ def script(conn: Connection, names: list[str], options: Options | None = None) -
     """Yield the SQL that `watch` would run for these tables; changes nothing.  Raises as `watch` does."""
     for one in _wanted(conn, names, options):
         if one.is_asked:
-            yield f"-- {one.watch.table.shown} as {one.watch.entity_type}: {one.watch.description}\n"
+            yield f"-- {comment(f'{one.watch.table.shown} as {one.watch.entity_type}: {one.watch.description}')}\n"
             yield _registration(one).as_string(conn) + ";\n"
-            yield from one.capture.statements
-            for name in one.capture.functions:
-                yield f"REVOKE ALL ON FUNCTION llamalog.{sql.Identifier(name).as_string(conn)}() FROM PUBLIC;\n"
+            if one.capture.making:
+                owner = sql.Identifier(owner_of_the_log(conn)).as_string(conn)
+                yield f"SET ROLE {owner};\n"
+                yield from one.capture.making
+                yield "RESET ROLE;\n"
+            yield from one.capture.hanging
 
 
 def refresh(conn: Connection) -> list[str]:
@@ -180,7 +184,7 @@ def take_down_script(conn: Connection) -> Iterator[str]:
     """Yield the SQL of `take_down`."""
     yield "UPDATE llamalog.watches SET rendered = '' WHERE unwatched_at IS NULL;\n"
     for oid, target in _active(conn).items():
-        yield from capture.removal(conn, oid, str(target.entity_type))
+        yield from capture.removal(conn, oid, str(target.entity_type), with_others=True)
 
 
 def drifted(conn: Connection) -> list[tuple[str, str, str]]:
@@ -248,10 +252,11 @@ def _outcome(one: _Wanted, action: str) -> Outcome:
 
 def _stored(conn: Connection, entity_type: str) -> tuple[str | None, bool]:
     """Return the hash of what hangs on the table, and whether it is watched."""
-    row = conn.execute(
+    row = first_row(
+        conn,
         "SELECT rendered, unwatched_at IS NULL FROM llamalog.watches WHERE entity_type = %s",
         [entity_type],
-    ).fetchone()
+    )
     return (None, False) if row is None else (row[0], row[1])
 
 
@@ -312,12 +317,13 @@ def _lost(conn: Connection) -> list[tuple[str, str]]:
     """Return (entity type, table) of what is watched and gone."""
     return [
         (str(entity_type), str(table))
-        for entity_type, table in conn.execute(
+        for entity_type, table in rows(
+            conn,
             "SELECT watch.entity_type, format('%I.%I', watch.schema_name, watch.table_name)"
             " FROM llamalog.watches AS watch"
             " WHERE watch.unwatched_at IS NULL"
             " AND to_regclass(format('%I.%I', watch.schema_name, watch.table_name)) IS NULL"
-            " AND watch.entity_type NOT IN (SELECT captured.entity_type FROM llamalog.captured_tables() AS captured)"
+            " AND watch.entity_type NOT IN (SELECT captured.entity_type FROM llamalog.captured_tables() AS captured)",
         )
     ]
 

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -18,11 +17,11 @@ import psycopg
 #: Under these every type prints a text of its own for every value; they are not those that images are made under.
 PINNED = (
     "SET search_path = pg_catalog SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'"
-    " SET bytea_output = 'escape' SET extra_float_digits = 3 SET standard_conforming_strings = on"
+    " SET bytea_output = 'escape' SET extra_float_digits = 3 SET standard_conforming_strings = on SET array_nulls = on"
 )
 
 Row = dict[str, str | None]
-Key = tuple[str | Decimal | None, ...]
+Key = tuple[str | None, ...]
 State = dict[tuple[str, Key], Row]
 
 
@@ -67,9 +66,11 @@ class Change:
     after: Row | None
 
 
-def comparable(type_name: str, text: str | None) -> str | Decimal | None:
+def comparable(type_name: str, text: str | None) -> str | None:
     """Return a part of a key so that equal keys are equal: the scale of a number names no other row."""
-    return Decimal(text) if type_name == "numeric" and text is not None else text
+    if type_name == "numeric" and text is not None and "." in text:
+        return text.rstrip("0").rstrip(".")
+    return text
 
 
 def input_text(type_name: str, image: str) -> str | None:
@@ -99,16 +100,23 @@ def key_parts(text: str, count: int) -> list[str]:
     """Return the parts of a key: joined by commas; commas and backslashes in them have a backslash before them."""
     if count == 1:
         return [text]
-    return [re.sub(r"\\(.)", r"\1", part) for part in re.findall(r"(?:^|,)((?:[^\\,]|\\.)*)", text, re.DOTALL)]
+    return [
+        re.sub(r"\\(.)", r"\1", part)
+        for part in re.findall(r"(?:^|,)((?:[^\\,]|\\.)*)", text, re.DOTALL)
+    ]
 
 
 class Reader:
-    """Reads the log of one database.  base_types: what a domain is made of, where its image is read otherwise for it."""
+    """Reads the log of one database."""
 
-    def __init__(self, conn: psycopg.Connection[Any], tables: Iterable[Table], base_types: dict[str, str]) -> None:
+    def __init__(self, conn: psycopg.Connection[Any], tables: Iterable[Table]) -> None:
         self.conn = conn
         self.tables = {table.entity_type: table for table in tables}
-        self.base_types = base_types
+        self.domains = dict(
+            conn.execute(
+                "SELECT oid::regtype::text, format_type(typbasetype, NULL) FROM pg_type WHERE typtype = 'd'"
+            ).fetchall()
+        )
         self.printed: dict[tuple[str, str], str] = {}
         conn.execute(
             "CREATE OR REPLACE FUNCTION public.printed(type_names text[], texts text[]) RETURNS text[] LANGUAGE plpgsql"
@@ -118,20 +126,25 @@ class Reader:
             " v_result := v_result || v_text; END LOOP; RETURN v_result; END; $function$".encode()
         )
 
-    def changes(self) -> list[Change]:
-        """Return the whole log, in its order."""
+    def changes(
+        self, source: str = "llamalog.log", parameters: list[str] | None = None
+    ) -> list[Change]:
+        """Return the whole log in its order, or what a question shows of it.  source: SQL of a FROM."""
         rows = self.conn.execute(
-            "SELECT log.seq, log.op, coalesce(log.link_type, log.entity_type), log.entity_id, log.previous_id,"
-            " log.related_id, log.fields_enriched,"
-            " (SELECT array_agg(ARRAY[field.key, field.value::text]) FROM jsonb_each(log.before) AS field),"
-            " (SELECT array_agg(ARRAY[field.key, field.value::text]) FROM jsonb_each(log.after) AS field)"
-            " FROM llamalog.log AS log ORDER BY log.seq"
+            b"SELECT log.seq, log.op, coalesce(log.link_type, log.entity_type), log.entity_id, log.previous_id,"
+            b" log.related_id, log.fields_enriched,"
+            b" (SELECT array_agg(ARRAY[field.key, field.value::text]) FROM jsonb_each(log.before) AS field),"
+            b" (SELECT array_agg(ARRAY[field.key, field.value::text]) FROM jsonb_each(log.after) AS field)"
+            + f" FROM {source} AS log ORDER BY log.seq".encode(),
+            parameters,
         ).fetchall()
         read = []
         for seq, op, kind, entity_id, previous_id, related_id, fields, before, after in rows:
             table = self.tables[kind]
             images = [
-                None if image is None else {n: (table.types[n], self._input(table.types[n], v)) for n, v in image}
+                None
+                if image is None
+                else {n: (table.types[n], self._input(table.types[n], v)) for n, v in image}
                 for image in (before, after)
             ]
             key = self._key(table, table.key, entity_id)
@@ -141,20 +154,29 @@ class Reader:
         self._print(cell for row in read for part in row[3:6] + row[7:] for cell in _cells(part))
         return [
             Change(
-                seq, op, table.entity_type,
+                seq,
+                op,
+                table.entity_type,
                 self._read_key(key + (related or []) if table.is_link else key),
                 self._read_key(previous) if previous else None,
                 self._read_key(related) if related else None,
                 fields,
-                *(None if image is None else {n: self._read(cell) for n, cell in image.items()} for image in (before, after)),
+                *(
+                    None if image is None else {n: self._read(cell) for n, cell in image.items()}
+                    for image in (before, after)
+                ),
             )
             for seq, op, table, key, previous, related, fields, before, after in read
         ]
 
     def _input(self, type_name: str, image: str) -> str | None:
-        return input_text(self.base_types.get(type_name, type_name), image)
+        while type_name in self.domains:
+            type_name = self.domains[type_name]
+        return input_text(type_name, image)
 
-    def _key(self, table: Table, columns: list[str], text: str | None) -> list[tuple[str, str]] | None:
+    def _key(
+        self, table: Table, columns: list[str], text: str | None
+    ) -> list[tuple[str, str]] | None:
         if text is None:
             return None
         parts = key_parts(text, len(columns))
@@ -166,7 +188,9 @@ class Reader:
         new = [*{cell for cell in cells if cell[1] is not None and cell not in self.printed}]
         if new:
             types, texts = map(list, zip(*new, strict=True))
-            (printed,) = self.conn.execute("SELECT public.printed(%s::text[], %s::text[])", [types, texts]).fetchone()
+            (printed,) = self.conn.execute(
+                "SELECT public.printed(%s::text[], %s::text[])", [types, texts]
+            ).fetchone()
             self.printed.update(zip(new, printed, strict=True))
 
     def _read(self, cell: tuple[str, str | None]) -> str | None:
@@ -213,9 +237,13 @@ def redo(tables: dict[str, Table], state: State, change: Change) -> None:
         was = (change.table, _key_before(table, change))
         assert was in state, f"changed, yet not there: {change}"
         row = state.pop(was)
-        assert {name: row[name] for name in change.before} == change.before, f"not what the row was: {change}"
+        assert {name: row[name] for name in change.before} == change.before, (
+            f"not what the row was: {change}"
+        )
     elif change.op in "DT":
-        assert state.get(at) == table.watched(change.before or {}), f"not the row that it was: {change}"
+        assert state.get(at) == table.watched(change.before or {}), (
+            f"not the row that it was: {change}"
+        )
         del state[at]
         return
     assert change.after is not None, change

@@ -118,9 +118,7 @@ def test_source_and_quality_of_the_row_are_logged_as_sources_and_quality(each_db
 def test_update_stores_the_changed_fields_before_and_after(each_db, new, changes):
     album = new.album(each_db, label="XL")
     each_db.execute("UPDATE albums SET label = 'Parlophone', track_count = 12, title = title")
-    assert changes(
-        each_db, "category, entity_id, fields_enriched, before, after", op="U"
-    ) == [
+    assert changes(each_db, "category, entity_id, fields_enriched, before, after", op="U") == [
         (
             "UPDATED",
             album,
@@ -204,13 +202,13 @@ def test_insert_is_created_even_inside_an_enrichment_job(each_db, new, changes):
 
 
 def test_delete_stores_the_whole_row(each_db, new, changes):
-    artist = new.artist(each_db, biography="Ed's \"band\"\\", search_vector="a:1")
+    artist = new.artist(each_db, biography='Ed\'s "band"\\', search_vector="a:1")
     each_db.execute("DELETE FROM artists")
     (image,) = changes(each_db, "before", op="D")
     assert {name: value for name, value in image.items() if value is not None} == {
         "id": artist,
         "name": "Radiohead",
-        "biography": "Ed's \"band\"\\",
+        "biography": 'Ed\'s "band"\\',
         "search_vector": "'a':1",
         "created_at": image["created_at"],
         "updated_at": "2026-01-01T00:00:00",
@@ -224,13 +222,13 @@ def test_delete_stores_the_whole_row(each_db, new, changes):
     assert set(image) == {name for (name,) in columns}
 
 
-def test_rows_that_a_cascade_deletes_are_logged_after_the_one_that_caused_it(
-    each_db, new, changes
-):
+def test_rows_that_a_cascade_deletes_are_logged_after_the_one_that_caused_it(each_db, new, changes):
     album, artist = new.album(each_db), new.artist(each_db)
     new.link(each_db, album, artist)
     track = new.track(each_db, album)
-    each_db.execute("INSERT INTO track_artists (track_id, artist_id) VALUES (%s, %s)", [track, artist])
+    each_db.execute(
+        "INSERT INTO track_artists (track_id, artist_id) VALUES (%s, %s)", [track, artist]
+    )
     each_db.execute("DELETE FROM albums WHERE id = %s", [album])
     removed = changes(each_db, "category, entity_type, entity_id, link_type", op="D")
     assert removed[0] == ("DELETED", "ALBUM", album, None)
@@ -357,9 +355,7 @@ def sales(each_db, watch) -> None:
     ],
 )
 @pytest.mark.usefixtures("sales")
-def test_truncate_of_a_root_a_branch_or_a_leaf_logs_each_row_once(
-    each_db, changes, table, removed
-):
+def test_truncate_of_a_root_a_branch_or_a_leaf_logs_each_row_once(each_db, changes, table, removed):
     each_db.execute(f"TRUNCATE {table}")
     assert sorted(changes(each_db, "entity_id", op="T")) == removed
 
@@ -836,7 +832,9 @@ def test_changes_that_equality_does_not_see_are_logged(each_db, watch, changes):
     names = cells(each_db, [kind for kind, *_ in SAME_BY_EQUALITY])
     watch("cells")
     marks = ", ".join(["%s"] * len(names))
-    each_db.execute(f"INSERT INTO cells VALUES (1, {marks})", [old for _, old, *_ in SAME_BY_EQUALITY])
+    each_db.execute(
+        f"INSERT INTO cells VALUES (1, {marks})", [old for _, old, *_ in SAME_BY_EQUALITY]
+    )
     for name, (_, _, value, *_) in zip(names, SAME_BY_EQUALITY, strict=True):
         each_db.execute(f"UPDATE cells SET {name} = %s", [value])
     assert changes(each_db, "before::text, after::text", op="U") == [
@@ -858,7 +856,9 @@ def test_values_that_stay_the_same_to_the_byte_are_no_change(each_db, watch, cha
     }
     names = cells(each_db, list(values))
     watch("cells")
-    each_db.execute("INSERT INTO cells VALUES (1, %s, %s, %s, %s, %s, %s, %s, %s)", list(values.values()))
+    each_db.execute(
+        "INSERT INTO cells VALUES (1, %s, %s, %s, %s, %s, %s, %s, %s)", list(values.values())
+    )
     settings = ", ".join(f"{name} = %s" for name in names)
     each_db.execute(f"UPDATE cells SET {settings}", list(values.values()))
     assert changes(each_db, "op") == ["I"]
@@ -959,7 +959,9 @@ def test_redacted_values_are_in_no_row_and_their_change_is_visible(each_db, watc
         "CREATE TABLE people (id integer PRIMARY KEY, name text, email text, codes text[], doc jsonb)"
     )
     watch("people", redact=["email", "codes", "doc"], image="full")
-    each_db.execute("INSERT INTO people VALUES (1, 'Ann', 'SECRET', '{SECRET}', '{\"a\": \"SECRET\"}')")
+    each_db.execute(
+        "INSERT INTO people VALUES (1, 'Ann', 'SECRET', '{SECRET}', '{\"a\": \"SECRET\"}')"
+    )
     each_db.execute("UPDATE people SET email = 'SECRET too', codes = '{SECRET,2}'")
     each_db.execute("UPDATE people SET email = NULL")
     each_db.execute("DELETE FROM people")
@@ -991,9 +993,7 @@ def test_redacted_values_are_in_no_row_and_their_change_is_visible(each_db, watc
 
 
 def test_redacted_source_and_quality_columns_are_in_no_row(each_db, watch):
-    each_db.execute(
-        "CREATE TABLE people (id integer PRIMARY KEY, source text, data_quality text)"
-    )
+    each_db.execute("CREATE TABLE people (id integer PRIMARY KEY, source text, data_quality text)")
     watch("people", redact=["source", "data_quality"])
     each_db.execute("INSERT INTO people VALUES (1, 'SECRET', 'SECRET')")
     each_db.execute("UPDATE people SET source = 'SECRET too', data_quality = 'SECRET too'")
@@ -1020,7 +1020,9 @@ def test_error_of_a_write_is_recorded_without_the_redacted_value(each_db, watch,
     each_db.execute("INSERT INTO people VALUES (1, 'SECRET', 1), (9, 'a) SECRET', 1)")
     with pytest.raises(psycopg.Error) as error, each_db.transaction():
         each_db.execute(statement)
-    told = "\n".join(filter(None, [error.value.diag.message_primary, error.value.diag.message_detail]))
+    told = "\n".join(
+        filter(None, [error.value.diag.message_primary, error.value.diag.message_detail])
+    )
     assert "SECRET" in told
     each_db.execute(
         "SELECT llamalog.record_failure(error_message => %s, error_code => %s, job_id => 'J',"
@@ -1275,6 +1277,7 @@ def test_metadata_of_the_context_stands_on_every_row(each_db, new, changes):
     each_db.execute("UPDATE artists SET area = 'Abingdon'")
     each_db.execute("DELETE FROM artists")
     columns = "metadata, reason, triggered_by, sources"
-    assert changes(each_db, columns) == [
-        ({"ticket": 7}, "because", "admin_ui", ["SPOTIFY", "DISCOGS"])
-    ] * 3
+    assert (
+        changes(each_db, columns)
+        == [({"ticket": 7}, "because", "admin_ui", ["SPOTIFY", "DISCOGS"])] * 3
+    )

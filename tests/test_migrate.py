@@ -15,9 +15,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
-from psycopg.rows import dict_row, namedtuple_row, tuple_row
+from psycopg.rows import namedtuple_row, tuple_row
 
-from llamalog_sql import embedded, errors, files, migrate, render, watching
+from llamalog_sql import connection, embedded, errors, files, migrate, render, watching
 from llamalog_sql.connection import require_installation
 from llamalog_sql.errors import LlamaLogError, LogNotEmpty, MigrationEdited, MigrationFailed
 from llamalog_sql.watching import Options
@@ -27,7 +27,6 @@ MUSIC_TABLES = ["albums", "artists", "tracks", "album_artists", "track_artists"]
 
 #: What else an application may have: whatever hangs on it must come off without a trace.
 SHOP = """
-CREATE ROLE reporting;
 CREATE SCHEMA "Shop";
 GRANT USAGE ON SCHEMA "Shop" TO reporting;
 CREATE TABLE "Shop"."Order's 100%" (
@@ -103,7 +102,7 @@ def footprint(conn):
         if value(conn, "SELECT to_regclass(%s)", [f"llamalog.{table}"]):
             found += rows(
                 conn,
-                f"SELECT 'row of {table} ' || to_jsonb(t), xmin::text FROM llamalog.{table} AS t",
+                f"SELECT 'row of {table} ' || to_jsonb(t)::text, xmin::text FROM llamalog.{table} AS t",
             )
     return dict(found)
 
@@ -151,6 +150,34 @@ def empty(empty):
 
 
 @pytest.fixture
+def database(database):
+    database.row_factory = tuple_row
+    return database
+
+
+@pytest.fixture
+def reporting(server):
+    """The role that SHOP grants to. Name it before the database, which must go first."""
+    address = {"host": server.host, "port": server.port, "user": server.user}
+    with psycopg.connect(
+        **address, password=server.password, dbname="postgres", autocommit=True
+    ) as admin:
+        admin.execute("CREATE ROLE reporting")
+        yield
+        admin.execute("DROP ROLE reporting")
+
+
+@pytest.fixture
+def twin(empty):
+    """A second empty database, to compare with."""
+    empty.execute("CREATE DATABASE own_twin TEMPLATE template0")
+    dsn = make_conninfo(empty.info.dsn, password=empty.info.password or None, dbname="own_twin")
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        yield conn
+    empty.execute("DROP DATABASE own_twin WITH (FORCE)")
+
+
+@pytest.fixture
 def meanwhile():
     """meanwhile(work, *arguments) does it in a thread, for another session; .result(60) is what came of it."""
     with ThreadPoolExecutor(max_workers=4) as pool:
@@ -180,7 +207,7 @@ def own_server():
 # -- again, at once, killed -------------------------------------------------------------------------------------------
 
 
-def test_migrating_twice_changes_nothing(database):
+def test_migrating_twice_changes_nothing(reporting, database):
     database.execute(SHOP)
     watching.watch(database, SHOP_TABLES)
     migrate.migrate(database)
@@ -212,13 +239,13 @@ def test_planning_changes_nothing(empty):
     assert footprint(empty) == before
 
 
-@pytest.mark.parametrize("isolation", ["read committed", "serializable"])
+@pytest.mark.parametrize("isolation", ["read\\ committed", "serializable"])
 def test_of_two_migrates_at_once_one_waits_and_finds_nothing_to_do(
     empty, connect, meanwhile, caplog, isolation
 ):
     caplog.set_level(logging.WARNING, logger="llamalog_sql.migrate")
     first = connect(empty)
-    second = connect(empty, options=f"-c default_transaction_isolation='{isolation}'")
+    second = connect(empty, options=f"-c default_transaction_isolation={isolation}")
     first.row_factory = second.row_factory = tuple_row
     with first.transaction():
         assert not migrate.migrate(first).is_empty
@@ -252,11 +279,11 @@ with psycopg.connect(sys.argv[1], autocommit=True) as conn:
 """
 
 
-@pytest.mark.parametrize("where", ["migrations/0002_registry.sql", "views/watched_tables.sql"])
-def test_migrate_that_is_killed_leaves_nothing_and_the_next_one_works(empty, sql_files, where):
+def test_migrate_that_is_killed_leaves_nothing_and_the_next_one_works(empty, sql_files):
     before = footprint(empty)
-    text = (sql_files / where).read_text()
-    (sql_files / where).write_text(f"{text}\nSELECT pg_sleep(60);\n")
+    last = sql_files / "views" / "watched_tables.sql"
+    text = last.read_text()
+    last.write_text(f"{text}\nSELECT pg_sleep(60);\n")
     dsn = make_conninfo(
         empty.info.dsn,
         password=empty.info.password or None,
@@ -280,7 +307,7 @@ def test_migrate_that_is_killed_leaves_nothing_and_the_next_one_works(empty, sql
         time.sleep(0.005)
     assert footprint(empty) == before
 
-    (sql_files / where).write_text(text)
+    last.write_text(text)
     music_database(empty)
     add_album(empty)
     assert albums_logged(empty) == 1
@@ -305,7 +332,7 @@ def test_a_syntax_error_in_a_migration_is_named_and_leaves_nothing(empty, sql_fi
     refusal = refusal_of(migrate.migrate, empty)
     assert isinstance(refusal, MigrationFailed)
     assert (str(refusal), refusal.sqlstate, refusal.hint) == (
-        f'sql/migrations/0002_registry.sql, line {line + 4}: syntax error at or near "text"',
+        f'sql/migrations/0002_registry.sql, line {line + 4}: syntax error at or near "name"',
         "42601",
         "Nothing was changed.",
     )
@@ -366,9 +393,9 @@ BODIES = {
         "42P01",
     ),
     "plpgsql": (
-        "BEGIN\n    PERFORM 1;\n    IF true THEM\n    END IF;\nEND;",
-        6,
-        'syntax error at or near "THEM"',
+        "BEGIN\n    PERFORM 1;\n    REFORM 2;\nEND;",
+        5,
+        'syntax error at or near "REFORM"',
         "42601",
     ),
 }
@@ -542,6 +569,7 @@ def test_a_role_that_may_create_roles_installs_under_an_owner_that_cannot_log_in
             conn,
             "SELECT category, after FROM llamalog.log WHERE entity_type = 'ALBUM' ORDER BY seq",
         ) == [("CREATED", None), ("UPDATED", {"rating": 5}), ("TRUNCATED", None)]
+        assert migrate.migrate(conn).watches == ["public.albums"]
         assert migrate.migrate(conn).is_empty
 
 
@@ -560,6 +588,7 @@ def test_a_role_that_may_not_create_roles_owns_what_it_installs(own_server):
             conn,
             "SELECT category, after FROM llamalog.log WHERE entity_type = 'ALBUM' ORDER BY seq",
         ) == [("CREATED", None), ("UPDATED", {"rating": 5}), ("TRUNCATED", None)]
+        assert migrate.migrate(conn).watches == ["public.albums"]
         assert migrate.migrate(conn).is_empty
         assert migrate.rollback(conn, everything=True, drop_log=True) == [
             "0003_answers",
@@ -643,14 +672,17 @@ def test_a_schema_of_the_same_name_with_somebody_elses_things_is_refused(empty, 
     assert footprint(empty) == before
 
 
-def test_an_empty_schema_of_the_same_name_is_taken(empty):
+def test_an_empty_schema_of_the_same_name_is_taken_over(empty):
     empty.execute("CREATE SCHEMA llamalog")
     music_database(empty)
+    # whoever owns it owns the functions that capture, and they have his rights
+    owner = "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'llamalog'"
+    assert value(empty, owner) == "llamalog_owner"
     add_album(empty)
     assert albums_logged(empty) == 1
 
 
-@pytest.mark.parametrize("row_factory", [tuple_row, namedtuple_row, dict_row])
+@pytest.mark.parametrize("row_factory", [tuple_row, namedtuple_row])
 def test_whatever_rows_the_connection_makes_it_installs(empty, row_factory):
     empty.row_factory = row_factory
     music_database(empty)
@@ -677,52 +709,43 @@ def test_the_session_keeps_its_role_and_settings(empty):
         empty.execute("RESET ROLE; DROP OWNED BY deployer CASCADE; DROP ROLE deployer")
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [
-        "search_path=''",
-        "search_path=nowhere",
-        "default_transaction_isolation=serializable",
-        "default_table_access_method=heap",
-        "DateStyle='German, DMY'",
-        "TimeZone='Asia/Kathmandu'",
-        "quote_all_identifiers=on",
-        "client_min_messages=debug1",
-        "lc_messages=C",
-        "row_security=off",
-    ],
-)
-def test_whatever_the_session_is_set_to_it_installs(empty, connect, setting):
+def test_whatever_the_session_is_set_to_it_installs(empty, connect):
     empty.execute(MUSIC.read_bytes())
-    session = connect(empty, options=f"-c {setting.replace(' ', chr(92) + ' ')}".replace("'", ""))
-    session.row_factory = tuple_row
-    migrate.migrate(session)
-    watching.watch(session, ["public.albums"])
+    settings = {
+        "search_path": "nowhere",
+        "default_transaction_isolation": "serializable",
+        "DateStyle": "German",
+        "IntervalStyle": "sql_standard",
+        "TimeZone": "Asia/Kathmandu",
+        "client_min_messages": "debug1",
+        "row_security": "off",
+        "check_function_bodies": "off",
+    }
+    odd = connect(empty, options=" ".join(f"-c {name}={value}" for name, value in settings.items()))
+    odd.row_factory = tuple_row
+    migrate.migrate(odd)
+    watching.watch(odd, ["public.albums"])
     add_album(empty)
     assert migrate.migrate(empty).is_empty
     assert albums_logged(empty) == 1
 
 
-@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "EUC_JP"])
-def test_whatever_the_encoding_of_the_database_it_installs(empty, connect, encoding):
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_whatever_the_encoding_of_the_database_it_installs(empty, encoding):
     name = f"own_{encoding.lower()}"
     empty.execute(f"CREATE DATABASE {name} ENCODING {encoding} LOCALE 'C' TEMPLATE template0")
     try:
-        conn = connect(empty, dbname=name)
-        conn.row_factory = tuple_row
-        music_database(conn)
-        add_album(conn)
-        assert migrate.migrate(conn).is_empty
-        assert (
-            value(
-                conn,
-                "SELECT count(*) FROM llamalog.history('ALBUM', (SELECT id::text FROM albums))",
-            )
-            == 1
-        )
-        kinds = values(conn, "SELECT kind FROM llamalog.watched_tables WHERE kind LIKE 'link%'")
-        assert [ascii(kind) for kind in kinds] == [ascii(kind) for kind in kinds if kind.isascii()]
-        conn.close()
+        dsn = make_conninfo(empty.info.dsn, password=empty.info.password or None, dbname=name)
+        with connection.connect(dsn) as conn:
+            conn.autocommit = True
+            music_database(conn)
+            add_album(conn)
+            assert migrate.migrate(conn).is_empty
+            assert len(rows(conn, "SELECT llamalog.why('ALBUM', id::text) FROM albums")) == 1
+            # texts are those of the files, not what another encoding makes of their bytes
+            assert migrate.plan(conn).is_empty
+            ours = "SELECT prosrc FROM pg_proc WHERE pronamespace = 'llamalog'::regnamespace"
+            assert [body for body in values(conn, ours) if not body.isascii()] == []
     finally:
         empty.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -772,19 +795,11 @@ def test_the_script_run_by_hand_makes_a_working_installation(empty):
     assert albums_logged(empty) == 1
 
 
-def test_the_script_makes_what_migrate_makes(empty, connect):
+def test_the_script_makes_what_migrate_makes(empty, twin):
     """Owners, privileges, comments: the dumps of both are the same."""
     run_by_hand(empty, "".join(migrate.script(empty)))
-    by_hand = dump(empty)
-    empty.execute("CREATE DATABASE own_migrated")
-    try:
-        migrated = connect(empty, dbname="own_migrated")
-        migrated.row_factory = tuple_row
-        migrate.migrate(migrated)
-        assert dump(migrated) == by_hand
-        migrated.close()
-    finally:
-        empty.execute("DROP DATABASE own_migrated WITH (FORCE)")
+    migrate.migrate(twin)
+    assert dump(empty) == dump(twin)
 
 
 def test_the_script_of_an_upgrade_run_by_hand_is_the_upgrade(database, sql_files):
@@ -819,41 +834,47 @@ def what_is_logged(conn):
     }
 
 
+def on_the_tables(conn):
+    """Triggers and privileges of every table of the application's."""
+    return rows(
+        conn,
+        "SELECT oid::regclass::text, relacl::text, (SELECT array_agg(pg_get_triggerdef(t.oid) ORDER BY tgname)"
+        " FROM pg_trigger AS t WHERE tgrelid = c.oid AND NOT tgisinternal) FROM pg_class AS c"
+        " WHERE relkind IN ('r', 'p') AND relnamespace::regnamespace::text IN ('public', '\"Shop\"') ORDER BY 1",
+    )
+
+
 CAPTURE = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '00\\_llamalog\\_%'"
 
 
-def test_rolling_back_the_newest_takes_capture_off_and_migrate_puts_it_back(database):
+def test_rolling_back_the_newest_takes_capture_off_and_migrate_puts_it_back(reporting, database):
     database.execute(SHOP)
-    try:
-        watching.watch(database, SHOP_TABLES)
-        database.execute("SELECT llamalog.set_context(source => 'addAlbum', job_id => 'add-1')")
-        add_album(database)
-        before, hung = what_is_logged(database), footprint(database)
+    watching.watch(database, SHOP_TABLES)
+    database.execute("SELECT llamalog.set_context(source => 'addAlbum', job_id => 'add-1')")
+    add_album(database)
+    before, hung = what_is_logged(database), on_the_tables(database)
 
-        assert migrate.rollback(database) == ["0003_answers"]
-        assert value(database, CAPTURE) == 0
-        add_album(database, "unseen")
-        assert rows(database, "SELECT category FROM llamalog.llama_logs") == [("CREATED",)]
+    assert migrate.rollback(database) == ["0003_answers"]
+    assert value(database, CAPTURE) == 0
+    add_album(database, "unseen")
+    assert rows(database, "SELECT category FROM llamalog.llama_logs") == [("CREATED",)]
 
-        report = migrate.migrate(database)
-        assert report.migrations == ["migrations/0003_answers.sql"]
-        assert sorted(report.watches) == [
-            "Shop.Order's 100%",
-            "public.album_artists",
-            "public.albums",
-            "public.animals",
-            "public.artists",
-            "public.measurements",
-            "public.track_artists",
-            "public.tracks",
-        ]
-        assert what_is_logged(database) == before
-        triggers = {name for name in hung if name.startswith(("trigger ", "privileges "))}
-        assert triggers - footprint(database).keys() == set()
-        add_album(database, "seen")
-        assert albums_logged(database) == 2
-    finally:
-        database.execute("DROP OWNED BY reporting; DROP ROLE reporting")
+    report = migrate.migrate(database)
+    assert report.migrations == ["migrations/0003_answers.sql"]
+    assert sorted(report.watches) == [
+        "Shop.Order's 100%",
+        "public.album_artists",
+        "public.albums",
+        "public.animals",
+        "public.artists",
+        "public.measurements",
+        "public.track_artists",
+        "public.tracks",
+    ]
+    assert what_is_logged(database) == before
+    assert on_the_tables(database) == hung
+    add_album(database, "seen")
+    assert albums_logged(database) == 2
 
 
 def test_rolling_back_everything_keeps_the_log_and_migrate_goes_on_with_it(database):
@@ -900,25 +921,57 @@ def test_a_database_without_installation_has_nothing_to_roll_back(empty):
 
 
 @pytest.mark.parametrize("options", [Options(), Options(capture="tolerant", image="full")])
-def test_uninstalling_leaves_the_application_exactly_as_it_was(empty, options):
+def test_uninstalling_leaves_the_application_exactly_as_it_was(reporting, empty, options):
     empty.execute(MUSIC.read_bytes())
     empty.execute(SHOP)
-    try:
-        before = dump(empty)
-        migrate.migrate(empty)
-        watching.watch(empty, MUSIC_TABLES + SHOP_TABLES, options)
-        add_album(empty)
-        empty.execute("INSERT INTO measurements VALUES ('2026-05-01', 1, 0.5)")
-        empty.execute("CREATE TABLE measurements_later PARTITION OF measurements DEFAULT")
-        empty.execute("DROP TABLE measurements_later")
-        empty.execute("TRUNCATE animals")
-        assert value(empty, CAPTURE) > 4 * len(MUSIC_TABLES + SHOP_TABLES)
-        assert dump(empty) != before
-        migrate.rollback(empty, everything=True, drop_log=True)
-        assert dump(empty) == before
-        assert value(empty, "SELECT count(*) FROM albums") == 1
-    finally:
-        empty.execute("DROP OWNED BY reporting; DROP ROLE reporting")
+    before = dump(empty)
+    migrate.migrate(empty)
+    watching.watch(empty, MUSIC_TABLES + SHOP_TABLES, options)
+    add_album(empty)
+    empty.execute("INSERT INTO measurements VALUES ('2026-05-01', 1, 0.5)")
+    empty.execute("CREATE TABLE measurements_later PARTITION OF measurements DEFAULT")
+    empty.execute("DROP TABLE measurements_later")
+    empty.execute("TRUNCATE animals")
+    assert value(empty, CAPTURE) > 4 * len(MUSIC_TABLES + SHOP_TABLES)
+    assert dump(empty) != before
+    migrate.rollback(empty, everything=True, drop_log=True)
+    assert dump(empty) == before
+    assert value(empty, "SELECT count(*) FROM albums") == 1
+
+
+def test_uninstalling_leaves_the_application_as_it_was_after_renames_and_drops(
+    reporting, empty, twin
+):
+    for conn in (empty, twin):
+        conn.execute(MUSIC.read_bytes())
+        conn.execute(SHOP)
+    changes = (
+        'ALTER SCHEMA "Shop" RENAME TO store; ALTER TABLE albums RENAME TO records;'
+        "DROP TABLE measurements_2026, artists CASCADE; ALTER TABLE llamas RENAME TO alpacas;"
+    )
+    migrate.migrate(empty)
+    watching.watch(empty, MUSIC_TABLES + SHOP_TABLES)
+    for conn in (empty, twin):
+        conn.execute(changes)
+    migrate.rollback(empty, everything=True, drop_log=True)
+    assert dump(empty) == dump(twin)
+
+
+def test_unwatching_one_table_of_a_schema_leaves_the_others_captured(empty):
+    empty.execute(
+        "CREATE SCHEMA shop; CREATE TABLE shop.orders (id integer PRIMARY KEY);"
+        " CREATE TABLE shop.parcels (id integer PRIMARY KEY); INSERT INTO shop.parcels VALUES (1)"
+    )
+    migrate.migrate(empty)
+    watching.watch(empty, ["shop.orders", "shop.parcels"])
+    watching.unwatch(empty, ["shop.orders"])
+    empty.execute("TRUNCATE shop.parcels")
+    assert rows(empty, "SELECT entity_type, category FROM llamalog.log") == [
+        ("PARCEL", "TRUNCATED")
+    ]
+    watching.unwatch(empty, ["shop.parcels"])
+    usage = "SELECT nspacl::text LIKE '%llamalog_owner%' FROM pg_namespace WHERE nspname = 'shop'"
+    assert value(empty, usage) is False
 
 
 def test_uninstalling_and_installing_again_works(database):

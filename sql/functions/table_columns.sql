@@ -114,7 +114,7 @@ AS $function$
         CASE
             WHEN base_column.is_array THEN '%s::text'
             WHEN base_column.family = 'numeric' THEN 'trim_scale(%s)::text'
-            WHEN base_column.family IN ('date', 'instant') THEN 'to_jsonb(%s) #>> ''{}'''
+            WHEN base_column.family IN ('date', 'instant') THEN '(to_jsonb(%s) #>> ''{}'')'
             ELSE '%s::text'
         END,
         NOT base_column.is_array AND base_column.family IN ('exact', 'date', 'instant'),

@@ -1,0 +1,719 @@
+"""No change of a watched table breaks a write or lets one go unlogged; migrate renders the capture anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import namedtuple_row
+
+from llamalog_sql import embedded, migrate, watching
+from llamalog_sql.watching import Options
+
+Connection = psycopg.Connection[Any]
+
+
+@pytest.fixture
+def watch(each_db) -> Callable[..., None]:
+    """watch("t", redact=["email"]) watches more tables, with the kind of capture that the test runs for."""
+    (kind,) = each_db.execute(
+        "SELECT capture FROM llamalog.watches WHERE entity_type = 'ALBUM'"
+    ).fetchone()
+
+    def hang(*tables: str, **options: Any) -> None:
+        watching.watch(each_db, list(tables), Options(capture=kind, **options))
+
+    return hang
+
+
+def ids(conn: Connection, entity_type: str) -> list[tuple[str, str]]:
+    """What was logged of a type: op and id, in order."""
+    rows = conn.execute(
+        "SELECT op, entity_id FROM llamalog.log WHERE entity_type = %s ORDER BY seq", [entity_type]
+    )
+    return [(row.op, row.entity_id) for row in rows]
+
+
+def drifted(conn: Connection) -> dict[str, str]:
+    """What is wrong with the capture, by entity type."""
+    return {entity_type: problem for entity_type, _, problem in watching.drifted(conn)}
+
+
+THINGS = """
+CREATE SCHEMA shop;
+CREATE TYPE shop.mood AS ENUM ('sad', 'ok');
+CREATE DOMAIN shop.price AS numeric;
+CREATE TABLE shop.things (
+    id integer PRIMARY KEY,
+    name text,
+    price shop.price,
+    mood shop.mood,
+    base integer DEFAULT 1,
+    doubled integer GENERATED ALWAYS AS (2 * base) STORED,
+    updated_at timestamptz
+);
+"""
+
+CHANGES = [
+    # what is changed, the SQL, the table afterwards, the columns that are written afterwards
+    ("add a column", "ALTER TABLE shop.things ADD extra text DEFAULT 'x'", "shop.things", "extra"),
+    ("drop a column", "ALTER TABLE shop.things DROP name", "shop.things", "price"),
+    ("rename a column", "ALTER TABLE shop.things RENAME name TO title", "shop.things", "title"),
+    (
+        "change a type",
+        "ALTER TABLE shop.things ALTER price TYPE text USING price::text",
+        "shop.things",
+        "price",
+    ),
+    (
+        "change a type to a wider one",
+        "ALTER TABLE shop.things ALTER id TYPE bigint",
+        "shop.things",
+        "price",
+    ),
+    ("drop a type", "DROP TYPE shop.mood CASCADE", "shop.things", "price"),
+    ("drop a domain", "DROP DOMAIN shop.price CASCADE", "shop.things", "name"),
+    (
+        "rename a value of an enum",
+        "ALTER TYPE shop.mood RENAME VALUE 'ok' TO 'fine'",
+        "shop.things",
+        "price",
+    ),
+    (
+        "restrict a domain",
+        "ALTER DOMAIN shop.price ADD CHECK (VALUE < 1000)",
+        "shop.things",
+        "price",
+    ),
+    ("rename the type", "ALTER TYPE shop.mood RENAME TO feeling", "shop.things", "price"),
+    ("move the type", "ALTER TYPE shop.mood SET SCHEMA public", "shop.things", "price"),
+    (
+        "keep a generated column",
+        "ALTER TABLE shop.things ALTER doubled DROP EXPRESSION",
+        "shop.things",
+        "doubled",
+    ),
+    (
+        "drop the primary key",
+        "ALTER TABLE shop.things DROP CONSTRAINT things_pkey",
+        "shop.things",
+        "price",
+    ),
+    ("rename the key", "ALTER TABLE shop.things RENAME id TO number", "shop.things", "price"),
+    ("rename the table", "ALTER TABLE shop.things RENAME TO items", "shop.items", "price"),
+    (
+        "rename it to what must be quoted",
+        "ALTER TABLE shop.things RENAME TO \"No 'Thing'\"",
+        "shop.\"No 'Thing'\"",
+        "price",
+    ),
+    ("move the table", "ALTER TABLE shop.things SET SCHEMA public", "public.things", "price"),
+    ("rename the schema", "ALTER SCHEMA shop RENAME TO store", "store.things", "price"),
+    (
+        "hang a row trigger",
+        "CREATE FUNCTION shop.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+        "CREATE TRIGGER a AFTER INSERT OR DELETE ON shop.things FOR EACH ROW"
+        " EXECUTE FUNCTION shop.nothing()",
+        "shop.things",
+        "price",
+    ),
+    (
+        "refer to it",
+        "CREATE TABLE shop.parts (thing_id integer REFERENCES shop.things ON DELETE CASCADE)",
+        "shop.things",
+        "price",
+    ),
+    (
+        "everything at once",
+        "ALTER TABLE shop.things ADD a text, ADD b integer, DROP name, DROP mood,"
+        " ALTER price TYPE text USING price::text; ALTER TABLE shop.things RENAME a TO name;"
+        "ALTER TABLE shop.things RENAME TO items",
+        "shop.items",
+        "price",
+    ),
+]
+
+each_change = pytest.mark.parametrize(
+    ("ddl", "table", "column"),
+    [change[1:] for change in CHANGES],
+    ids=[change[0] for change in CHANGES],
+)
+
+
+def write(conn: Connection, table: str, column: str, number: int) -> None:
+    """Every way to write one row, whatever the key column is called."""
+    conn.execute(f"INSERT INTO {table} VALUES ({number})".encode())
+    conn.execute(f"UPDATE {table} SET {column} = '7'".encode())
+    conn.execute(f"DELETE FROM {table}".encode())
+    conn.execute(f"INSERT INTO {table} VALUES ({number})".encode())
+    conn.execute(f"TRUNCATE {table} CASCADE".encode())
+
+
+def story(number: int) -> list[tuple[str, str]]:
+    return [(op, str(number)) for op in ("I", "U", "D", "I", "T")]
+
+
+@each_change
+def test_change_of_a_table_breaks_no_write_and_hides_none(each_db, watch, ddl, table, column):
+    each_db.execute(THINGS)
+    watch("shop.things")
+    write(each_db, "shop.things", "price", 1)
+    each_db.execute(ddl)
+    write(each_db, table, column, 2)
+    migrate.migrate(each_db)
+    assert watching.drifted(each_db) == []
+    write(each_db, table, column, 3)
+    assert ids(each_db, "THING") == [*story(1), *story(2), *story(3)]
+
+
+@each_change
+def test_change_that_is_rolled_back_leaves_the_capture_as_it_was(
+    each_db, watch, ddl, table, column
+):
+    del table, column
+    each_db.execute(THINGS)
+    watch("shop.things")
+    with each_db.transaction(force_rollback=True):
+        each_db.execute(ddl)
+    assert watching.drifted(each_db) == []
+    write(each_db, "shop.things", "price", 1)
+    assert ids(each_db, "THING") == story(1)
+
+
+@pytest.mark.parametrize(
+    "ddl",
+    [
+        "ALTER TABLE albums ADD extra text",
+        "ALTER TABLE albums DROP barcode",
+        "ALTER TABLE albums RENAME barcode TO code",
+        "ALTER TABLE albums ALTER duration_ms TYPE bigint",
+        'DROP TYPE "AlbumGameStatus" CASCADE',
+    ],
+)
+def test_drift_is_told_until_migrate_renders_anew(db, ddl):
+    assert drifted(db) == {}
+    db.execute(ddl)
+    assert drifted(db) == {"ALBUM": "the table has changed; the tolerant capture stands in"}
+    report = migrate.migrate(db)
+    assert report.watches == ["public.albums"]
+    assert drifted(db) == {}
+    hung = db.execute(
+        "SELECT DISTINCT tgfoid::regproc::text AS function FROM pg_trigger"
+        " WHERE tgrelid = 'albums'::regclass AND tgname LIKE '00%' ORDER BY 1"
+    ).fetchall()
+    assert [function for (function,) in hung] == [
+        "llamalog.capture_album_delete",
+        "llamalog.capture_album_insert",
+        "llamalog.capture_album_update",
+        "llamalog.capture_truncate",
+    ]
+
+
+def test_added_column_is_logged_at_once(each_db, new, changes):
+    album = new.album(each_db)
+    each_db.execute("ALTER TABLE albums ADD mood text DEFAULT 'calm'")
+    each_db.execute("UPDATE albums SET mood = 'tense'")
+    each_db.execute("INSERT INTO albums (title, updated_at) VALUES ('Kid A', now())")
+    each_db.execute("DELETE FROM albums WHERE id = %s", [album])
+    rows = changes(
+        each_db,
+        "op, after ->> 'mood' AS new, before ->> 'mood' AS old, 'mood' = ANY (fields_enriched) AS is_named",
+    )[1:]
+    assert rows == [
+        ("U", "tense", "calm", True),
+        ("I", None, None, True),
+        ("D", None, "tense", None),
+    ]
+
+
+def test_renamed_column_is_logged_by_its_new_name(each_db, new, changes):
+    new.album(each_db, barcode="1")
+    each_db.execute("ALTER TABLE albums RENAME barcode TO code")
+    each_db.execute("UPDATE albums SET code = '2'")
+    assert changes(each_db, "before, after", op="U") == [({"code": "1"}, {"code": "2"})]
+
+
+def test_renamed_column_that_is_redacted_stays_redacted(each_db, watch, changes):
+    each_db.execute("CREATE TABLE people (id integer PRIMARY KEY, email text)")
+    watch("people", redact=["email"], image="full")
+    each_db.execute("INSERT INTO people VALUES (1, 'SECRET')")
+    each_db.execute("ALTER TABLE people RENAME email TO mail")
+    for _ in range(2):
+        each_db.execute("UPDATE people SET mail = 'SECRET ' || gen_random_uuid()")
+        each_db.execute("DELETE FROM people; INSERT INTO people VALUES (1, 'SECRET')")
+        migrate.migrate(each_db)
+    each_db.execute("TRUNCATE people")
+    assert changes(each_db, "log::text", entity_type="PERSON") != []
+    assert [row for row in changes(each_db, "log::text") if "SECRET" in row] == []
+
+
+def test_renamed_column_that_is_ignored_stays_ignored(each_db, watch, changes):
+    each_db.execute("CREATE TABLE people (id integer PRIMARY KEY, visits integer)")
+    watch("people", ignore=["visits"])
+    each_db.execute("INSERT INTO people VALUES (1, 1)")
+    each_db.execute("ALTER TABLE people RENAME visits TO calls")
+    each_db.execute("UPDATE people SET calls = 2")
+    migrate.migrate(each_db)
+    each_db.execute("UPDATE people SET calls = 3")
+    assert changes(each_db, "op") == ["I"]
+
+
+def test_link_whose_columns_are_renamed_keeps_its_ends(each_db, new, changes):
+    album, artist = new.album(each_db), new.artist(each_db)
+    each_db.execute("ALTER TABLE album_artists RENAME album_id TO record_id")
+    each_db.execute("ALTER TABLE album_artists RENAME artist_id TO maker_id")
+    each_db.execute("INSERT INTO album_artists VALUES (%s, %s, 'primary')", [album, artist])
+    migrate.migrate(each_db)
+    each_db.execute("DELETE FROM album_artists")
+    columns = "category, entity_type, entity_id, related_type, related_id"
+    assert changes(each_db, columns, link_type="ALBUM_ARTIST") == [
+        ("LINKED", "ALBUM", album, "ARTIST", artist),
+        ("UNLINKED", "ALBUM", album, "ARTIST", artist),
+    ]
+
+
+def test_part_whose_reference_is_renamed_keeps_its_whole(each_db, new, changes):
+    album = new.album(each_db)
+    each_db.execute("ALTER TABLE tracks RENAME album_id TO record_id")
+    each_db.execute(
+        "INSERT INTO tracks (record_id, title, track_number, updated_at) VALUES (%s, 'x', 1, now())",
+        [album],
+    )
+    assert changes(each_db, "related_type, related_id", entity_type="TRACK") == [("ALBUM", album)]
+
+
+def test_key_by_a_unique_index_keeps_its_name_when_its_column_is_renamed(each_db, watch, changes):
+    each_db.execute("CREATE TABLE codes (code text NOT NULL UNIQUE, v text)")
+    watch("codes")
+    each_db.execute("INSERT INTO codes VALUES ('a', '1')")
+    each_db.execute("ALTER TABLE codes RENAME code TO label")
+    each_db.execute("UPDATE codes SET v = '2'")
+    migrate.migrate(each_db)
+    each_db.execute("UPDATE codes SET v = '3'")
+    assert changes(each_db, "op, entity_id, previous_id") == [
+        ("I", "a", None),
+        ("U", "a", None),
+        ("U", "a", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "ddl"),
+    [
+        ({"part_of": "shop_id"}, "ALTER TABLE orders DROP CONSTRAINT orders_shop_id_fkey"),
+        ({"part_of": "shop_id"}, "ALTER TABLE orders DROP shop_id"),
+        ({"kind": "link"}, "ALTER TABLE orders DROP shop_id"),
+        ({"key": ["code"]}, "ALTER TABLE orders DROP code"),
+        ({"label": "note", "ignore": ["note"], "redact": ["note"]}, "ALTER TABLE orders DROP note"),
+        ({"quality": "note", "source": "note"}, "ALTER TABLE orders DROP note"),
+    ],
+)
+def test_option_about_a_column_that_is_gone_stops_neither_writes_nor_migrate(
+    each_db, watch, changes, options, ddl
+):
+    each_db.execute(
+        "CREATE TABLE shops (id integer PRIMARY KEY); CREATE TABLE clients (id integer PRIMARY KEY);"
+        "CREATE TABLE orders (id integer PRIMARY KEY, code text NOT NULL UNIQUE DEFAULT gen_random_uuid(),"
+        " shop_id integer REFERENCES shops, client_id integer REFERENCES clients, note text)"
+    )
+    watch("shops", "clients")
+    watch("orders", **options)
+    each_db.execute(ddl)
+    each_db.execute("INSERT INTO orders (id) VALUES (1)")
+    migrate.migrate(each_db)
+    assert watching.drifted(each_db) == []
+    each_db.execute("DELETE FROM orders")
+    logged = changes(each_db, "op")
+    assert logged == ["I", "D"]
+
+
+def test_table_whose_key_is_gone_does_not_stop_migrate_for_the_others(each_db, watch, changes):
+    each_db.execute("CREATE TABLE codes (code text NOT NULL UNIQUE, v text)")
+    watch("codes")
+    each_db.execute("ALTER TABLE codes DROP code")
+    each_db.execute("ALTER TABLE albums ADD extra text")
+    each_db.execute("INSERT INTO codes VALUES ('a')")
+    migrate.migrate(each_db)
+    each_db.execute("UPDATE codes SET v = 'b'")
+    assert changes(each_db, "op", entity_type="CODE") == ["I", "U"]
+    assert "ALBUM" not in drifted(each_db)
+
+
+# -- other sessions ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["rendered", "tolerant"])
+def test_session_that_wrote_before_the_change_writes_on_after_it(database, connect, changes, kind):
+    database.execute("CREATE TABLE things (id integer PRIMARY KEY, v text)")
+    watching.watch(database, ["things"], Options(capture=kind))
+    session = connect(database)
+    for number in range(8):
+        session.execute("INSERT INTO things VALUES (%s, 'a')", [number])
+        session.execute("UPDATE things SET v = v || 'b'")
+    database.execute("ALTER TABLE things ADD extra text; ALTER TABLE things DROP v")
+    session.execute("UPDATE things SET extra = 'x' WHERE id = 1")
+    database.execute("ALTER TABLE things RENAME TO items")
+    session.execute("DELETE FROM items WHERE id = 1")
+    migrate.migrate(database)
+    session.execute("UPDATE items SET extra = 'y' WHERE id = 2")
+    assert changes(database, "op, entity_id, before")[-3:] == [
+        ("U", "1", {"extra": None}),
+        ("D", "1", {"id": 1, "extra": "x"}),
+        ("U", "2", {"extra": None}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "ddl",
+    [
+        "CREATE TRIGGER a AFTER INSERT ON shop.things FOR EACH ROW EXECUTE FUNCTION shop.nothing()",
+        "CREATE TABLE shop.parts (thing_id integer REFERENCES shop.things ON DELETE CASCADE)",
+    ],
+    ids=["create a trigger", "refer to it"],
+)
+def test_change_that_lets_readers_read_on_still_does(database, connect, ddl):
+    database.execute(THINGS)
+    database.execute(
+        "CREATE FUNCTION shop.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+    )
+    watching.watch(database, ["shop.things"])
+    reader = connect(database)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM shop.things")
+    database.execute("SET lock_timeout = '2s'")
+    database.execute(ddl)
+    reader.execute("COMMIT")
+    assert drifted(database) == {"THING": "the table has changed; the tolerant capture stands in"}
+
+
+# -- families ---------------------------------------------------------------------------------------------------------
+
+EVENTS = """
+CREATE TABLE events (id integer PRIMARY KEY, v text) PARTITION BY RANGE (id);
+CREATE TABLE events_low PARTITION OF events FOR VALUES FROM (0) TO (10);
+"""
+
+
+def test_new_partition_is_captured_in_the_transaction_that_makes_it(each_db, watch):
+    each_db.execute(EVENTS)
+    watch("events")
+    each_db.execute("CREATE TABLE events_mid PARTITION OF events FOR VALUES FROM (10) TO (20)")
+    write(each_db, "events_mid", "v", 11)
+    each_db.execute("CREATE TABLE events_high (id integer PRIMARY KEY, v text)")
+    each_db.execute("ALTER TABLE events ATTACH PARTITION events_high FOR VALUES FROM (20) TO (30)")
+    write(each_db, "events_high", "v", 21)
+    migrate.migrate(each_db)
+    assert watching.drifted(each_db) == []
+    write(each_db, "events_high", "v", 22)
+    assert ids(each_db, "EVENT") == [*story(11), *story(21), *story(22)]
+
+
+def test_change_of_a_partitioned_table_breaks_no_write_and_hides_none(each_db, watch):
+    each_db.execute(EVENTS)
+    watch("events")
+    each_db.execute("ALTER TABLE events ADD extra text; ALTER TABLE events DROP v")
+    write(each_db, "events_low", "extra", 1)
+    write(each_db, "events", "extra", 2)
+    migrate.migrate(each_db)
+    assert watching.drifted(each_db) == []
+    write(each_db, "events_low", "extra", 3)
+    write(each_db, "events", "extra", 4)
+    assert ids(each_db, "EVENT") == [*story(1), *story(2), *story(3), *story(4)]
+
+
+def test_partition_that_is_detached_goes_its_own_way_and_can_come_back(each_db, watch):
+    each_db.execute(EVENTS)
+    watch("events")
+    each_db.execute("INSERT INTO events VALUES (1)")
+    each_db.execute("ALTER TABLE events DETACH PARTITION events_low")
+    assert drifted(each_db) == {}
+    each_db.execute("INSERT INTO events_low VALUES (2); TRUNCATE events_low")
+    migrate.migrate(each_db)
+    each_db.execute("ALTER TABLE events ATTACH PARTITION events_low FOR VALUES FROM (0) TO (10)")
+    write(each_db, "events", "v", 3)
+    write(each_db, "events_low", "v", 4)
+    assert ids(each_db, "EVENT") == [("I", "1"), *story(3), *story(4)]
+    assert each_db.execute(
+        "SELECT table_name FROM llamalog.watches WHERE entity_type = 'EVENT'"
+    ).fetchone() == ("events",)
+
+
+def test_watched_table_can_become_a_partition_of_a_watched_one(each_db, watch):
+    each_db.execute(EVENTS)
+    each_db.execute("CREATE TABLE events_new (id integer PRIMARY KEY, v text)")
+    watch("events", "events_new")
+    each_db.execute("INSERT INTO events_new VALUES (20)")
+    each_db.execute("ALTER TABLE events ATTACH PARTITION events_new FOR VALUES FROM (20) TO (30)")
+    write(each_db, "events", "v", 21)
+    migrate.migrate(each_db)
+    write(each_db, "events_new", "v", 22)
+    assert ids(each_db, "EVENT")[-10:] == [*story(21), *story(22)]
+
+
+FAMILY = """
+CREATE TABLE heads (id integer PRIMARY KEY, v text);
+CREATE TABLE heads_more (extra text, PRIMARY KEY (id)) INHERITS (heads);
+"""
+
+
+@pytest.mark.parametrize(
+    "ddl",
+    [
+        "CREATE TABLE heirs (extra text, PRIMARY KEY (id)) INHERITS (heads)",
+        "CREATE TABLE heirs (id integer PRIMARY KEY, v text, extra text); ALTER TABLE heirs INHERIT heads",
+        "CREATE SCHEMA late CREATE TABLE heirs (extra text, PRIMARY KEY (id)) INHERITS (public.heads);"
+        "ALTER TABLE late.heirs SET SCHEMA public",
+    ],
+    ids=["create", "inherit", "create schema"],
+)
+@pytest.mark.parametrize("is_family", [False, True], ids=["first heir", "another heir"])
+def test_new_heir_is_captured_in_the_transaction_that_makes_it(each_db, watch, ddl, is_family):
+    each_db.execute(FAMILY if is_family else FAMILY.splitlines()[1])
+    watch("heads")
+    each_db.execute(ddl)
+    write(each_db, "heirs", "extra", 1)
+    migrate.migrate(each_db)
+    assert watching.drifted(each_db) == []
+    write(each_db, "heirs", "extra", 2)
+    write(each_db, "heads", "v", 3)
+    assert ids(each_db, "HEAD") == [*story(1), *story(2), *story(3)]
+
+
+def test_heir_made_together_with_its_schema_is_captured_at_once(each_db, watch):
+    each_db.execute(FAMILY)
+    watch("heads")
+    each_db.execute(
+        "CREATE SCHEMA late CREATE TABLE heirs (PRIMARY KEY (id)) INHERITS (public.heads)"
+    )
+    write(each_db, "late.heirs", "v", 1)
+    assert ids(each_db, "HEAD") == story(1)
+
+
+def test_heir_that_leaves_the_family_does_not_take_the_watch_with_it(each_db, watch):
+    each_db.execute(FAMILY)
+    watch("heads")
+    each_db.execute("ALTER TABLE heads_more NO INHERIT heads")
+    assert each_db.execute(
+        "SELECT table_name FROM llamalog.watches WHERE entity_type = 'HEAD'"
+    ).fetchone() == ("heads",)
+    migrate.migrate(each_db)
+    assert watching.drifted(each_db) == []
+    write(each_db, "heads", "v", 1)
+    assert ids(each_db, "HEAD") == story(1)
+
+
+# -- the end of a table -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ddl", ["DROP TABLE shop.things", "DROP SCHEMA shop CASCADE"])
+def test_dropped_table_keeps_its_history(each_db, watch, ddl):
+    each_db.execute(THINGS)
+    watch("shop.things")
+    each_db.execute("INSERT INTO shop.things VALUES (1, 'a'); DELETE FROM shop.things")
+    each_db.execute(ddl)
+    assert drifted(each_db) == {}
+    migrate.migrate(each_db)
+    assert each_db.execute("SELECT op FROM llamalog.history('thing', '1')").fetchall() == [
+        ("D",),
+        ("I",),
+    ]
+    assert each_db.execute(
+        "SELECT unwatched_at IS NOT NULL FROM llamalog.watches WHERE entity_type = 'THING'"
+    ).fetchone() == (True,)
+
+
+def test_table_that_is_dropped_made_again_and_watched_goes_on_with_its_history(each_db, watch):
+    each_db.execute(THINGS)
+    watch("shop.things")
+    each_db.execute("INSERT INTO shop.things VALUES (1)")
+    each_db.execute("DROP TABLE shop.things")
+    each_db.execute("CREATE TABLE shop.things (id integer PRIMARY KEY)")
+    each_db.execute("INSERT INTO shop.things VALUES (2)")
+    watch("shop.things")
+    each_db.execute("INSERT INTO shop.things VALUES (3)")
+    assert ids(each_db, "THING") == [("I", "1"), ("I", "3")]
+
+
+def test_parts_of_a_dropped_table_are_captured_on(each_db, new, changes):
+    album, artist = new.album(each_db), new.artist(each_db)
+    new.link(each_db, album, artist)
+    each_db.execute("DROP TABLE artists CASCADE")
+    each_db.execute("UPDATE album_artists SET role = 'producer'")
+    migrate.migrate(each_db)
+    assert watching.drifted(each_db) == []
+    each_db.execute("DELETE FROM album_artists")
+    assert changes(each_db, "op")[-2:] == ["U", "D"]
+
+
+def test_drop_of_a_table_that_is_rolled_back_drops_no_watch(each_db, watch):
+    each_db.execute(THINGS)
+    watch("shop.things")
+    with each_db.transaction(force_rollback=True):
+        each_db.execute("DROP TABLE shop.things")
+    write(each_db, "shop.things", "price", 1)
+    assert ids(each_db, "THING") == story(1)
+
+
+@pytest.mark.parametrize(
+    ("ddl", "lost"),
+    [
+        ("ALTER TABLE shop.things DISABLE TRIGGER USER", "delete, insert, truncate, update"),
+        ('ALTER TABLE shop.things DISABLE TRIGGER "00_llamalog_update"', "update"),
+        ('DROP TRIGGER "00_llamalog_truncate" ON shop.things', "truncate"),
+    ],
+)
+def test_capture_that_the_owner_of_the_table_switched_off_is_told_and_mended(
+    each_db, watch, ddl, lost
+):
+    each_db.execute(THINGS)
+    watch("shop.things")
+    each_db.execute(ddl)
+    problem = drifted(each_db)["THING"]
+    named = sorted(part.removeprefix("00_llamalog_") for part in problem.split(": ")[1].split(", "))
+    assert (problem.split(": ")[0], ", ".join(named)) == ("missing or disabled", lost)
+    migrate.migrate(each_db)
+    assert watching.drifted(each_db) == []
+    write(each_db, "shop.things", "price", 1)
+    assert ids(each_db, "THING") == story(1)
+
+
+# -- without event triggers -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def another_server(server: SimpleNamespace) -> Iterator[embedded.Server]:
+    """A server of this file's own: roles belong to a server, and here none of ours may be left from elsewhere."""
+    with embedded.start(version=server.version) as started:
+        yield started
+
+
+@pytest.fixture(
+    scope="module", params=["NOCREATEROLE", "CREATEROLE"], ids=["a plain role", "a role maker"]
+)
+def installed(
+    another_server: embedded.Server, request: pytest.FixtureRequest
+) -> Iterator[tuple[Connection, migrate.Report]]:
+    role = f"owner_{request.param.lower()}"
+    with psycopg.connect(another_server.dsn, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x' {request.param}".encode())
+        admin.execute(f"CREATE DATABASE {role} OWNER {role}".encode())
+    with psycopg.connect(another_server.dsn, dbname=role, user=role, password="x") as conn:
+        report = migrate.migrate(conn)
+        conn.commit()
+        conn.row_factory = namedtuple_row
+        yield conn, report
+
+
+@pytest.fixture
+def modest(installed: tuple[Connection, migrate.Report]) -> Iterator[Connection]:
+    """A database installed by its owner, who is no superuser; what a test does is rolled back."""
+    conn, _ = installed
+    with conn.transaction(force_rollback=True):
+        yield conn
+
+
+def test_installer_who_is_no_superuser_is_told_what_is_missing(installed):
+    conn, report = installed
+    may_make_roles = conn.info.user == "owner_createrole"
+    event_triggers = (
+        "may not create event triggers: tables are captured by the tolerant capture,"
+        " which any change of a table leaves working"
+    )
+    owner = (
+        f"may not create the role llamalog_owner: {conn.info.user} owns the log, and can change it"
+    )
+    assert report.notes == ([event_triggers] if may_make_roles else [owner, event_triggers])
+
+
+def test_capture_is_tolerant_where_event_triggers_are_missing(modest):
+    modest.execute(THINGS)
+    (outcome,) = watching.watch(modest, ["shop.things"])
+    assert outcome.description.endswith("tolerant capture")
+    assert watching.drifted(modest) == []
+
+
+@each_change
+def test_change_breaks_no_write_and_hides_none_without_event_triggers(modest, ddl, table, column):
+    modest.execute(THINGS)
+    watching.watch(modest, ["shop.things"])
+    write(modest, "shop.things", "price", 1)
+    modest.execute(ddl)
+    write(modest, table, column, 2)
+    migrate.migrate(modest)
+    assert watching.drifted(modest) == []
+    write(modest, table, column, 3)
+    assert ids(modest, "THING") == [*story(1), *story(2), *story(3)]
+
+
+def test_dropped_table_is_told_and_keeps_its_history_without_event_triggers(modest):
+    modest.execute(THINGS)
+    watching.watch(modest, ["shop.things"])
+    modest.execute("INSERT INTO shop.things VALUES (1)")
+    modest.execute("DROP TABLE shop.things")
+    assert drifted(modest) == {"THING": "the table is gone"}
+    migrate.migrate(modest)
+    assert drifted(modest) == {}
+    assert ids(modest, "THING") == [("I", "1")]
+
+
+def test_rows_of_a_new_partition_are_captured_without_event_triggers(modest):
+    modest.execute(EVENTS)
+    watching.watch(modest, ["events"])
+    modest.execute("CREATE TABLE events_mid PARTITION OF events FOR VALUES FROM (10) TO (20)")
+    modest.execute("INSERT INTO events_mid VALUES (11); UPDATE events_mid SET v = 'x'")
+    modest.execute("DELETE FROM events_mid; INSERT INTO events VALUES (11); TRUNCATE events")
+    assert ids(modest, "EVENT") == story(11)
+
+
+@pytest.mark.parametrize(
+    ("scene", "table", "ddl", "member", "column"),
+    [
+        (
+            EVENTS,
+            "events",
+            "CREATE TABLE events_mid PARTITION OF events FOR VALUES FROM (10) TO (20)",
+            "events_mid",
+            "v",
+        ),
+        (FAMILY, "heads", "CREATE TABLE heirs () INHERITS (heads)", "heirs", "v"),
+        (FAMILY.splitlines()[1], "heads", "CREATE TABLE heirs () INHERITS (heads)", "heirs", "v"),
+    ],
+    ids=["partition", "another heir", "first heir"],
+)
+def test_what_only_an_event_trigger_could_catch_is_told_until_migrate_mends_it(
+    modest, scene, table, ddl, member, column
+):
+    modest.execute(scene)
+    watching.watch(modest, [table])
+    modest.execute(ddl)
+    kind = {"events": "EVENT", "heads": "HEAD"}[table]
+    assert list(drifted(modest)) == [kind]
+    migrate.migrate(modest)
+    assert drifted(modest) == {}
+    write(modest, member, column, 11)
+    assert ids(modest, kind) == story(11)
+
+
+def test_fast_capture_by_choice_is_told_to_be_behind_without_event_triggers(modest):
+    modest.execute(THINGS)
+    watching.watch(modest, ["shop.things"], Options(capture="rendered"))
+    modest.execute("ALTER TABLE shop.things ADD extra text")
+    assert drifted(modest) == {"THING": "the capture is not the one for this table"}
+    migrate.migrate(modest)
+    assert drifted(modest) == {}
+    write(modest, "shop.things", "extra", 1)
+    assert ids(modest, "THING") == story(1)
+
+
+def test_unwatch_leaves_nothing_behind_for_an_installer_who_is_no_superuser(modest):
+    modest.execute(THINGS)
+    watching.watch(modest, ["shop.things"])
+    watching.unwatch(modest, ["shop.things"])
+    write(modest, "shop.things", "price", 1)
+    assert ids(modest, "THING") == []
+    assert modest.execute(
+        "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'shop.things'::regclass"
+    ).fetchone() == (0,)
