@@ -25,7 +25,6 @@ class RowExpressions:
     ends: what the row belongs to or joins, each with type and id as SQL and is_head_by_default as true or false.
     """
 
-    key: str
     id: str
     related_id: str
     image: str
@@ -204,15 +203,13 @@ def _row_expressions(conn: Connection, watch: Watch) -> dict[str, RowExpressions
     """Ask llamalog for the SQL of keys, images and fields of this table, for each row variable a template uses."""
     with conn.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(
-            "SELECT row.name, llamalog.key_expression(%(oid)s, %(key)s, row.name) AS key,"
-            " llamalog.key_expression(%(oid)s, %(subject)s, row.name) AS id,"
+            "SELECT row.name, llamalog.key_expression(%(oid)s, %(subject)s, row.name) AS id,"
             " coalesce(llamalog.key_expression(%(oid)s, %(related)s, row.name), 'NULL') AS related_id,"
             " llamalog.image_expression(%(oid)s, %(redacted)s, row.name) AS image,"
             " llamalog.fields_expression(%(oid)s, %(ignored)s, row.name) AS fields"
             " FROM unnest(ARRAY['NEW', 'OLD', 'n', 'o']) AS row (name)",
             {
                 "oid": watch.table.oid,
-                "key": watch.key_columns,
                 "subject": watch.subject_columns,
                 "related": watch.related_columns,
                 "redacted": watch.redacted_columns,
@@ -221,7 +218,7 @@ def _row_expressions(conn: Connection, watch: Watch) -> dict[str, RowExpressions
         ).fetchall()
     return {
         row["name"]: RowExpressions(
-            **{name: row[name] for name in ("key", "id", "related_id", "image", "fields")},
+            **{name: row[name] for name in ("id", "related_id", "image", "fields")},
             quality=f"{row['name']}.{ident(watch.quality_column)}::text"
             if watch.quality_column
             else "NULL",

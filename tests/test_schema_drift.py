@@ -96,12 +96,6 @@ CHANGES = [
         "shop.things",
         "doubled",
     ),
-    (
-        "drop the primary key",
-        "ALTER TABLE shop.things DROP CONSTRAINT things_pkey",
-        "shop.things",
-        "price",
-    ),
     ("rename the key", "ALTER TABLE shop.things RENAME id TO number", "shop.things", "price"),
     ("rename the table", "ALTER TABLE shop.things RENAME TO items", "shop.items", "price"),
     (
@@ -330,6 +324,25 @@ def test_option_about_a_column_that_is_gone_stops_neither_writes_nor_migrate(
     assert logged == ["I", "D"]
 
 
+@pytest.mark.parametrize(
+    "ddl",
+    [
+        "ALTER TABLE codes DROP CONSTRAINT codes_code_key",
+        "ALTER TABLE codes ALTER code DROP NOT NULL",
+    ],
+)
+def test_table_that_lost_its_key_is_captured_on_and_told_of(each_db, watch, changes, ddl):
+    each_db.execute("CREATE TABLE codes (code text NOT NULL UNIQUE, v text)")
+    watch("codes")
+    each_db.execute(ddl)
+    each_db.execute("INSERT INTO codes VALUES ('a')")
+    migrate.migrate(each_db)
+    each_db.execute("UPDATE codes SET v = 'b'")
+    each_db.execute("TRUNCATE codes")
+    assert "key" in drifted(each_db)["CODE"]
+    assert changes(each_db, "op, entity_id") == [("I", "a"), ("U", "a"), ("T", "a")]
+
+
 def test_table_whose_key_is_gone_does_not_stop_migrate_for_the_others(each_db, watch, changes):
     each_db.execute("CREATE TABLE codes (code text NOT NULL UNIQUE, v text)")
     watch("codes")
@@ -339,7 +352,7 @@ def test_table_whose_key_is_gone_does_not_stop_migrate_for_the_others(each_db, w
     migrate.migrate(each_db)
     each_db.execute("UPDATE codes SET v = 'b'")
     assert changes(each_db, "op", entity_type="CODE") == ["I", "U"]
-    assert "ALBUM" not in drifted(each_db)
+    assert list(drifted(each_db)) == ["CODE"]
 
 
 # -- other sessions ---------------------------------------------------------------------------------------------------
@@ -562,7 +575,7 @@ def test_drop_of_a_table_that_is_rolled_back_drops_no_watch(each_db, watch):
     [
         ("ALTER TABLE shop.things DISABLE TRIGGER USER", "delete, insert, truncate, update"),
         ('ALTER TABLE shop.things DISABLE TRIGGER "00_llamalog_update"', "update"),
-        ('DROP TRIGGER "00_llamalog_truncate" ON shop.things', "truncate"),
+        ('DROP TRIGGER "00_llamalog_insert" ON shop.things', "insert"),
     ],
 )
 def test_capture_that_the_owner_of_the_table_switched_off_is_told_and_mended(
@@ -578,6 +591,19 @@ def test_capture_that_the_owner_of_the_table_switched_off_is_told_and_mended(
     assert watching.drifted(each_db) == []
     write(each_db, "shop.things", "price", 1)
     assert ids(each_db, "THING") == story(1)
+
+
+def test_capture_of_truncate_that_was_dropped_is_back_at_once(each_db, watch):
+    each_db.execute(THINGS)
+    watch("shop.things")
+    hung = (
+        "SELECT tgname, tgfoid::regproc::text AS function FROM pg_trigger"
+        " WHERE tgrelid = 'shop.things'::regclass ORDER BY tgname"
+    )
+    before = each_db.execute(hung).fetchall()
+    each_db.execute('DROP TRIGGER "00_llamalog_truncate" ON shop.things')
+    assert each_db.execute(hung).fetchall() == before
+    assert watching.drifted(each_db) == []
 
 
 # -- without event triggers -------------------------------------------------------------------------------------------

@@ -19,114 +19,22 @@ MIGRATIONS = sorted((SQL / "migrations").glob("*.sql"))
 TEMPLATES = sorted((SQL / "triggers").glob("*.j2"))
 EVERY_FILE = [*MIGRATIONS, *FUNCTIONS, *VIEWS, *TEMPLATES]
 
-#: Words that SQL reserves, so that they can be nothing but keywords; those that are also functions or values
-#: (left, right, current_user, true, false) are left out.
-KEYWORDS = set(
-    [
-        "all",
-        "and",
-        "any",
-        "array",
-        "as",
-        "asc",
-        "case",
-        "cast",
-        "check",
-        "collate",
-        "column",
-        "constraint",
-        "create",
-        "cross",
-        "default",
-        "desc",
-        "distinct",
-        "do",
-        "else",
-        "end",
-        "except",
-        "for",
-        "foreign",
-        "from",
-        "full",
-        "grant",
-        "group",
-        "having",
-        "in",
-        "inner",
-        "intersect",
-        "into",
-        "is",
-        "isnull",
-        "join",
-        "lateral",
-        "leading",
-        "limit",
-        "natural",
-        "not",
-        "null",
-        "offset",
-        "on",
-        "only",
-        "or",
-        "order",
-        "outer",
-        "primary",
-        "references",
-        "returning",
-        "select",
-        "some",
-        "symmetric",
-        "table",
-        "then",
-        "to",
-        "trailing",
-        "union",
-        "unique",
-        "using",
-        "variadic",
-        "when",
-        "where",
-        "window",
-        "with",
-        "alter",
-        "begin",
-        "by",
-        "conflict",
-        "cycle",
-        "declare",
-        "delete",
-        "drop",
-        "elsif",
-        "exception",
-        "execute",
-        "exists",
-        "foreach",
-        "function",
-        "if",
-        "immutable",
-        "insert",
-        "language",
-        "loop",
-        "perform",
-        "raise",
-        "return",
-        "returns",
-        "revoke",
-        "rows",
-        "set",
-        "stable",
-        "strict",
-        "trigger",
-        "update",
-        "values",
-        "view",
-        "volatile",
-    ]
-)
+#: Words that can be nothing but keywords; those that are also functions, types or values are left out.
+RESERVED = """
+    all and any array as asc case cast check collate column constraint create cross default desc distinct do else end
+    except for foreign from full grant group having in inner intersect into is isnull join lateral leading limit
+    natural not null offset on only or order outer primary references returning select some symmetric table then to
+    trailing union unique using variadic when where window with
+    alter begin by conflict cycle declare delete drop elsif exception execute exists foreach function if immutable
+    insert language loop perform raise return returns revoke rows set stable strict update values view volatile
+"""
+KEYWORDS = set(RESERVED.split())
 
 
 def named(paths):
-    return pytest.mark.parametrize("path", paths, ids=lambda path: path.relative_to(SQL).as_posix())
+    return pytest.mark.parametrize(
+        "path", list(paths), ids=lambda path: path.relative_to(SQL).as_posix()
+    )
 
 
 def without_comments(text):

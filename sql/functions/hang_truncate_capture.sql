@@ -43,6 +43,18 @@ BEGIN
             || ' FOR EACH STATEMENT EXECUTE FUNCTION llamalog.capture_truncate(%L)',
         relation::regclass, entity_type
     );
+    IF v_class.relkind = 'p' THEN
+        EXECUTE format(
+            'CREATE OR REPLACE TRIGGER "00_llamalog_begin_update" BEFORE UPDATE OR DELETE ON %s'
+                || ' FOR EACH STATEMENT EXECUTE FUNCTION llamalog.mark_update(%L)',
+            relation::regclass, entity_type
+        );
+        EXECUTE format(
+            'CREATE OR REPLACE TRIGGER "00_llamalog_end_update" AFTER UPDATE ON %s'
+                || ' FOR EACH STATEMENT EXECUTE FUNCTION llamalog.mark_update(%L)',
+            relation::regclass, entity_type
+        );
+    END IF;
 END;
 $function$;
 

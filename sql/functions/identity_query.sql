@@ -1,4 +1,4 @@
--- The query that reads from one row who it is: its key, the ids it is logged under, its quality and its sources.
+-- The query that reads from one row who it is: the ids it is logged under, its quality and its sources.
 CREATE OR REPLACE FUNCTION llamalog.identity_query(
     relation oid,
     watch    llamalog.watches,
@@ -10,8 +10,7 @@ CREATE OR REPLACE FUNCTION llamalog.identity_query(
     SET search_path = pg_catalog, pg_temp
 AS $function$
     SELECT format(
-        'SELECT %s, %s, %s, %s, %s',
-        llamalog.key_expression(relation, watch.key_columns, row_name),
+        'SELECT %s, %s, %s, %s',
         llamalog.key_expression(relation, watch.subject_columns, row_name),
         coalesce(llamalog.key_expression(relation, watch.related_columns, row_name), 'NULL::text'),
         CASE
@@ -26,4 +25,4 @@ AS $function$
 $function$;
 
 COMMENT ON FUNCTION llamalog.identity_query(oid, llamalog.watches, text) IS
-    'SQL that gives key, entity_id, related_id, quality and sources of the row called row_name.';
+    'SQL that gives entity_id, related_id, quality and sources of the row called row_name.';

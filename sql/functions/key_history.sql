@@ -1,4 +1,7 @@
 -- The keys that an entity has had, each with the part of the log in which it was this entity's.
+--
+-- An id means the entity that has it now, or had it last. Every key has had holders one after the other; one begins where
+-- a change of the key leads to it, or where the one before has left. Changes of one statement are of different rows.
 CREATE OR REPLACE FUNCTION llamalog.key_history(
     entity_type text,
     entity_id   text
@@ -8,60 +11,67 @@ CREATE OR REPLACE FUNCTION llamalog.key_history(
         after_seq  bigint,
         before_seq bigint
     )
-    LANGUAGE sql
+    LANGUAGE plpgsql
     STABLE
     ROWS 1
     SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
     SET enable_seqscan = off
-    SET enable_hashjoin = off
-    SET enable_mergejoin = off
 AS $function$
-    WITH RECURSIVE
-    renaming AS NOT MATERIALIZED (
-        SELECT log.seq, log.entity_id, log.previous_id
-        FROM llamalog.log AS log
-        WHERE log.entity_type = key_history.entity_type
-            AND log.link_type IS NULL
-            AND log.previous_id IS NOT NULL
-    ),
-    -- back to the keys it had before: each held until the change that gave it the next one
-    earlier (id, before_seq) AS (
-        SELECT key_history.entity_id, 9223372036854775807
-        UNION
-        SELECT renaming.previous_id, renaming.seq
-        FROM earlier
-        JOIN renaming
-            ON renaming.entity_id = earlier.id
-            AND renaming.seq < earlier.before_seq
-    ),
-    -- and on to the keys it got after: each held until it was given away again
-    later (id, after_seq) AS (
-        SELECT key_history.entity_id, 0::bigint
-        UNION
-        SELECT renaming.entity_id, renaming.seq
-        FROM later
-        JOIN renaming
-            ON renaming.previous_id = later.id
-            AND renaming.seq > later.after_seq
-    )
-    SELECT earlier.id, 0::bigint, earlier.before_seq
-    FROM earlier
-    WHERE earlier.id <> key_history.entity_id
-    UNION
-    SELECT
-        later.id,
-        later.after_seq,
-        coalesce(
-            (
-                SELECT min(renaming.seq)
-                FROM renaming
-                WHERE renaming.previous_id = later.id
-                    AND renaming.seq > later.after_seq
-                    AND later.id <> key_history.entity_id
-            ),
-            9223372036854775807
-        )
-    FROM later;
+#variable_conflict use_column
+DECLARE
+    c_end     CONSTANT bigint := 9223372036854775807;
+    v_arrival llamalog.renaming;
+    v_leaving llamalog.renaming;
+    v_bound   llamalog.renaming;
+    v_key     text := key_history.entity_id;
+    v_after   bigint;
+    v_is_anew boolean;
+BEGIN
+    v_arrival := llamalog.last_renaming(entity_type, v_key, true, c_end, NULL);
+    v_leaving := llamalog.last_renaming(entity_type, v_key, false, c_end, v_arrival.mark);
+    IF v_leaving.seq > coalesce(v_arrival.seq, 0) THEN
+        v_is_anew := EXISTS (
+            SELECT
+            FROM llamalog.log AS log
+            WHERE log.entity_id = v_key
+                AND log.entity_type = key_history.entity_type
+                AND log.link_type IS NULL
+                AND log.seq > v_leaving.seq
+        );
+        IF v_is_anew THEN
+            -- somebody else has the key now, and came by it without a change of key
+            RETURN QUERY SELECT v_key, v_leaving.seq, c_end;
+            RETURN;
+        END IF;
+        -- nobody has it now: the one who had it last went on under another
+        v_arrival := llamalog.last_renaming(entity_type, v_key, true, v_leaving.seq, v_leaving.mark);
+        v_bound := llamalog.last_renaming(entity_type, v_key, false, v_leaving.seq, v_leaving.mark);
+        v_after := greatest(v_arrival.seq, v_bound.seq, 0);
+        IF v_bound.seq > coalesce(v_arrival.seq, 0) THEN
+            v_arrival := NULL;
+        END IF;
+        RETURN QUERY SELECT v_key, v_after, v_leaving.seq;
+        WHILE v_leaving.seq IS NOT NULL LOOP
+            v_key := v_leaving.new_id;
+            v_after := v_leaving.seq;
+            v_leaving := llamalog.next_renaming(entity_type, v_key, v_after, v_leaving.mark);
+            RETURN QUERY SELECT v_key, v_after, coalesce(v_leaving.seq, c_end);
+            EXIT WHEN v_leaving.old_id IS DISTINCT FROM v_key;  -- another row has come to this key
+        END LOOP;
+    ELSE
+        RETURN QUERY SELECT v_key, coalesce(v_arrival.seq, 0), c_end;
+    END IF;
+    -- back to the keys it had before
+    WHILE v_arrival.seq IS NOT NULL LOOP
+        v_key := v_arrival.old_id;
+        v_leaving := v_arrival;
+        v_arrival := llamalog.last_renaming(entity_type, v_key, true, v_leaving.seq, v_leaving.mark);
+        v_bound := llamalog.last_renaming(entity_type, v_key, false, v_leaving.seq, v_leaving.mark);
+        RETURN QUERY SELECT v_key, greatest(v_arrival.seq, v_bound.seq, 0), v_leaving.seq;
+        EXIT WHEN v_bound.seq > coalesce(v_arrival.seq, 0);
+    END LOOP;
+END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.key_history(text, text) IS

@@ -16,7 +16,7 @@ BEGIN
         SELECT log.*
         INTO v_other
         FROM llamalog.log AS log
-        WHERE log.entity_id = v_change.entity_id
+        WHERE v_change.entity_id IN (log.entity_id, log.previous_id)
             AND log.entity_type = v_change.entity_type
             AND log.link_type IS NOT DISTINCT FROM v_change.link_type
             AND log.seq > v_change.seq
@@ -30,7 +30,7 @@ BEGIN
         SELECT log.*
         INTO v_other
         FROM llamalog.log AS log
-        WHERE log.entity_id = v_change.entity_id
+        WHERE log.entity_id = coalesce(v_change.previous_id, v_change.entity_id)
             AND log.entity_type = v_change.entity_type
             AND log.link_type IS NOT DISTINCT FROM v_change.link_type
             AND log.seq < v_change.seq
@@ -47,7 +47,8 @@ BEGIN
         FROM jsonb_each(v_change.after) AS new
         LEFT JOIN jsonb_each(v_other.before) AS old
             ON old.key = new.key
-        WHERE new.value IS DISTINCT FROM old.value
+        -- as text: as jsonb, 1.0 and 1.00 are equal
+        WHERE new.value::text IS DISTINCT FROM old.value::text
             AND new.key <> ALL (coalesce(v_ignored, '{}'));
         v_change.op := 'U';
         v_change.category := CASE

@@ -1,3 +1,4 @@
+DROP TYPE llamalog.renaming;
 DROP TYPE llamalog.found_entity;
 DROP TYPE llamalog.entity_label;
 DROP TYPE llamalog.tree_node;

@@ -109,3 +109,13 @@ CREATE TYPE llamalog.found_entity AS (
 
 COMMENT ON TYPE llamalog.found_entity IS
     'An entity that llamalog.find() found.';
+
+CREATE TYPE llamalog.renaming AS (
+    seq    bigint,
+    old_id text,
+    new_id text,
+    mark   text
+);
+
+COMMENT ON TYPE llamalog.renaming IS
+    'A change of an entity''s key, and the mark of the statement that made it.';
