@@ -228,6 +228,9 @@ def describe(
                 _in_key_order(whole, keys[whole.target]),
             )
         inherited = table.is_family and table.kind != "p"
+        quality = _named_column(options.quality, names, ["data_quality"], oid in strict, table)
+        source = _named_column(options.source, names, ["source"], oid in strict, table)
+        redacted = _wanted_columns(conn, target, "redact", oid in strict) or []
         identity = {*keys[oid], *subject_columns, *(related_columns or [])}
         watch = Watch(
             entity_type=types[oid],
@@ -241,12 +244,10 @@ def describe(
             subject_columns=subject_columns,
             related_type=related_type,
             related_columns=related_columns,
-            quality_column=_named_column(
-                options.quality, names, ["data_quality"], oid in strict, table
-            ),
-            source_column=_named_column(options.source, names, ["source"], oid in strict, table),
+            quality_column=_shown(quality, redacted),
+            source_column=_shown(source, redacted),
             ignored_columns=_ignored(conn, target, columns[oid], identity, oid in strict),
-            redacted_columns=_wanted_columns(conn, target, "redact", oid in strict) or [],
+            redacted_columns=redacted,
             image=options.image or "none",
             on_truncate=options.on_truncate or "log",
             capture="tolerant"
@@ -438,6 +439,11 @@ def _named_column(
             if column.name.lower() == name:
                 return column.name
     return None
+
+
+def _shown(name: str | None, redacted: list[str]) -> str | None:
+    """Return the column, unless its values must not be stored."""
+    return None if name in redacted else name
 
 
 def _no_column(name: str, names: dict[str, Column] | list[str], table: Table) -> CannotWatch:

@@ -51,7 +51,7 @@ BEGIN
         IF v_bound.seq > coalesce(v_arrival.seq, 0) THEN
             v_arrival := NULL;
         END IF;
-        RETURN QUERY SELECT v_key, v_after, v_leaving.seq;
+        RETURN QUERY SELECT v_key, v_after, llamalog.end_of_tenure(entity_type, v_leaving);
         WHILE v_leaving.seq IS NOT NULL LOOP
             v_key := v_leaving.new_id;
             v_after := v_leaving.seq;
@@ -68,7 +68,8 @@ BEGIN
         v_leaving := v_arrival;
         v_arrival := llamalog.last_renaming(entity_type, v_key, true, v_leaving.seq, v_leaving.mark);
         v_bound := llamalog.last_renaming(entity_type, v_key, false, v_leaving.seq, v_leaving.mark);
-        RETURN QUERY SELECT v_key, greatest(v_arrival.seq, v_bound.seq, 0), v_leaving.seq;
+        RETURN QUERY
+        SELECT v_key, greatest(v_arrival.seq, v_bound.seq, 0), llamalog.end_of_tenure(entity_type, v_leaving);
         EXIT WHEN v_bound.seq > coalesce(v_arrival.seq, 0);
     END LOOP;
 END;

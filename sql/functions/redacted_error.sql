@@ -17,15 +17,16 @@ AS $function$
                 WHERE watch.redacted_columns <> '{}'
                     AND watch.entity_type = coalesce(redacted_error.entity_type, watch.entity_type)
             )
-                -- "..." and (x)=(y) hold values; class 23 and 42 put only names between quotes
+                -- parentheses hold values, and so do quotation marks, but for the names in classes 23 and 42; greedy, since
+                -- a value may hold either; n: within a line
                 THEN regexp_replace(
                     CASE
                         WHEN left(coalesce(redacted_error.code, ''), 2) IN ('23', '42') THEN redacted_error.message
-                        ELSE regexp_replace(redacted_error.message, '"[^"]*"', '"[redacted]"', 'g')
+                        ELSE regexp_replace(redacted_error.message, '".*"', '"[redacted]"', 'gn')
                     END,
-                    '=\([^)]*\)',
-                    '=([redacted])',
-                    'g'
+                    '\(.*\)',
+                    '([redacted])',
+                    'gn'
                 )
             ELSE redacted_error.message
         END;
