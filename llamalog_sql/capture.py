@@ -66,15 +66,11 @@ def build(conn: Connection, watch: Watch) -> Capture:
         )
         return Capture([], [tolerant, truncate])
     names = {event: function_name(watch.entity_type, event) for event in EVENTS}
-    by_row = {
-        "insert": watch.table.insert_is_by_row,
-        "update": True,
-        "delete": watch.table.delete_is_by_row,
-    }
     values: dict[str, Any] = {
         "watch": watch,
         "table": watch.table.shown,
         "is_family": watch.table.is_family,
+        "by_row": watch.table.insert_is_by_row,
         "functions": names,
         "rows": _row_expressions(conn, watch),
         "settings": _settings(watch),
@@ -90,22 +86,21 @@ def build(conn: Connection, watch: Watch) -> Capture:
         statement
         for event in EVENTS
         for statement in (
-            render(f"{event}.sql.j2", by_row=by_row[event], **values),
+            render(f"{event}.sql.j2", **values),
             # nobody hangs a capture on a table of his own: that would forge the log
             f"REVOKE ALL ON FUNCTION llamalog.{ident(names[event])}() FROM PUBLIC;\n",
             f"COMMENT ON FUNCTION llamalog.{ident(names[event])}() IS {comment};\n",
         )
     ]
-    transitions = {
-        "insert": "REFERENCING NEW TABLE AS inserted_rows ",
-        "delete": "REFERENCING OLD TABLE AS deleted_rows ",
-    }
+    scopes = dict.fromkeys(EVENTS, "FOR EACH ROW")
+    if not watch.table.insert_is_by_row:
+        scopes["insert"] = "REFERENCING NEW TABLE AS inserted_rows FOR EACH STATEMENT"
     triggers = [
         f"CREATE OR REPLACE TRIGGER {ident(trigger_name(event))}\n"
         f"    AFTER {event.upper()} ON {ident(watch.schema_name)}.{ident(watch.table_name)}\n"
-        f"    {'FOR EACH ROW' if by_row[event] else transitions[event] + 'FOR EACH STATEMENT'}\n"
+        f"    {scope}\n"
         f"    EXECUTE FUNCTION llamalog.{ident(names[event])}({entity_type});\n"
-        for event in EVENTS
+        for event, scope in scopes.items()
     ]
     return Capture(making, [truncate, *triggers])
 

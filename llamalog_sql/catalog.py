@@ -56,7 +56,6 @@ class Table:
     is_temporary: bool
     is_family: bool
     insert_is_by_row: bool
-    delete_is_by_row: bool
     fingerprint: str
 
     @property
@@ -117,7 +116,7 @@ def table(conn: Connection, oid: int) -> Table:
         found = cursor.execute(
             "SELECT c.oid::bigint AS oid, n.nspname AS schema_name, c.relname AS table_name, c.relkind::text AS kind,"
             " c.relispartition AS is_partition, c.relpersistence = 't' AS is_temporary,"
-            " t.is_family, t.insert_is_by_row, t.delete_is_by_row, t.fingerprint"
+            " t.is_family, t.insert_is_by_row, t.fingerprint"
             " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
             " CROSS JOIN LATERAL llamalog.table_traits(c.oid) AS t WHERE c.oid = %s",
             [oid],

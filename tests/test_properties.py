@@ -1002,12 +1002,11 @@ def test_history_shows_a_move_between_partitions_as_one_update(
     with db.conn.transaction(force_rollback=True):
         steps = write(db, texts)
         log = db.reader.changes()
-        for step in steps:
+        # which half of a MERGE or WITH belongs to which, nobody can tell
+        for step in (step for step in steps if step.statement.startswith("UPDATE")):
             for move in (one for one in writes(db, step) if one.op == "move"):
                 assert move.old is not None
                 assert move.new is not None
-                if move.old["id"] != move.new["id"]:
-                    continue  # nothing is left by which the two halves could know each other
                 was, became = move.table.key_of(move.old), move.table.key_of(move.new)
                 halves = {
                     row.seq

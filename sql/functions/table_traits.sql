@@ -3,7 +3,6 @@ CREATE OR REPLACE FUNCTION llamalog.table_traits(relation oid)
     RETURNS TABLE (
         is_family           boolean,
         insert_is_by_row    boolean,
-        delete_is_by_row    boolean,
         fingerprint         text
     )
     LANGUAGE sql
@@ -24,26 +23,18 @@ AS $function$
         WHERE relation.oid = table_traits.relation
     ),
     other_trigger AS (
-        -- an application's row trigger may write the same row again before our statement trigger has its turn
-        SELECT
-            coalesce(bool_or(application.tgtype & 4 > 0), false) AS on_insert,
-            coalesce(bool_or(application.tgtype & 8 > 0), false) AS on_delete
+        -- an application's trigger may write the same row again before our statement trigger has its turn: its row triggers
+        -- fire first, and of an upsert or MERGE also its statement triggers on UPDATE and DELETE
+        SELECT count(*) > 0 AS fires_first
         FROM pg_trigger AS application
         JOIN pg_proc AS called
             ON called.oid = application.tgfoid
         WHERE application.tgrelid = table_traits.relation
             AND NOT application.tgisinternal
-            AND application.tgtype & 1 > 0
             AND application.tgtype & 66 = 0
+            AND (application.tgtype & 1 > 0 OR application.tgtype & 24 > 0)
+            AND application.tgtype & 28 > 0
             AND called.pronamespace <> 'llamalog'::regnamespace
-    ),
-    cascade AS (
-        -- rows that a foreign key deletes or changes are logged after the row that caused it
-        SELECT count(*) > 0 AS on_delete
-        FROM pg_constraint AS reference
-        WHERE reference.confrelid = table_traits.relation
-            AND reference.contype = 'f'
-            AND reference.confdeltype IN ('c', 'd', 'n')
     ),
     shape AS (
         SELECT string_agg(concat_ws(' ', shown.name, shown.type_name, shown.is_generated, shown.compare, shown.image,
@@ -52,12 +43,10 @@ AS $function$
     )
     SELECT
         family.is_family,
-        family.is_family OR other_trigger.on_insert,
-        family.is_family OR other_trigger.on_delete OR cascade.on_delete,
-        md5(concat_ws(E'\n', family.is_family, other_trigger.on_insert, other_trigger.on_delete, cascade.on_delete,
-            shape.columns))
-    FROM family, other_trigger, cascade, shape;
+        family.is_family OR other_trigger.fires_first,
+        md5(concat_ws(E'\n', family.is_family, other_trigger.fires_first, shape.columns))
+    FROM family, other_trigger, shape;
 $function$;
 
 COMMENT ON FUNCTION llamalog.table_traits(oid) IS
-    'Whether a table has partitions or heirs, which events must be captured row by row, and a fingerprint of its shape.';
+    'Whether a table has partitions or heirs, whether INSERT must be captured row by row, and a fingerprint of its shape.';
