@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import dict_row
 
-from llamalog_sql.connection import Connection, as_owner, owner_of_the_log, rows
+from llamalog_sql.connection import Connection, as_owner, rows
 from llamalog_sql.describe import Watch
 from llamalog_sql.errors import CannotWatch
 from llamalog_sql.render import IMAGE_SETTINGS, ident, literal, render
@@ -125,13 +124,8 @@ def hang(conn: Connection, watch: Watch, capture: Capture) -> None:
         ) from error
 
 
-def removal(
-    conn: Connection, oid: int, entity_type: str, *, with_others: bool = False
-) -> list[str]:
-    """Return the SQL that takes the capture off a table and takes back what was granted for it.
-
-    with_others: it is taken off every table, so that none needs a grant any more.
-    """
+def removal(conn: Connection, oid: int, entity_type: str) -> list[str]:
+    """Return the SQL that takes the capture off a table and takes back what was granted for it."""
     triggers = rows(
         conn,
         "SELECT hung.tgname, member.oid::regclass::text FROM llamalog.family(%s) AS member (oid)"
@@ -140,30 +134,14 @@ def removal(
         " ORDER BY hung.tgname, member.oid",
         [oid],
     )
-    grants = rows(
-        conn,
-        "SELECT granted.text, (SELECT other.entity_type FROM llamalog.watches AS other"
-        "  WHERE granted.text LIKE 'USAGE%%' AND other.schema_name = watch.schema_name"
-        "  AND other.entity_type <> watch.entity_type AND other.unwatched_at IS NULL LIMIT 1)"
-        " FROM llamalog.watches AS watch CROSS JOIN LATERAL unnest(watch.grants) AS granted (text)"
-        " WHERE watch.entity_type = %s",
-        [entity_type],
-    )
-    owner = ident(owner_of_the_log(conn))
+    ((table,),) = rows(conn, "SELECT %s::oid::regclass::text", [oid])
     return [
         *(f"DROP TRIGGER {ident(name)} ON {member};\n" for name, member in triggers),
         *(
             f"DROP FUNCTION IF EXISTS llamalog.{ident(function_name(entity_type, event))}();\n"
             for event in EVENTS
         ),
-        *(
-            f"REVOKE {grant} FROM {owner};\n"
-            if heir is None or with_others
-            # a table of the same schema still needs it
-            else f"UPDATE llamalog.watches SET grants = grants || {literal(grant)}::text WHERE entity_type = {literal(heir)};\n"
-            for grant, heir in grants
-        ),
-        f"UPDATE llamalog.watches SET grants = '{{}}' WHERE entity_type = {literal(entity_type)};\n",
+        f"SELECT llamalog.take_back_grants({literal(table)}::regclass, {literal(entity_type)});\n",
     ]
 
 

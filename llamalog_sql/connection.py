@@ -37,6 +37,8 @@ def connect(dsn: str | None = None) -> Connection:
         ) from None
     given.setdefault("application_name", "llamalog")
     given.setdefault("connect_timeout", "10")
+    # whatever the database's: SQL_ASCII would give bytes for text
+    given.setdefault("client_encoding", "UTF8")
     try:
         conn = psycopg.connect(make_conninfo("", **given))
     except psycopg.OperationalError as error:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
 import sqlparse
-from psycopg import sql
+from psycopg.pq import TransactionStatus
 from yoyo import read_migrations
 from yoyo.migrations import Migration, topological_sort
 
 from llamalog_sql import watching
-from llamalog_sql.connection import Connection, as_owner, first_row, rows
+from llamalog_sql.connection import Connection, first_row, rows
 from llamalog_sql.errors import (
     LogNotEmpty,
     MigrationEdited,
@@ -29,7 +30,7 @@ from llamalog_sql.errors import (
     NotInstalled,
 )
 from llamalog_sql.files import sql_directory
-from llamalog_sql.render import IMAGE_SETTINGS, render
+from llamalog_sql.render import IMAGE_SETTINGS, ident, literal, render
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ OWNER = "llamalog_owner"
 _EVENT_FUNCTION = "functions/follow_schema_change.sql"
 
 _LOCK = "pg_advisory_xact_lock(hashtextextended('llamalog.migrate', 0))"
+
+_COMMENT = "LlamaLog: what changed, who or what did it, which job caused it."
 
 _BOOTSTRAP = """\
 CREATE TABLE llamalog._yoyo_migration (
@@ -48,6 +51,14 @@ CREATE TABLE llamalog._yoyo_migration (
 );
 COMMENT ON TABLE llamalog._yoyo_migration IS
     'Migrations that have been applied, in the form of yoyo, each with the hash of its file.';
+COMMENT ON COLUMN llamalog._yoyo_migration.migration_hash IS
+    'Hash of the id, as yoyo makes it.';
+COMMENT ON COLUMN llamalog._yoyo_migration.migration_id IS
+    'Name of the file, without its ending.';
+COMMENT ON COLUMN llamalog._yoyo_migration.applied_at_utc IS
+    'When it was applied, in UTC.';
+COMMENT ON COLUMN llamalog._yoyo_migration.content_hash IS
+    'SHA-256 of the file as it was applied; another one now means that it was edited.';
 CREATE TABLE llamalog.repeatables (
     name       text PRIMARY KEY,
     checksum   text NOT NULL,
@@ -55,9 +66,39 @@ CREATE TABLE llamalog.repeatables (
 );
 COMMENT ON TABLE llamalog.repeatables IS
     'Functions, views and generic captures as they were last applied.';
+COMMENT ON COLUMN llamalog.repeatables.name IS
+    'Path of the file, below sql/.';
+COMMENT ON COLUMN llamalog.repeatables.checksum IS
+    'SHA-256 of the text that was applied.';
+COMMENT ON COLUMN llamalog.repeatables.applied_at IS
+    'When it was applied.';
+"""
+
+_CLOSE_TO_PUBLIC = """\
+DO $do$
+DECLARE
+    v_function regprocedure;
+BEGIN
+    -- nobody hangs a capture on a table of his own: that would forge the log
+    FOR v_function IN
+        SELECT function.oid
+        FROM pg_proc AS function
+        WHERE function.pronamespace = 'llamalog'::regnamespace
+            AND (
+                function.prorettype IN ('trigger'::regtype, 'event_trigger'::regtype)
+                OR function.proname = 'maintain'
+            )
+            AND pg_has_role(function.proowner, 'USAGE')
+            AND has_function_privilege('public', function.oid, 'EXECUTE')
+    LOOP
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', v_function);
+    END LOOP;
+END;
+$do$;
 """
 
 _EVENT_TRIGGERS = """\
+ALTER FUNCTION llamalog.follow_schema_change() OWNER TO CURRENT_USER;
 CREATE EVENT TRIGGER llamalog_ddl ON ddl_command_end
     WHEN TAG IN (
         'ALTER DOMAIN', 'ALTER SCHEMA', 'ALTER TABLE', 'ALTER TRIGGER', 'ALTER TYPE',
@@ -71,7 +112,7 @@ CREATE EVENT TRIGGER llamalog_drop ON sql_drop
 
 @dataclass(frozen=True)
 class Piece:
-    """A file to apply.  name: its path below sql/.  text: its SQL."""
+    """A file to apply.  name: its path below sql/, or empty for the SQL between the files.  text: its SQL."""
 
     name: str
     text: str
@@ -149,28 +190,23 @@ def plan(conn: Connection) -> Plan:
 def migrate(conn: Connection) -> Report:
     """Bring the database to the version of these files, in one transaction; a second run changes nothing.
 
+    The months are made in a transaction of their own: they lock the log, and the capture the application's tables, and
+    who holds the one while he waits for the other may meet a writer who does so the other way round.
+
     Raises MigrationEdited (LL011), MigrationFailed with file, line and SQLSTATE.
     """
     report = Report()
-    with conn.transaction():
+    with _transaction(conn):
         _lock(conn)
-        _install_schema(conn, report)
-        todo = plan(conn)
-        if todo.edited:
-            raise MigrationEdited(
-                f"migration {todo.edited[0]} was edited after it had been applied",
-                detail=f"Edited: {', '.join(todo.edited)}.",
-            )
-        with as_owner(conn):
-            for piece in todo.pending:
-                _apply_migration(conn, piece)
+        todo = _checked_plan(conn)
+        for step in _steps(conn, todo, report.notes):
+            _execute_file(conn, step)
+        if todo.changed:
+            _check_bodies(conn)
         report.migrations = [piece.name for piece in todo.pending]
-        _apply_repeatables(conn, todo.changed)
         report.repeatables = [piece.name for piece in todo.changed]
-        _close_to_public(conn)
-        _hang_event_triggers(conn, report)
-        report.partitions = maintain(conn)
         report.watches = watching.refresh(conn)
+    report.partitions = maintain(conn)
     return report
 
 
@@ -225,46 +261,60 @@ def rollback(conn: Connection, *, everything: bool = False, drop_log: bool = Fal
     with conn.transaction():
         _lock(conn)
         victims = rollback_plan(conn, everything=everything, drop_log=drop_log)
-        for statement in rollback_script(conn, victims):
-            conn.execute(statement.encode())
+        for step in _undoing(conn, victims):
+            _execute_file(conn, step)
     return victims
 
 
 def rollback_script(conn: Connection, victims: list[str]) -> Iterator[str]:
     """Yield the SQL that undoes these migrations, newest first."""
+    return (step.text for step in _undoing(conn, victims))
+
+
+def _undoing(conn: Connection, victims: list[str]) -> Iterator[Piece]:
     for name in ("llamalog_ddl", "llamalog_drop"):
         if _value(conn, "SELECT count(*) FROM pg_event_trigger WHERE evtname = %s", [name]):
-            yield f"DROP EVENT TRIGGER {name};\n"
+            yield Piece("", f"DROP EVENT TRIGGER {name};\n")
     if _exists(conn, "llamalog.watches") and _exists(conn, "llamalog.log"):
-        yield from watching.take_down_script(conn)
-    for kind, name in rows(
+        for statement in watching.take_down_script(conn):
+            yield Piece("", statement)
+    # the views, then the functions that return rows of the lens, then the lens; never with CASCADE, which would take
+    # along in silence what the application has built on them
+    for kind, names in rows(
         conn,
-        "SELECT 'VIEW', c.oid::regclass::text FROM pg_class AS c"
+        "SELECT 'VIEW', string_agg(c.oid::regclass::text, ', ') FROM pg_class AS c"
         " WHERE c.relnamespace = to_regnamespace('llamalog') AND c.relkind = 'v' AND c.relname <> 'log'"
-        " UNION ALL SELECT 'FUNCTION', p.oid::regprocedure::text FROM pg_proc AS p"
-        " WHERE p.pronamespace = to_regnamespace('llamalog') AND p.proname NOT LIKE 'capture\\_%\\_%'"
-        " UNION ALL SELECT 'VIEW', c.oid::regclass::text FROM pg_class AS c WHERE c.oid = to_regclass('llamalog.log')",
+        " UNION ALL SELECT 'FUNCTION', string_agg(p.oid::regprocedure::text, ', ') FROM pg_proc AS p"
+        " WHERE p.pronamespace = to_regnamespace('llamalog') "
+        # what hangs on a table still, in a script not yet run, is dropped when it is taken off
+        " AND (NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgfoid = p.oid)"
+        " OR p.proname IN ('capture_row', 'capture_truncate', 'mark_update'))"
+        " UNION ALL SELECT 'VIEW', to_regclass('llamalog.log')::text",
     ):
-        yield f"DROP {kind} IF EXISTS {name} CASCADE;\n"
-    yield "DELETE FROM llamalog.repeatables;\n"
+        if names:
+            yield Piece("", f"DROP {kind} {names};\n")
+    yield Piece("", "DELETE FROM llamalog.repeatables;\n")
     files = {migration.id: Path(migration.path) for migration in _migrations()}
     for name in victims:
-        piece = _piece(files[name].with_suffix(".rollback.sql"))
-        yield f"-- {piece.name}\n{piece.text}"
-        yield f"DELETE FROM llamalog._yoyo_migration WHERE migration_id = '{name}';\n"
+        yield _piece(files[name].with_suffix(".rollback.sql"))
+        yield Piece("", f"DELETE FROM llamalog._yoyo_migration WHERE migration_id = '{name}';\n")
     if next(iter(files)) in victims:
-        yield "DROP SCHEMA llamalog CASCADE;\n"
+        yield Piece("", "DROP TABLE llamalog._yoyo_migration, llamalog.repeatables;\n")
+        yield Piece("", "DROP SCHEMA llamalog;\n")
 
 
 def script(conn: Connection) -> Iterator[str]:
-    """Yield the SQL that `migrate` would run, file by file."""
-    todo = plan(conn)
-    if not todo.is_installed:
-        yield f"CREATE SCHEMA IF NOT EXISTS llamalog;\n{_BOOTSTRAP}"
-    for piece in [*todo.pending, *todo.changed]:
-        yield f"-- {piece.name}\n{piece.text}"
-    if todo.pending or todo.changed:
-        yield "SELECT * FROM llamalog.maintain();\n"
+    """Yield the SQL that `migrate` would run, file by file; psql runs it, by hand, as the role connected here.
+
+    What follows from new code for tables already watched is left to the next `llamalog migrate`.
+    """
+    todo = _checked_plan(conn)
+    steps = list(_steps(conn, todo, []))
+    if steps:
+        yield f"BEGIN;\nDO $do$ BEGIN PERFORM {_LOCK}; END $do$;\n"
+        for step in steps:
+            yield f"-- {step.name}\n{step.text}" if step.name else step.text
+        yield "COMMIT;\nSELECT * FROM llamalog.maintain();\n"
 
 
 def repeatables() -> list[Piece]:
@@ -298,85 +348,144 @@ def _lock(conn: Connection) -> None:
         conn.execute(f"SELECT {_LOCK}".encode())
 
 
-def _install_schema(conn: Connection, report: Report) -> None:
-    if _exists(conn, "llamalog._yoyo_migration"):
-        return
-    strangers = rows(
+@contextmanager
+def _transaction(conn: Connection) -> Iterator[None]:
+    """A transaction that sees what another migrate did while this one waited for it."""
+    is_outermost = conn.info.transaction_status == TransactionStatus.IDLE
+    with conn.transaction():
+        if is_outermost:
+            conn.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        yield
+
+
+def _checked_plan(conn: Connection) -> Plan:
+    """Return the plan, unless what is there cannot be built upon.  Raises MigrationEdited, NotInstalled."""
+    todo = plan(conn)
+    if todo.edited:
+        raise MigrationEdited(
+            f"migration {todo.edited[0]} was edited after it had been applied",
+            detail=f"Edited: {', '.join(todo.edited)}.",
+        )
+    if not todo.is_installed:
+        strangers = rows(
+            conn,
+            "SELECT pg_describe_object(classid, objid, 0) FROM pg_depend"
+            " WHERE refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace('llamalog') AND deptype = 'n'"
+            " ORDER BY 1 LIMIT 5",
+        )
+        if strangers:
+            raise NotInstalled(
+                "the schema llamalog holds something, but no record of migrations",
+                detail=f"Found: {', '.join(name for (name,) in strangers)}.",
+                hint="Rename that schema, or drop it if it is what is left of an installation; then run llamalog migrate.",
+            )
+    return todo
+
+
+def _steps(conn: Connection, todo: Plan, notes: list[str]) -> Iterator[Piece]:
+    """Yield all that is to be run, in order: the files, and between them who runs them and the record of it.
+
+    notes: what the role connected here may not do is appended to it.
+    """
+    ((role, is_superuser),) = rows(
         conn,
-        "SELECT relname FROM pg_catalog.pg_class WHERE relnamespace = to_regnamespace('llamalog') AND relkind IN ('r', 'p', 'v')",
+        "SELECT current_setting('role'), rolsuper FROM pg_roles WHERE rolname = current_user",
     )
-    if strangers:
-        raise NotInstalled(
-            "the schema llamalog holds tables, but no record of migrations",
-            detail=f"Found: {', '.join(str(name) for (name,) in strangers[:5])}.",
-            hint="Rename that schema, or drop it if it is what is left of an installation; then run llamalog migrate.",
+    has_event_triggers = (
+        _value(
+            conn,
+            "SELECT count(*) FROM pg_event_trigger WHERE evtname IN ('llamalog_ddl', 'llamalog_drop')",
         )
-    owner = _owner_role(conn, report)
-    conn.execute(
-        sql.SQL("CREATE SCHEMA IF NOT EXISTS llamalog AUTHORIZATION {}").format(
-            sql.Identifier(owner)
+        == 2
+    )
+    if todo.is_installed:
+        owner, making = (
+            _value(conn, "SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'llamalog'"),
+            "",
         )
-    )
-    conn.execute(
-        "COMMENT ON SCHEMA llamalog IS 'LlamaLog: what changed, who or what did it, which job caused it.'"
-    )
-    conn.execute("GRANT USAGE ON SCHEMA llamalog TO PUBLIC")
-    with as_owner(conn):
-        conn.execute(_BOOTSTRAP.encode())
+    else:
+        owner, making = _owner_role(conn, notes)
+    as_owner = Piece("", f"SET LOCAL ROLE {owner};\n")
+    as_before = Piece("", f"SET LOCAL ROLE {'NONE' if role == 'none' else ident(str(role))};\n")
+    if not todo.is_installed:
+        yield Piece(
+            "",
+            f"{making}CREATE SCHEMA IF NOT EXISTS llamalog;\nALTER SCHEMA llamalog OWNER TO {owner};\n"
+            f"COMMENT ON SCHEMA llamalog IS {literal(_COMMENT)};\nGRANT USAGE ON SCHEMA llamalog TO PUBLIC;\n",
+        )
+        yield as_owner
+        yield Piece("", _BOOTSTRAP)
+        yield as_before
+    if todo.pending:
+        hashes = {migration.id: migration.hash for migration in _migrations()}
+        yield as_owner
+        for piece in todo.pending:
+            name = Path(piece.name).stem
+            yield piece
+            yield Piece(
+                "",
+                "INSERT INTO llamalog._yoyo_migration VALUES ("
+                f"'{hashes[name]}', '{name}', clock_timestamp() AT TIME ZONE 'UTC', '{piece.checksum}');\n",
+            )
+        yield as_before
+    if todo.changed:
+        # they call each other: bodies are looked into when all are there
+        yield Piece("", "SET LOCAL check_function_bodies = off;\n")
+        yield as_owner
+        for piece in todo.changed:
+            # an event trigger's function belongs to the superuser who made it, everything else to the owner
+            is_of_superuser = piece.name == _EVENT_FUNCTION
+            if is_of_superuser:
+                yield as_before
+            yield piece
+            yield Piece(
+                "",
+                f"INSERT INTO llamalog.repeatables (name, checksum) VALUES ('{piece.name}', '{piece.checksum}')"
+                " ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, applied_at = clock_timestamp();\n",
+            )
+            if is_of_superuser:
+                yield as_owner
+        yield as_before
+        yield Piece("", "SET LOCAL check_function_bodies = on;\n")
+        yield Piece("", _CLOSE_TO_PUBLIC)
+    if not has_event_triggers:
+        if is_superuser:
+            yield Piece("", _EVENT_TRIGGERS)
+        else:
+            notes.append(
+                "may not create event triggers: tables are captured by the tolerant capture, which any change of a table leaves working"
+            )
 
 
-def _owner_role(conn: Connection, report: Report) -> str:
-    """Return the role that is to own the installation: one that cannot log in, where we may make it."""
-    found = first_row(
+def _owner_role(conn: Connection, notes: list[str]) -> tuple[str, str]:
+    """Return the role that is to own the installation, one that cannot log in where we may make it, and the SQL to make it."""
+    ((may_create, is_superuser, me, exists, is_member),) = rows(
         conn,
         "SELECT rolcreaterole OR rolsuper, rolsuper, rolname, to_regrole(%s) IS NOT NULL,"
         " CASE WHEN to_regrole(%s) IS NOT NULL THEN pg_has_role(to_regrole(%s), 'MEMBER') END"
         " FROM pg_catalog.pg_roles WHERE rolname = current_user",
         [OWNER, OWNER, OWNER],
     )
-    assert found is not None
-    may_create, is_superuser, me, exists, is_member = found
     if exists and (is_superuser or is_member):
-        return OWNER
+        return OWNER, ""
     if not exists and may_create:
         # a policy must not hide rows from the capture of TRUNCATE
-        conn.execute(f"CREATE ROLE {OWNER} NOLOGIN {'BYPASSRLS' if is_superuser else ''}".encode())
+        making = f"CREATE ROLE {OWNER} NOLOGIN{' BYPASSRLS' if is_superuser else ''};\n"
         if not is_superuser:
-            with_set = "WITH SET TRUE, INHERIT TRUE" if conn.info.server_version >= 160000 else ""
-            conn.execute(f"GRANT {OWNER} TO CURRENT_USER {with_set}".encode())
-        return OWNER
-    report.notes.append(f"may not create the role {OWNER}: {me} owns the log, and can change it")
-    return str(me)
+            with_set = " WITH SET TRUE, INHERIT TRUE" if conn.info.server_version >= 160000 else ""
+            making += f"GRANT {OWNER} TO CURRENT_USER{with_set};\n"
+        return OWNER, making
+    notes.append(f"may not create the role {OWNER}: {me} owns the log, and can change it")
+    return ident(str(me)), ""
 
 
-def _apply_migration(conn: Connection, piece: Piece) -> None:
-    name = Path(piece.name).stem
-    migration = next(m for m in _migrations() if m.id == name)
-    _execute_file(conn, piece)
-    conn.execute(
-        "INSERT INTO llamalog._yoyo_migration VALUES (%s, %s, clock_timestamp() AT TIME ZONE 'UTC', %s)",
-        [migration.hash, migration.id, piece.checksum],
-    )
-
-
-def _apply_repeatables(conn: Connection, pieces: list[Piece]) -> None:
-    """Create functions without looking into their bodies, since they call each other; then check every one."""
-    if not pieces:
-        return
-    conn.execute("SET LOCAL check_function_bodies = off")
-    for piece in pieces:
-        # an event trigger's function belongs to the superuser who made it, everything else to the owner
-        with as_owner(conn) if piece.name != _EVENT_FUNCTION else nullcontext():
-            _execute_file(conn, piece)
-            conn.execute(
-                "INSERT INTO llamalog.repeatables (name, checksum) VALUES (%s, %s)"
-                " ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, applied_at = clock_timestamp()",
-                [piece.name, piece.checksum],
-            )
-    conn.execute("SET LOCAL check_function_bodies = on")
-    for oid, signature, validator in rows(
+def _check_bodies(conn: Connection) -> None:
+    """Look into the bodies of all functions.  Raises MigrationFailed naming file and line."""
+    files = {Path(piece.name).name.split(".")[0]: piece for piece in repeatables()}
+    for oid, name, signature, body, validator in rows(
         conn,
-        "SELECT function.oid, function.oid::regprocedure::text, language.lanvalidator::regproc::text"
+        "SELECT function.oid, function.proname, function.oid::regprocedure::text, function.prosrc,"
+        " language.lanvalidator::regproc::text"
         " FROM pg_proc AS function JOIN pg_language AS language ON language.oid = function.prolang"
         " WHERE function.pronamespace = 'llamalog'::regnamespace AND language.lanvalidator <> 0"
         " AND language.lanname IN ('sql', 'plpgsql')",
@@ -384,8 +493,16 @@ def _apply_repeatables(conn: Connection, pieces: list[Piece]) -> None:
         try:
             conn.execute(f"SELECT {validator}({oid})".encode())
         except psycopg.Error as error:
-            raise MigrationFailed(
-                f"function {signature}: {error.diag.message_primary}", sqlstate=error.sqlstate
+            piece = files.get(name)
+            if (
+                piece is None or body not in piece.text
+            ):  # a rendered capture, or a body that is no text
+                raise MigrationFailed(
+                    f"function {signature}: {error.diag.message_primary}", sqlstate=error.sqlstate
+                ) from error
+            begin = piece.text.index(body)
+            raise _failure(
+                piece, begin + int(error.diag.internal_position or 1) - 1, error
             ) from error
 
 
@@ -400,47 +517,24 @@ def _execute_file(conn: Connection, piece: Piece) -> None:
         try:
             conn.execute(statement.encode())
         except psycopg.Error as error:
-            position = start + int(error.diag.statement_position or 1) - 1
-            line = piece.text.count("\n", 0, position) + 1
-            raise MigrationFailed(
-                f"sql/{piece.name}, line {line}: {error.diag.message_primary}",
-                sqlstate=error.sqlstate,
-                detail=error.diag.message_detail,
-                hint=error.diag.message_hint or "Nothing was changed.",
-            ) from error
+            if not piece.name:
+                raise
+            # an error without a position is one of the statement, not of the comment above it
+            opening = re.match(r"(\s|--[^\n]*\n)*", statement)
+            position = error.diag.statement_position
+            offset = int(position) - 1 if position else opening.end() if opening else 0
+            raise _failure(piece, start + offset, error) from error
         start += len(statement)
 
 
-def _close_to_public(conn: Connection) -> None:
-    """Nobody hangs a capture on a table of his own: that would forge the log."""
-    with as_owner(conn):
-        for (signature,) in rows(
-            conn,
-            "SELECT function.oid::regprocedure::text FROM pg_proc AS function"
-            " WHERE function.pronamespace = 'llamalog'::regnamespace"
-            " AND (function.prorettype IN ('trigger'::regtype, 'event_trigger'::regtype) OR function.proname = 'maintain')"
-            " AND pg_get_userbyid(function.proowner) = current_user"
-            " AND has_function_privilege('public', function.oid, 'EXECUTE')",
-        ):
-            conn.execute(f"REVOKE EXECUTE ON FUNCTION {signature} FROM PUBLIC".encode())
-
-
-def _hang_event_triggers(conn: Connection, report: Report) -> None:
-    if (
-        _value(
-            conn,
-            "SELECT count(*) FROM pg_event_trigger WHERE evtname IN ('llamalog_ddl', 'llamalog_drop')",
-        )
-        == 2
-    ):
-        return
-    if not _value(conn, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
-        report.notes.append(
-            "may not create event triggers: tables are captured by the tolerant capture, which any change of a table leaves working"
-        )
-        return
-    conn.execute("ALTER FUNCTION llamalog.follow_schema_change() OWNER TO CURRENT_USER")
-    conn.execute(_EVENT_TRIGGERS.encode())
+def _failure(piece: Piece, position: int, error: psycopg.Error) -> MigrationFailed:
+    line = piece.text.count("\n", 0, position) + 1
+    return MigrationFailed(
+        f"sql/{piece.name}, line {line}: {error.diag.message_primary}",
+        sqlstate=error.sqlstate,
+        detail=error.diag.message_detail,
+        hint=error.diag.message_hint or "Nothing was changed.",
+    )
 
 
 def _exists(conn: Connection, name: str) -> bool:

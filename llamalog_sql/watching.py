@@ -184,7 +184,7 @@ def take_down_script(conn: Connection) -> Iterator[str]:
     """Yield the SQL of `take_down`."""
     yield "UPDATE llamalog.watches SET rendered = '' WHERE unwatched_at IS NULL;\n"
     for oid, target in _active(conn).items():
-        yield from capture.removal(conn, oid, str(target.entity_type), with_others=True)
+        yield from capture.removal(conn, oid, str(target.entity_type))
 
 
 def drifted(conn: Connection) -> list[tuple[str, str, str]]:

@@ -756,13 +756,13 @@ def test_whatever_the_encoding_of_the_database_it_installs(empty, encoding):
 def server_program(conn, program, *arguments, **more):
     """Run a program that comes with the server, on the database of the connection; return its output."""
     binary = embedded.find_binaries(conn.info.server_version // 10000) / program
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
-    dsn = make_conninfo(conn.info.dsn, password=conn.info.password or None)
+    info = conn.info
+    address = {"HOST": info.host, "PORT": info.port, "USER": info.user, "PASSWORD": info.password}
     run = subprocess.run(
-        [binary, f"--dbname={dsn}", *arguments],
+        [binary, f"--dbname={info.dbname}", *arguments],
+        env=os.environ | {f"PG{name}": str(value) for name, value in address.items() if value},
         capture_output=True,
         text=True,
-        env=environment,
         **more,
     )
     assert (run.returncode, run.stderr) == (0, "")

@@ -276,6 +276,13 @@ LEDGER = Spec(
     {"id": IDS, "total": NUMBERS, "checked": ("boolean", ["true", "false", None])},
     "PRIMARY KEY (id)",
 )
+BOARD = Spec("app.board", {"id": IDS, "posts": NUMBERS}, "PRIMARY KEY (id)")
+POST = Spec(
+    "app.post",
+    {"id": IDS, "board_id": REFERENCES, "remark": TEXTS},
+    "PRIMARY KEY (id), FOREIGN KEY (board_id) REFERENCES app.board ON DELETE CASCADE",
+    related=["board_id"],
+)
 VAULT = Spec("app.vault", {"id": IDS, "total": NUMBERS}, "PRIMARY KEY (id)")
 
 SCENES = {
@@ -332,7 +339,7 @@ INSERT INTO app.echo VALUES (1, 1, 'north'), (2, 2, 'south'), (3, 3, 'east');
 """,
     ),
     "triggers": Scene(
-        [STOCK, DELIVERY, DIARY, LEDGER, VAULT],
+        [STOCK, DELIVERY, BOARD, POST, DIARY, LEDGER, VAULT],
         rest="""
 CREATE FUNCTION app.touch() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -384,6 +391,16 @@ END;
 $$;
 CREATE TRIGGER zz_deliver AFTER INSERT OR UPDATE OR DELETE ON app.delivery FOR EACH ROW EXECUTE FUNCTION app.deliver();
 
+CREATE FUNCTION app.tally() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE app.board
+    SET posts = (SELECT count(*) FROM app.post WHERE post.board_id = board.id)
+    WHERE id IN (OLD.board_id, NEW.board_id);
+    RETURN NULL;
+END;
+$$;
+CREATE TRIGGER zz_tally AFTER INSERT OR DELETE ON app.post FOR EACH ROW EXECUTE FUNCTION app.tally();
+
 CREATE FUNCTION app.number() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE app.diary SET page = id WHERE id = NEW.id;
@@ -413,6 +430,8 @@ $$;
 CREATE TRIGGER zz_keep AFTER DELETE ON app.vault FOR EACH ROW EXECUTE FUNCTION app.keep();
 INSERT INTO app.stock VALUES (1, 1, 1), (3, 1, 1);
 INSERT INTO app.delivery VALUES (1, 1, 1), (2, 3, NULL);
+INSERT INTO app.board VALUES (1, 0), (2, 0);
+INSERT INTO app.post VALUES (1, 1), (2, 1);
 INSERT INTO app.diary VALUES (1);
 INSERT INTO app.ledger VALUES (1, 2);
 INSERT INTO app.vault VALUES (1, 2), (3, 1);
@@ -666,7 +685,9 @@ def truncate(spec: Spec) -> st.SearchStrategy[str]:
 
 #: A row and what counts in it, in one statement. Two writes of which the first has a trigger that
 #: writes what the second wrote are tried nowhere: no AFTER trigger can tell their order.
-DELIVERED = [
+COUNTED = [
+    "WITH new AS (INSERT INTO app.board (id) VALUES (4) RETURNING id)"
+    " INSERT INTO app.post (id, board_id) SELECT id, id FROM new",
     "WITH new AS (INSERT INTO app.stock (id, amount) VALUES (4, 1) RETURNING id)"
     " INSERT INTO app.delivery (id, stock_id, amount) SELECT 4, id, 1 FROM new",
     "WITH new AS (INSERT INTO app.stock (id, amount) VALUES (4, 1), (1, 2)"
@@ -678,8 +699,10 @@ DELIVERED = [
 @cache
 def statements(name: str) -> st.SearchStrategy[list[str]]:
     specs = SCENES[name].specs
-    # where triggers write to other rows: see DELIVERED
-    together = [[STOCK], [DELIVERY], [DIARY], [VAULT]] if name == "triggers" else [specs]
+    # where triggers write to other rows: see COUNTED
+    together = (
+        [[STOCK], [DELIVERY], [BOARD], [POST], [DIARY], [VAULT]] if name == "triggers" else [specs]
+    )
     one = st.one_of(
         st.sampled_from(SAVEPOINTS),  # first, since examples shrink to it
         st.sampled_from(SAVEPOINTS),
@@ -690,7 +713,7 @@ def statements(name: str) -> st.SearchStrategy[list[str]]:
             for kind in (insert, update, update, delete, merge, put_back, copy)
         ),
         *(two_in_one(some) for some in together),
-        *([st.sampled_from(DELIVERED)] if name == "triggers" else []),
+        *([st.sampled_from(COUNTED)] if name == "triggers" else []),
         st.sampled_from(specs).flatmap(truncate),
     )
     return st.lists(one, min_size=1, max_size=12)

@@ -1,4 +1,5 @@
 -- The categories that a change can have.
+-- No SET search_path: a standard SQL body is resolved when it is created, and can be inlined.
 CREATE OR REPLACE FUNCTION llamalog.categories()
     RETURNS text[]
     LANGUAGE sql

@@ -22,9 +22,10 @@ AS $function$
                 WHEN change_detail.op = 'U' AND cardinality(change_detail.fields) <= 2 THEN (
                     SELECT string_agg(
                         format(
-                            '%s: %s → %s',
+                            '%s: %s %s %s',
                             field.name,
                             llamalog.shown_value(change_detail.before -> field.name),
+                            llamalog.mark('arrow'),
                             llamalog.shown_value(change_detail.after -> field.name)
                         ),
                         ', '
@@ -42,8 +43,12 @@ AS $function$
                 WHEN change_detail.quality_before IS DISTINCT FROM change_detail.quality_after
                     AND change_detail.op = 'U'
                     AND cardinality(change_detail.fields) > 2
-                    THEN format('quality %s → %s', coalesce(change_detail.quality_before, '–'),
-                        coalesce(change_detail.quality_after, '–'))
+                    THEN format(
+                        'quality %s %s %s',
+                        coalesce(change_detail.quality_before, llamalog.mark('dash')),
+                        llamalog.mark('arrow'),
+                        coalesce(change_detail.quality_after, llamalog.mark('dash'))
+                    )
             END,
             CASE
                 WHEN change_detail.error_message IS NOT NULL

@@ -1,7 +1,8 @@
 -- Makes the months to come, and gives the months whose rows had to wait in DEFAULT a partition of their own.
 --
--- Attaching a month locks DEFAULT exclusively for moments: each attempt waits lock_wait at most, then tries again.
--- Rows move and their month appears in one transaction, so that no reader misses a row or sees one twice.
+-- Attaching a month locks the log exclusively for moments: each attempt waits lock_wait at most, then tries again.
+-- Rows move and their month appears in one transaction. The log itself is locked, not only DEFAULT: whoever had begun to
+-- plan before the month was there, and waited for DEFAULT alone, would look for the rows, or put his, where they no longer go.
 CREATE OR REPLACE FUNCTION llamalog.maintain(
     months_ahead integer DEFAULT 3,
     lock_wait    interval DEFAULT '2 seconds',
@@ -25,11 +26,18 @@ DECLARE
     v_month   timestamptz;
     v_moved   bigint[] := '{}';
     v_attempt integer := 1;
+    v_position integer;
+    v_timeout text := current_setting('lock_timeout');
 BEGIN
-    IF months_ahead NOT BETWEEN 0 AND 120 THEN
+    IF (months_ahead BETWEEN 0 AND 120) IS NOT TRUE THEN
         RAISE EXCEPTION 'months_ahead % is not between 0 and 120', months_ahead
             USING ERRCODE = 'invalid_parameter_value',
                   HINT    = 'Three months are usual.';
+    END IF;
+    IF (lock_wait BETWEEN '1 millisecond' AND '1 hour') IS NOT TRUE THEN
+        RAISE EXCEPTION 'lock_wait % is not between a millisecond and an hour', lock_wait
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT    = 'Every writer waits as long; two seconds are usual.';
     END IF;
     -- one at a time
     PERFORM pg_advisory_xact_lock(hashtext('llamalog.maintain'));
@@ -63,7 +71,7 @@ BEGIN
     -- the bulk of the rows moves before anything is locked
     FOREACH v_month IN ARRAY v_months LOOP
         EXECUTE format(
-            'CREATE TABLE %s (LIKE llamalog.llama_logs INCLUDING ALL EXCLUDING IDENTITY EXCLUDING INDEXES)',
+            'CREATE TABLE %s (LIKE llamalog.llama_logs INCLUDING ALL EXCLUDING IDENTITY)',
             llamalog.month_partition(v_month)
         );
         EXECUTE format(
@@ -77,17 +85,21 @@ BEGIN
         );
         v_moved := v_moved || llamalog.move_out_of_default(v_month);
     END LOOP;
+    -- and what was written while it moved, so that little is left for the time under the lock
+    FOR v_position IN 1 .. cardinality(v_months) LOOP
+        v_moved[v_position] := v_moved[v_position] + llamalog.move_out_of_default(v_months[v_position]);
+    END LOOP;
 
     LOOP
         BEGIN
             PERFORM set_config('lock_timeout', (extract(epoch FROM lock_wait) * 1000)::integer || 'ms', true);
-            LOCK TABLE llamalog.llama_logs IN SHARE UPDATE EXCLUSIVE MODE;
+            LOCK TABLE ONLY llamalog.llama_logs IN ACCESS EXCLUSIVE MODE;
             LOCK TABLE llamalog.llama_logs_default IN ACCESS EXCLUSIVE MODE;
             EXIT;
         EXCEPTION
             WHEN lock_not_available THEN
                 IF v_attempt >= attempts THEN
-                    RAISE EXCEPTION 'could not lock llamalog.llama_logs_default in % attempts of %', attempts, lock_wait
+                    RAISE EXCEPTION 'could not lock llamalog.llama_logs in % attempts of %', attempts, lock_wait
                         USING ERRCODE = 'lock_not_available',
                               DETAIL  = 'Nothing was changed.',
                               HINT    = 'A long transaction reads the log: see pg_stat_activity, then run llamalog maintain again.';
@@ -96,12 +108,31 @@ BEGIN
         END;
     END LOOP;
 
+    -- and those that writers put into DEFAULT meanwhile
+    FOR v_month IN
+        SELECT DISTINCT date_trunc('month', late.created_at)
+        FROM llamalog.llama_logs_default AS late
+        WHERE date_trunc('month', late.created_at) = ANY (v_months)
+    LOOP
+        v_position := array_position(v_months, v_month);
+        v_moved[v_position] := v_moved[v_position] + llamalog.move_out_of_default(v_month);
+    END LOOP;
+    -- with this, DEFAULT is read once, and not again for each month
+    EXECUTE (
+        SELECT
+            'ALTER TABLE llamalog.llama_logs_default ADD CONSTRAINT months_have_moved CHECK ('
+                || string_agg(
+                    format('NOT (created_at >= %L AND created_at < %L)', moved.month, moved.month + interval '1 month'),
+                    ' AND '
+                )
+                || ')'
+        FROM unnest(v_months) AS moved (month)
+    );
     FOR v_position IN 1 .. cardinality(v_months) LOOP
         v_month := v_months[v_position];
         partition := llamalog.month_partition(v_month);
         first_day := v_month::date;
-        -- and those that writers put into DEFAULT meanwhile
-        moved_rows := v_moved[v_position] + llamalog.move_out_of_default(v_month);
+        moved_rows := v_moved[v_position];
         EXECUTE format(
             'ALTER TABLE llamalog.llama_logs ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
             partition, v_month, v_month + interval '1 month'
@@ -109,6 +140,8 @@ BEGIN
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT created_in_month', partition);
         RETURN NEXT;
     END LOOP;
+    ALTER TABLE llamalog.llama_logs_default DROP CONSTRAINT months_have_moved;
+    PERFORM set_config('lock_timeout', v_timeout, true);
 END;
 $function$;
 

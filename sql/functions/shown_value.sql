@@ -8,13 +8,13 @@ AS $function$
     SELECT
         CASE
             WHEN shown_value.image IS NULL OR jsonb_typeof(shown_value.image) = 'null' THEN 'nothing'
-            WHEN jsonb_typeof(shown_value.image) = 'string' THEN '“' || cut.text || '”'
+            WHEN jsonb_typeof(shown_value.image) = 'string' THEN llamalog.mark('opening quote') || cut.text || llamalog.mark('closing quote')
             ELSE cut.text
         END
     FROM (
         SELECT
             CASE
-                WHEN length(whole.text) > 60 THEN left(whole.text, 57) || '…'
+                WHEN length(whole.text) > 60 THEN left(whole.text, 57) || llamalog.mark('ellipsis')
                 ELSE whole.text
             END AS text
         FROM (

@@ -26,7 +26,7 @@ BEGIN
     SELECT array_agg(held.id)
     INTO v_ids
     FROM llamalog.key_history(v_type, v_id) AS held;
-    SELECT format('%s “%s”', v_type, coalesce(known.label, known.entity_id))
+    SELECT concat(v_type, ' ', llamalog.mark('opening quote'), coalesce(known.label, known.entity_id), llamalog.mark('closing quote'))
     INTO v_name
     FROM llamalog.labels(v_type, v_ids) AS known
     ORDER BY known.is_alive DESC

@@ -1,3 +1,4 @@
+-- Forgets what questions answer with; they are made anew by the next migrate.
 DROP TYPE llamalog.renaming;
 DROP TYPE llamalog.found_entity;
 DROP TYPE llamalog.entity_label;

@@ -4,7 +4,7 @@ SELECT
     watch.entity_type,
     format('%I.%I', watch.schema_name, watch.table_name) AS table_name,
     CASE
-        WHEN watch.is_link THEN format('link %s – %s', watch.subject_type, watch.related_type)
+        WHEN watch.is_link THEN format('link %s %s %s', watch.subject_type, llamalog.mark('dash'), watch.related_type)
         WHEN watch.related_type IS NOT NULL THEN 'part of ' || watch.related_type
         ELSE 'entity'
     END AS kind,
