@@ -9,9 +9,10 @@ HYPOTHESIS_PROFILE=thorough tries thousands.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import cycle
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -105,10 +106,12 @@ TIMES: tuple[str, list[str | None]] = (
     ["2026-01-01 00:00:00+00", "2026-01-02 03:04:05.678+02"],
 )
 
-#: Types, and texts that they read, apart by bars.
-ODD = dict(
-    line.split(": ", 1)
-    for line in r"""
+#: Types, and texts that they read, apart by bars; by what their images need to be pinned.
+KINDS = [
+    {name: [*texts.split(" | "), None] for name, texts in (line.split(": ", 1) for line in group)}
+    for group in (
+        block.split("\n")
+        for block in r"""
 varchar(20):  | it's | xxxxxxxxxxxxxxxxxxxx | \x41
 char(5):  | a |  a
 "char":  | a | \377
@@ -132,38 +135,20 @@ timestamp: 2024-02-29 12:00:00 | infinity | 4713-01-01 00:00:00 BC | 12024-01-01
 timestamptz(0): 2024-01-01 00:00:00.5+00
 date: 2024-02-29 | infinity | -infinity | 0044-03-15 BC | 5874897-12-31
 time: 00:00:00 | 24:00:00 | 12:34:56.789
-timetz: 12:00:00+05:30 | 12:00:00+00 | 24:00:00-15:59:59
 app.mood: sad | it's | so "so" | a,b {}
-app.place: (1.0,"it's","{a,""b c""}",sad,2024-01-01,-0) | (,,,,,) | (1.00,"","{}","a,b {}",,0)
 app.grade: 1 | 1.0 | NaN
-app.grades: {1,1.0} | {} | [0:1]={1,2}
 app.doc: null | {"a":1.0} | {"$json":1}
-app.home: (1.0,x,"{}",sad,,) | (,,,,,)
 app.deep: null | [1.0]
 app.folded: abc | ABC
+
+app.place: (1.0,"it's","{a,""b c""}",sad,2024-01-01,-0) | (,,,,,) | (1.00,"","{}","a,b {}",,0)
+app.home: (1.0,x,"{}",sad,,) | (,,,,,)
+
+timetz: 12:00:00+05:30 | 12:00:00+00 | 24:00:00-15:59:59
 app.spans: [1.50,2) | [1.5,2) | empty | (,)
 int4range: empty | [1,5) | (,) | [1,1]
 tstzrange: [2024-01-01 00:00:00+00,) | ["2024-01-01 00:00:00+02",infinity] | empty
 nummultirange: {} | {[1.0,2.00),[3,4]} | {[1,2.00),[3,4]}
-integer[]: {} | {1,2} | {{1,2},{3,4}} | [0:1]={1,2} | [2:2][3:4]={{1,2}} | {NULL} | {{NULL}}
-text[]: {} | {NULL,"NULL",""} | {"a,b","c\"d","e\\f","{}"} | {{a},{b}} | [-1:0]={a,b}
-varchar(3)[]: {abc,d}
-char(3)[]: {a,abc}
-boolean[]: {t,f,NULL}
-numeric[]: {1,1.0,NaN} | {1,1.00,Infinity} | [5:5]={0.0}
-double precision[]: {0,-0} | {0,0} | {NaN,0.1}
-timestamptz[]: {2024-01-01 00:00:00+00,infinity,NULL} | {"0044-03-15 12:00:00+00 BC"}
-date[]: {2024-01-01,infinity} | {0044-03-15 BC}
-interval[]: {"1 mon -1 days",24:00:00}
-uuid[]: {00000000-0000-0000-0000-000000000000}
-bytea[]: {"\\x00ff",""}
-json[]: {"null","{\"a\":1}",NULL}
-jsonb[]: {"null","1.0","{\"$json\":1}",NULL} | {}
-app.mood[]: {sad,"it's",NULL} | {{sad},{sad}}
-app.place[]: {"(1.0,x,\"{a}\",sad,,-0)",NULL} | {}
-app.grade[]: {1,1.0} | {}
-int4range[]: {"[1,5)",empty}
-money[]: {$1.20,-$3.00}
 point: (0,-0) | (0,0) | (NaN,1e300)
 box: (2,2),(0,0) | (4,1),(0,0)
 circle: <(0,0),1> | <(5,5),1>
@@ -178,19 +163,43 @@ tsquery: 'a' & 'b' | 'it''s'
 jsonpath: $."a"[*]
 pg_lsn: 0/0 | FFFFFFFF/FFFFFFFF
 xid8: 18446744073709551615
-""".strip("\n").split("\n")
-)
-WIDE = Spec(
-    "app.wide",
-    {"id": IDS}
-    # names that would break out of a quoted text, were they not quoted themselves
-    | {
-        f"c{n} '\"\\ %s": (kind, [*texts.split(" | "), None])
-        for n, (kind, texts) in enumerate(ODD.items())
-    }
-    | {"updated_at": TIMES, "words": ("tsvector", ["a b", "'it''s':1A", None])},
-    "doubled integer GENERATED ALWAYS AS (id * 2) STORED, PRIMARY KEY (id)",
-)
+
+integer[]: {} | {1,2} | {{1,2},{3,4}} | [0:1]={1,2} | [2:2][3:4]={{1,2}} | {NULL} | {{NULL}}
+text[]: {} | {NULL,"NULL",""} | {"a,b","c\"d","e\\f","{}"} | {{a},{b}} | [-1:0]={a,b}
+varchar(3)[]: {abc,d}
+char(3)[]: {a,abc}
+boolean[]: {t,f,NULL}
+numeric[]: {1,1.0,NaN} | {1,1.00,Infinity} | [5:5]={0.0}
+uuid[]: {00000000-0000-0000-0000-000000000000}
+app.mood[]: {sad,"it's",NULL} | {{sad},{sad}}
+
+app.grades: {1,1.0} | {} | [0:1]={1,2}
+double precision[]: {0,-0} | {0,0} | {NaN,0.1}
+timestamptz[]: {2024-01-01 00:00:00+00,infinity,NULL} | {"0044-03-15 12:00:00+00 BC"}
+date[]: {2024-01-01,infinity} | {0044-03-15 BC}
+interval[]: {"1 mon -1 days",24:00:00}
+bytea[]: {"\\x00ff",""}
+json[]: {"null","{\"a\":1}",NULL}
+jsonb[]: {"null","1.0","{\"$json\":1}",NULL} | {}
+app.place[]: {"(1.0,x,\"{a}\",sad,,-0)",NULL} | {}
+app.grade[]: {1,1.0} | {}
+int4range[]: {"[1,5)",empty}
+money[]: {$1.20,-$3.00}
+""".strip("\n").split("\n\n")
+    )
+]
+
+
+def odd_table(name: str, kinds: dict[str, list[str | None]]) -> Spec:
+    """A table with a column of each type, whose names would break out of a text that quotes badly."""
+    columns = {f"c{n} '\"\\ %s": kind for n, kind in enumerate(kinds.items())}
+    ignored = {"updated_at": TIMES, "words": ("tsvector", ["a b", "'it''s':1A", None])}
+    rules = "doubled integer GENERATED ALWAYS AS (id * 2) STORED, PRIMARY KEY (id)"
+    return Spec(name, {"id": IDS, **columns, **ignored}, rules)
+
+
+WIDE = odd_table("app.wide", {name: texts for kinds in KINDS for name, texts in kinds.items()})
+NARROW = [odd_table(f"app.narrow{n}", kinds) for n, kinds in enumerate(KINDS)]
 KEYED = Spec(
     "app.keyed",
     {
@@ -285,10 +294,7 @@ POST = Spec(
 )
 VAULT = Spec("app.vault", {"id": IDS, "total": NUMBERS}, "PRIMARY KEY (id)")
 
-SCENES = {
-    "types": Scene(
-        [WIDE, KEYED],
-        types="""
+TYPES = """
 CREATE TYPE app.mood AS ENUM ('sad', 'it''s', 'so "so"', 'a,b {}');
 CREATE TYPE app.place AS (x numeric, note text, tags text[], mood app.mood, at timestamptz, f real);
 CREATE TYPE app.spans AS RANGE (subtype = numeric);
@@ -305,11 +311,20 @@ EXCEPTION WHEN feature_not_supported THEN
 END;
 $$;
 CREATE DOMAIN app.folded AS text COLLATE app.any_case;
-""",
+"""
+SCENES = {
+    "types": Scene(
+        [WIDE, KEYED],
+        types=TYPES,
         rest="""
 INSERT INTO app.wide (id) VALUES (1), (2), (3);
 INSERT INTO app.keyed VALUES (',', 1.0, 'infinity', 'a', 'x');
 """,
+    ),
+    "values": Scene(
+        NARROW,
+        types=TYPES,
+        rest="\n".join(f"INSERT INTO {spec.name} (id) VALUES (1);" for spec in NARROW),
     ),
     "family": Scene(
         [SHELF, BOOK, NODE, LAMP, PERSON, LOAN],
@@ -740,10 +755,10 @@ def table(spec: Spec) -> Table:
     return Table(spec.entity_type, types, spec.key, spec.related, ignored, spec.is_link)
 
 
-def variants() -> list[Any]:
+def variants(*scenes: str) -> list[Any]:
     return [
         pytest.param((scene, capture, image), id=f"{scene}-{capture}-{image}")
-        for scene in SCENES
+        for scene in scenes
         for capture in ("rendered", "tolerant")
         for image in ("none", "full")
     ]
@@ -826,8 +841,10 @@ REFUSALS = (
 )
 
 
-def write(db: Database, texts: list[str]) -> list[Step]:
-    """Run statements, and return those that stood: neither failed nor rolled back."""
+def write(
+    db: Database, texts: list[str], say: Callable[[str], object] = lambda text: None
+) -> list[Step]:
+    """Run statements, and return those that stood: neither refused nor rolled back."""
     steps: list[Step] = []
     savepoints: list[int] = []
     for text in texts:
@@ -851,10 +868,10 @@ def write(db: Database, texts: list[str]) -> list[Step]:
             except REFUSALS as error:
                 if error.diag.schema_name == "llamalog":
                     raise
-                note(f"-- refused, {error.diag.message_primary}: {text}")
+                say(f"-- refused, {error.diag.message_primary}: {text}")
                 continue
             steps.append(Step(text, before, state_of(db), first, mark(db)))
-        note(f"{text};")
+        say(f"{text};")
     return steps
 
 
@@ -984,37 +1001,67 @@ def watched_part(db: Database, state: State) -> State:
     return {at: db.tables[at[0]].watched(row) for at, row in state.items()}
 
 
-@pytest.mark.parametrize("watched", variants(), indirect=True)
+def prove(db: Database, steps: list[Step]) -> None:
+    """The log has exactly what the steps changed, and plays back to the state before each, and forth again."""
+    log = db.reader.changes()
+    for step in steps:
+        wanted = [row for one in writes(db, step) for row in to_tell(db, one)]
+        assert in_any_order(told(db, row) for row in step.of(log)) == in_any_order(wanted)
+    assert [row for step in steps for row in step.of(log)] == log
+
+    state = watched_part(db, state_of(db))
+    for step in reversed(steps):
+        for change in reversed(step.of(log)):
+            undo(db.tables, state, change)
+        assert state == watched_part(db, step.before)
+    if db.image == "full":
+        for step in steps:
+            for change in step.of(log):
+                redo(db.tables, state, change)
+            assert state == watched_part(db, step.after)
+
+
+@pytest.mark.parametrize(
+    "watched", variants("types", "family", "partitions", "triggers"), indirect=True
+)
 @PROFILE
 @given(data=st.data())
 def test_log_has_every_change_once_and_plays_back_to_every_state(
     watched: Database, data: st.DataObject
 ) -> None:
-    db = watched
-    texts = data.draw(statements(db.scene), label="statements")
-    with db.conn.transaction(force_rollback=True):
-        steps = write(db, texts)
-        log = db.reader.changes()
-        for step in steps:
-            wanted = [row for one in writes(db, step) for row in to_tell(db, one)]
-            assert in_any_order(told(db, row) for row in step.of(log)) == in_any_order(wanted)
-        assert [row for step in steps for row in step.of(log)] == log
-
-        state = watched_part(db, state_of(db))
-        for step in reversed(steps):
-            for change in reversed(step.of(log)):
-                undo(db.tables, state, change)
-            assert state == watched_part(db, step.before)
-        if db.image == "full":
-            for step in steps:
-                for change in step.of(log):
-                    redo(db.tables, state, change)
-                assert state == watched_part(db, step.after)
+    texts = data.draw(statements(watched.scene), label="statements")
+    with watched.conn.transaction(force_rollback=True):
+        prove(watched, write(watched, texts, note))
 
 
-@pytest.mark.parametrize(
-    "watched", [v for v in variants() if v.id.startswith("partitions")], indirect=True
-)
+@pytest.mark.parametrize("watched", variants("values"), indirect=True)
+def test_every_value_of_every_type_comes_back_whatever_the_session_has_set(
+    watched: Database,
+) -> None:
+    texts = []
+    hostile = cycle(f"SET LOCAL {name} = '{value}'" for name in HOSTILE for value in HOSTILE[name])
+    for spec in NARROW:
+        pools = {name: column for name, column in spec.columns.items() if name != "id"}
+        for turn in range(max(len(pool) for _, pool in pools.values()) + 1):
+            values = [
+                f"{ident(name)} = {literal(kind, pool[turn % len(pool)])}"
+                for name, (kind, pool) in pools.items()
+            ]
+            texts += [next(hostile), f"UPDATE {spec.name} SET {', '.join(values)} WHERE id = 1"]
+        names = listed([*pools])
+        texts += [
+            next(hostile),
+            f"INSERT INTO {spec.name} (id, {names}) SELECT 2, {names} FROM {spec.name}",
+            f"DELETE FROM {spec.name} WHERE id = 1",
+            f"TRUNCATE {spec.name}",
+        ]
+    with watched.conn.transaction(force_rollback=True):
+        steps = write(watched, texts)
+        assert len(steps) == len(texts)
+        prove(watched, steps)
+
+
+@pytest.mark.parametrize("watched", variants("partitions"), indirect=True)
 @PROFILE
 @given(data=st.data())
 def test_history_shows_a_move_between_partitions_as_one_update(
@@ -1023,7 +1070,7 @@ def test_history_shows_a_move_between_partitions_as_one_update(
     db = watched
     texts = data.draw(statements(db.scene), label="statements")
     with db.conn.transaction(force_rollback=True):
-        steps = write(db, texts)
+        steps = write(db, texts, note)
         log = db.reader.changes()
         # which half of a MERGE or WITH belongs to which, nobody can tell
         for step in (step for step in steps if step.statement.startswith("UPDATE")):
