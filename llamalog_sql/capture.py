@@ -146,13 +146,14 @@ def removal(conn: Connection, oid: int, entity_type: str) -> list[str]:
 
 
 def missing_triggers(conn: Connection, oid: int) -> list[str]:
-    """Return the names of our triggers that the table lacks, or has disabled."""
+    """Return the names of our triggers that the table, a partition or an heir lacks, or has disabled."""
     found = rows(
         conn,
-        "SELECT wanted.name FROM unnest(%s::text[]) AS wanted (name) WHERE NOT EXISTS ("
+        "SELECT DISTINCT wanted.name FROM unnest(%s::text[]) AS wanted (name)"
+        " CROSS JOIN llamalog.family(%s) AS member (oid) WHERE NOT EXISTS ("
         " SELECT FROM pg_trigger AS hung JOIN pg_proc AS called ON called.oid = hung.tgfoid"
-        " WHERE hung.tgrelid = %s AND hung.tgname = wanted.name AND hung.tgenabled <> 'D'"
-        " AND called.pronamespace = 'llamalog'::regnamespace)",
+        " WHERE hung.tgrelid = member.oid AND hung.tgname = wanted.name AND hung.tgenabled <> 'D'"
+        " AND called.pronamespace = 'llamalog'::regnamespace) ORDER BY 1",
         [[trigger_name(event) for event in (*EVENTS, "truncate")], oid],
     )
     return [str(name) for (name,) in found]
@@ -192,10 +193,10 @@ def _row_expressions(conn: Connection, watch: Watch) -> dict[str, RowExpressions
     return {
         row["name"]: RowExpressions(
             **{name: row[name] for name in ("id", "related_id", "image", "fields")},
-            quality=f"{row['name']}.{ident(watch.quality_column)}::text"
+            quality=f"nullif(concat({row['name']}.{ident(watch.quality_column)}), '')"
             if watch.quality_column
             else "NULL",
-            sources=f"coalesce(v_sources, ARRAY[{row['name']}.{ident(watch.source_column)}::text])"
+            sources=f"coalesce(v_sources, ARRAY[nullif(concat({row['name']}.{ident(watch.source_column)}), '')])"
             if watch.source_column
             else "v_sources",
             ends=[

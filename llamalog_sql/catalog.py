@@ -23,6 +23,7 @@ class Column:
     compare: str
     image: str
     is_plain: bool
+    is_builtin: bool
     key: str
     key_is_safe: bool
     settings: list[str]
@@ -131,6 +132,18 @@ def columns(conn: Connection, oid: int, redacted: list[str]) -> list[Column]:
         return cursor.execute(
             "SELECT * FROM llamalog.table_columns(%s, %s)", [oid, redacted]
         ).fetchall()
+
+
+def column_numbers(conn: Connection, oid: int) -> dict[str, int]:
+    """Return the number of each column, which it keeps when it is renamed."""
+    return dict(
+        rows(
+            conn,
+            "SELECT attname::text, attnum FROM pg_attribute"
+            " WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            [oid],
+        )
+    )
 
 
 def unique_keys(conn: Connection, oid: int) -> list[list[str]]:

@@ -92,6 +92,8 @@ class Watch:
     fingerprint: str
     table: Table
     columns: list[Column] = field(repr=False)
+    has_key: bool = True
+    column_numbers: dict[str, int] = field(default_factory=dict, repr=False)
     ends: list[tuple[str, bool]] = field(default_factory=list)
 
     @property
@@ -122,11 +124,15 @@ class Watch:
 
 @dataclass(frozen=True)
 class Target:
-    """A table to be watched, with what was said of it.  entity_type: where it already has one."""
+    """A table to be watched, with what was said of it.
+
+    entity_type, key_columns: where it already has them.
+    """
 
     table: Table
     options: Options
     entity_type: str | None = None
+    key_columns: list[str] | None = None
 
 
 def refuse_unwatchable(conn: Connection, table: Table) -> None:
@@ -184,7 +190,10 @@ def describe(
         )
         for oid, target in targets.items()
     }
-    keys = {oid: _key(conn, target, columns[oid]) for oid, target in targets.items()}
+    found = {
+        oid: _key(conn, target, columns[oid], oid in strict) for oid, target in targets.items()
+    }
+    keys = {oid: key for oid, (key, _) in found.items()}
     types = _entity_types(conn, targets)
     references = {
         oid: [
@@ -196,8 +205,8 @@ def describe(
         ]
         for oid in targets
     }
-    links = _links(conn, targets, columns, keys, references)
-    wholes = _wholes(targets, references, links)
+    links = _links(conn, targets, columns, keys, references, strict)
+    wholes = _wholes(targets, references, links, strict)
     has_event_triggers = bool(
         first_row(
             conn,
@@ -251,12 +260,14 @@ def describe(
             image=options.image or "none",
             on_truncate=options.on_truncate or "log",
             capture="tolerant"
-            if inherited
+            if inherited or not found[oid][1]
             else options.capture or ("rendered" if has_event_triggers else "tolerant"),
             options=options.given(),
             fingerprint=table.fingerprint,
             table=table,
             columns=columns[oid],
+            has_key=found[oid][1],
+            column_numbers=catalog.column_numbers(conn, oid),
         )
         exposed = identity & set(watch.redacted_columns)
         if exposed:
@@ -311,25 +322,33 @@ def _entity_types(conn: Connection, targets: dict[int, Target]) -> dict[int, str
     return types
 
 
-def _key(conn: Connection, target: Target, columns: list[Column]) -> list[str]:
+def _key(
+    conn: Connection, target: Target, columns: list[Column], strict: bool
+) -> tuple[list[str], bool]:
+    """Return the columns that name a row, and whether they are a key: one that lost it is captured on as well as can be."""
     keys = catalog.unique_keys(conn, target.table.oid)
     wanted = target.options.key
     if wanted:
-        if sorted(wanted) not in [sorted(key) for key in keys]:
+        if sorted(wanted) in [sorted(key) for key in keys]:
+            return wanted, True
+        if strict:
             raise CannotWatch(
                 f"({', '.join(wanted)}) is no key of {target.table.shown}",
                 detail="A key is unique and without nulls."
                 + (f" Keys: {'; '.join(', '.join(key) for key in keys)}." if keys else ""),
                 hint="Name columns of a primary key, or of a unique index on NOT NULL columns.",
             )
-        return wanted
-    if not keys:
+    if not keys and strict:
         raise CannotWatch(
             f"{target.table.shown} has no key",
             detail="Nothing names a row of it, so the log could not say what changed.",
             hint="Add a primary key, or a unique index on NOT NULL columns.",
         )
-    return keys[0]
+    if keys:
+        return keys[0], True
+    names = [c.name for c in columns if c.name not in (target.options.redact or [])]
+    earlier = target.key_columns
+    return (earlier if earlier and set(earlier) <= set(names) else names), False
 
 
 def _links(
@@ -338,6 +357,7 @@ def _links(
     columns: dict[int, list[Column]],
     keys: dict[int, list[str]],
     references: dict[int, list[ForeignKey]],
+    strict: set[int],
 ) -> dict[int, tuple[ForeignKey, ForeignKey]]:
     """Return the two ends of each table that joins entities: both references stand in one of its keys."""
     referenced = catalog.referenced_oids(conn)
@@ -347,6 +367,8 @@ def _links(
             continue
         ends = references[oid]
         must = target.options.kind == "link"
+        if must and len(ends) < 2 and oid not in strict:
+            continue
         if must and len(ends) < 2:
             raise CannotWatch(
                 f"{target.table.shown} joins no two watched tables",
@@ -377,6 +399,7 @@ def _wholes(
     targets: dict[int, Target],
     references: dict[int, list[ForeignKey]],
     links: dict[int, tuple[ForeignKey, ForeignKey]],
+    strict: set[int],
 ) -> dict[int, ForeignKey]:
     """Return the reference by which each part belongs to its whole; a circle is cut where it is weakest."""
     wholes: dict[int, ForeignKey] = {}
@@ -384,17 +407,19 @@ def _wholes(
     for oid, target in targets.items():
         if oid in links or target.options.part_of == "none":
             continue
-        for end in references[oid]:
-            if end.target in links:
-                continue
-            is_asked = target.options.part_of in end.columns if target.options.part_of else False
-            if target.options.part_of and not is_asked:
+        ends = [end for end in references[oid] if end.target not in links]
+        asked = target.options.part_of
+        if asked and oid not in strict and not any(asked in end.columns for end in ends):
+            asked = None  # it refers to nothing any more
+        for end in ends:
+            is_asked = asked in end.columns if asked else False
+            if asked and not is_asked:
                 continue
             strength = -(end.is_cascading + end.is_not_null)
             # by name, so that the order in which tables were watched decides nothing
             rank = (not is_asked, strength, target.table.shown, end.columns)
             candidates.append((rank, oid, end))
-        if target.options.part_of and not any(c[1] == oid for c in candidates):
+        if asked and not any(c[1] == oid for c in candidates):
             raise CannotWatch(
                 f"column {target.options.part_of} of {target.table.shown} refers to no watched table",
                 hint="Name a column with a foreign key to the key of a watched table, or none.",
@@ -485,7 +510,6 @@ def _ignored(
             and column.type_name.startswith(("timestamp", "date"))
         )
         or column.type_name == "tsvector"
-        or column.is_generated
     ]
     return [
         column.name

@@ -102,7 +102,7 @@ ALTER FUNCTION llamalog.follow_schema_change() OWNER TO CURRENT_USER;
 CREATE EVENT TRIGGER llamalog_ddl ON ddl_command_end
     WHEN TAG IN (
         'ALTER DOMAIN', 'ALTER SCHEMA', 'ALTER TABLE', 'ALTER TRIGGER', 'ALTER TYPE',
-        'CREATE TABLE', 'CREATE TABLE AS', 'CREATE TRIGGER', 'SELECT INTO'
+        'CREATE SCHEMA', 'CREATE TABLE', 'CREATE TABLE AS', 'CREATE TRIGGER', 'SELECT INTO'
     )
     EXECUTE FUNCTION llamalog.follow_schema_change();
 CREATE EVENT TRIGGER llamalog_drop ON sql_drop

@@ -57,6 +57,9 @@ _REGISTERED = (
     "fingerprint",
 )
 
+#: Filled with them, and no part of what the capture is: a restored table may number its columns anew.
+_NUMBERS = "column_numbers"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -88,6 +91,7 @@ def watch(conn: Connection, names: list[str], options: Options | None = None) ->
     """
     with conn.transaction():
         _lock(conn)
+        _catch_up(conn)
         wanted = _wanted(conn, names, options)
         outcomes = [_apply(conn, one) for one in wanted]
     return [
@@ -120,6 +124,7 @@ def refresh(conn: Connection) -> list[str]:
     """Read every watched table anew and renew the capture of those that changed; return their names."""
     with conn.transaction():
         _lock(conn)
+        _catch_up(conn)
         for entity_type, table in _lost(conn):
             logger.warning(
                 "table %s is gone: %s is no longer watched, its history stays", table, entity_type
@@ -195,6 +200,8 @@ def drifted(conn: Connection) -> list[tuple[str, str, str]]:
         missing = capture.missing_triggers(conn, one.watch.table.oid)
         if missing:
             problem = f"missing or disabled: {', '.join(missing)}"
+        elif not one.watch.has_key:
+            problem = "it has no key any more; add one, then run llamalog migrate"
         elif stored == "fallen back":
             problem = "the table has changed; the tolerant capture stands in"
         elif stored != one.rendered:
@@ -221,6 +228,7 @@ def _wanted(conn: Connection, names: list[str], options: Options | None = None) 
             table,
             options.over(earlier.options.given() if earlier else {}),
             earlier.entity_type if earlier else None,
+            earlier.key_columns if earlier else None,
         )
     result = []
     for oid, described in describe(conn, targets, asked):
@@ -263,6 +271,7 @@ def _stored(conn: Connection, entity_type: str) -> tuple[str | None, bool]:
 def _registration(one: _Wanted) -> sql.Composed:
     values: dict[str, Any] = {name: getattr(one.watch, name) for name in _REGISTERED}
     values["options"] = json.dumps(one.watch.options)
+    values[_NUMBERS] = json.dumps(one.watch.column_numbers)
     values["rendered"] = one.rendered
     return sql.SQL(
         "INSERT INTO llamalog.watches ({names})\nVALUES ({values})\nON CONFLICT (entity_type) DO UPDATE SET\n"
@@ -291,6 +300,7 @@ def _unwatching(conn: Connection, target: Target) -> Iterator[str]:
 class _Registered:
     entity_type: str
     options: dict[str, Any]
+    key_columns: list[str]
     oid: int
 
 
@@ -298,7 +308,7 @@ def _active(conn: Connection) -> dict[int, Target]:
     """Return the watched tables that exist, by oid: found by their triggers, else by name."""
     with conn.cursor(row_factory=class_row(_Registered)) as cursor:
         known = cursor.execute(
-            "SELECT watch.entity_type, watch.options, found.oid::bigint AS oid"
+            "SELECT watch.entity_type, watch.options, watch.key_columns, found.oid::bigint AS oid"
             " FROM llamalog.watches AS watch"
             " LEFT JOIN llamalog.captured_tables() AS captured"
             " ON captured.entity_type = watch.entity_type AND captured.is_top"
@@ -308,7 +318,12 @@ def _active(conn: Connection) -> dict[int, Target]:
             " ORDER BY watch.watched_at, watch.entity_type"
         ).fetchall()
     return {
-        row.oid: Target(catalog.table(conn, row.oid), Options().over(row.options), row.entity_type)
+        row.oid: Target(
+            catalog.table(conn, row.oid),
+            Options().over(row.options),
+            row.entity_type,
+            row.key_columns,
+        )
         for row in known
     }
 
@@ -326,6 +341,16 @@ def _lost(conn: Connection) -> list[tuple[str, str]]:
             " AND watch.entity_type NOT IN (SELECT captured.entity_type FROM llamalog.captured_tables() AS captured)",
         )
     ]
+
+
+def _catch_up(conn: Connection) -> None:
+    """Do what the event triggers would have done, where there are none."""
+    rows(conn, "SELECT llamalog.release_strays()")
+    rows(
+        conn,
+        "SELECT llamalog.follow_renames(captured.entity_type, captured.relation)"
+        " FROM llamalog.captured_tables() AS captured WHERE captured.is_top",
+    )
 
 
 def _lock(conn: Connection) -> None:

@@ -22,6 +22,15 @@ BEGIN
                   DETAIL  = 'It has a llamalog trigger, but llamalog.watches does not know it.',
                   HINT    = 'Run: llamalog watch ' || relation::regclass;
     END IF;
+    -- without event triggers nobody followed a rename yet
+    IF NOT coalesce(v_watch.redacted_columns || v_watch.ignored_columns || v_watch.subject_columns || v_watch.related_columns
+        || v_watch.key_columns, '{}') <@ (SELECT array_agg(attribute.attname::text) FROM pg_attribute AS attribute
+            WHERE attribute.attrelid = relation AND attribute.attnum > 0 AND NOT attribute.attisdropped)
+    THEN
+        v_watch := llamalog.with_new_names(
+            v_watch, llamalog.renamed_columns(v_watch, coalesce(pg_partition_root(relation), relation))
+        );
+    END IF;
     SELECT array_agg(attribute.attname::text ORDER BY attribute.attnum)
     INTO v_columns
     FROM pg_attribute AS attribute
@@ -29,11 +38,22 @@ BEGIN
         AND attribute.attnum > 0
         AND NOT attribute.attisdropped;
     IF NOT v_watch.key_columns <@ v_columns THEN
-        v_watch.key_columns := coalesce(llamalog.primary_key(relation), v_columns);
+        v_watch.key_columns := coalesce(
+            llamalog.primary_key(relation),
+            -- the whole row names it then, without what must not be shown
+            ARRAY(
+                SELECT name
+                FROM unnest(v_columns) AS name
+                WHERE name <> ALL (v_watch.redacted_columns)
+            )
+        );
     END IF;
     IF NOT v_watch.is_link THEN
         v_watch.subject_columns := v_watch.key_columns;
     ELSIF NOT v_watch.subject_columns <@ v_columns THEN
+        -- a link that lost its first end speaks for itself
+        v_watch.is_link := false;
+        v_watch.subject_type := v_watch.entity_type;
         v_watch.subject_columns := v_watch.key_columns;
     END IF;
     IF NOT v_watch.related_columns <@ v_columns THEN

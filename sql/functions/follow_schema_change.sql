@@ -24,6 +24,7 @@ BEGIN
     THEN
         RETURN;
     END IF;
+    PERFORM llamalog.release_strays();
     FOR v_watch IN
         SELECT
             watch.entity_type,
@@ -60,6 +61,7 @@ BEGIN
                 table_name = v_watch.table_name
             WHERE watch.entity_type = v_watch.entity_type;
         END IF;
+        PERFORM llamalog.follow_renames(v_watch.entity_type, v_watch.relation);
         IF v_watch.capture = 'rendered'
             AND (SELECT traits.fingerprint FROM llamalog.table_traits(v_watch.relation) AS traits) <> v_watch.fingerprint
         THEN
@@ -80,7 +82,15 @@ BEGIN
                     AND hung.tgname = '00_llamalog_truncate'
             )
         LOOP
-            IF llamalog.is_partitioned(v_member) THEN
+            -- the row triggers of a partition are those of the whole; one that lost this trigger alone gets it back
+            IF llamalog.is_partitioned(v_member)
+                OR EXISTS (
+                    SELECT
+                    FROM pg_trigger AS hung
+                    WHERE hung.tgrelid = v_member
+                        AND hung.tgname = '00_llamalog_insert'
+                )
+            THEN
                 PERFORM llamalog.hang_truncate_capture(v_member, v_watch.entity_type);
             ELSE
                 PERFORM llamalog.hang_tolerant_capture(v_member, v_watch.entity_type);

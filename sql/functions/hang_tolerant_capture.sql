@@ -15,9 +15,9 @@ BEGIN
     -- first, since it marks the table as captured: see follow_schema_change
     PERFORM llamalog.hang_truncate_capture(relation, entity_type);
     FOREACH v_event IN ARRAY ARRAY['insert', 'update', 'delete'] LOOP
-        EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s', '00_llamalog_' || v_event, relation::regclass);
+        -- replaced, not dropped: that would wait for readers of the table
         EXECUTE format(
-            'CREATE TRIGGER %I AFTER %s ON %s FOR EACH ROW EXECUTE FUNCTION llamalog.capture_row(%L)',
+            'CREATE OR REPLACE TRIGGER %I AFTER %s ON %s FOR EACH ROW EXECUTE FUNCTION llamalog.capture_row(%L)',
             '00_llamalog_' || v_event, v_event, relation::regclass, entity_type
         );
     END LOOP;

@@ -15,11 +15,11 @@ AS $function$
         coalesce(llamalog.key_expression(relation, watch.related_columns, row_name), 'NULL::text'),
         CASE
             WHEN watch.quality_column IS NULL THEN 'NULL::text'
-            ELSE format('%s.%I::text', row_name, watch.quality_column)
+            ELSE format('nullif(concat(%s.%I), '''')', row_name, watch.quality_column)
         END,
         CASE
             WHEN watch.source_column IS NULL THEN 'NULL::text[]'
-            ELSE format('ARRAY[%s.%I::text]', row_name, watch.source_column)
+            ELSE format('ARRAY[nullif(concat(%s.%I), '''')]', row_name, watch.source_column)
         END
     );
 $function$;

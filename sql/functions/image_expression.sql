@@ -10,6 +10,11 @@ CREATE OR REPLACE FUNCTION llamalog.image_expression(
     SET search_path = pg_catalog, pg_temp
 AS $function$
     WITH
+    shape AS (
+        -- of a type that is not built in, to_jsonb() of the row would run the owner's casts with our rights
+        SELECT bool_and(shown.is_builtin) AS is_builtin
+        FROM llamalog.table_columns(image_expression.relation) AS shown
+    ),
     special AS (
         SELECT
             shown.name,
@@ -17,8 +22,9 @@ AS $function$
             -- a function takes 100 arguments at most
             (row_number() OVER () - 1) / 40 AS batch
         FROM llamalog.table_columns(image_expression.relation, image_expression.redacted) AS shown
+        CROSS JOIN shape
         WHERE NOT shown.is_generated
-            AND NOT shown.is_plain
+            AND NOT (shown.is_plain AND shape.is_builtin)
     ),
     object AS (
         SELECT
@@ -38,6 +44,7 @@ AS $function$
     SELECT concat_ws(
         E'\n        || ',
         CASE
+            WHEN NOT shape.is_builtin THEN NULL
             WHEN generated.names IS NULL THEN format('to_jsonb(%s)', image_expression.row_name)
             ELSE format('(to_jsonb(%s) - %L::text[])', image_expression.row_name, generated.names)
         END,
@@ -46,7 +53,8 @@ AS $function$
             FROM object
         )
     )
-    FROM generated;
+    FROM generated
+    CROSS JOIN shape;
 $function$;
 
 COMMENT ON FUNCTION llamalog.image_expression(oid, text[], text) IS

@@ -1,4 +1,4 @@
--- The parts of a key as one text: joined by commas, commas and backslashes in them escaped; over 500 characters, cut and hashed.
+-- The parts of a key as one text: joined by commas, commas and backslashes in them escaped; over 1000 bytes, cut and hashed.
 -- No SET search_path: a standard SQL body is resolved when it is created, and can be inlined.
 CREATE OR REPLACE FUNCTION llamalog.key_text(VARIADIC parts text[])
     RETURNS text
@@ -10,8 +10,9 @@ RETURN (
     SELECT
         CASE
             WHEN count(*) <> count(part.value) THEN NULL
-            WHEN length(string_agg(part.escaped, ',' ORDER BY part.position)) > 500
-                THEN left(string_agg(part.escaped, ',' ORDER BY part.position), 460)
+            -- with the id of a job before it, still short enough for an index
+            WHEN octet_length(string_agg(part.escaped, ',' ORDER BY part.position)) > 1000
+                THEN left(string_agg(part.escaped, ',' ORDER BY part.position), 240)
                     || '~' || md5(string_agg(part.escaped, ',' ORDER BY part.position))
             ELSE string_agg(part.escaped, ',' ORDER BY part.position)
         END

@@ -10,7 +10,7 @@ DECLARE
 BEGIN
     v_metadata := given::jsonb;
     IF jsonb_typeof(v_metadata) = 'object' THEN
-        RETURN v_metadata;
+        RETURN v_metadata - 'llamalog';  -- there only capture speaks
     END IF;
     RETURN jsonb_build_object('metadata', v_metadata);
 EXCEPTION

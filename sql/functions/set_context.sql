@@ -21,7 +21,7 @@ AS $function$
 #variable_conflict use_variable
 DECLARE
     v_job_id text := coalesce(
-        nullif(left(job_id, 200), ''),
+        nullif(job_id, ''),
         concat_ws(':', nullif(left(source, 150), ''), gen_random_uuid())
     );
     v_path   llamalog.source_paths;
@@ -51,7 +51,7 @@ BEGIN
             true
         );
     PERFORM llamalog.start_job(v_job_id, parent_job_id, root_job_id, source, user_id, triggered_by);
-    RETURN v_job_id;
+    RETURN left(v_job_id, 200);
 END;
 $function$;
 

@@ -11,6 +11,7 @@ CREATE OR REPLACE FUNCTION llamalog.table_columns(
         compare      text,
         image        text,
         is_plain     boolean,
+        is_builtin   boolean,
         key          text,
         key_is_safe  boolean,
         settings     text[]
@@ -40,6 +41,9 @@ AS $function$
             format_type(attribute.atttypid, attribute.atttypmod) AS type_name,
             attribute.attgenerated <> '' AS is_generated,
             base.typtype = 'c' AS is_composite,
+            -- to_jsonb() and ::text run whatever cast the owner of a type of his own has made, with our rights;
+            -- concat() runs output functions only
+            element.oid < 16384 AS is_builtin,
             -- ROW(NULL) IS NULL, yet it is a value
             CASE WHEN base.typtype = 'c' THEN '%s IS DISTINCT FROM NULL' ELSE '%s IS NOT NULL' END AS has_value,
             base.typelem <> 0 AND base.typlen = -1 AND base.typcategory = 'A' AS is_array,
@@ -93,6 +97,11 @@ AS $function$
         CASE
             WHEN base_column.name = ANY (table_columns.redacted)
                 THEN 'CASE WHEN ' || base_column.has_value || ' THEN to_jsonb(''[redacted]''::text) END'
+            WHEN NOT base_column.is_builtin AND base_column.is_array AND base_column.family = 'enum'
+                THEN 'CASE WHEN cardinality(%1$s) = 0 OR array_ndims(%1$s) = 1 AND array_lower(%1$s, 1) = 1'
+                    || ' THEN to_jsonb(concat(%1$s)::text[]) WHEN %1$s IS NOT NULL THEN to_jsonb(concat(%1$s)) END'
+            WHEN NOT base_column.is_builtin
+                THEN 'CASE WHEN ' || base_column.has_value || ' THEN to_jsonb(concat(%1$s)) END'
             WHEN base_column.is_array AND base_column.family IN ('exact', 'enum', 'text', 'date', 'instant', 'numeric')
                 THEN 'CASE WHEN cardinality(%1$s) = 0 OR array_ndims(%1$s) = 1 AND array_lower(%1$s, 1) = 1'
                     || ' THEN to_jsonb(%1$s) ELSE to_jsonb(%1$s::text) END'
@@ -108,10 +117,13 @@ AS $function$
             ELSE 'to_jsonb(%1$s)'
         END,
         base_column.name <> ALL (table_columns.redacted)
+            AND base_column.is_builtin
             AND NOT base_column.is_array
             AND NOT base_column.is_composite
             AND base_column.family NOT IN ('foreign', 'json', 'jsonb', 'float', 'money'),
+        base_column.is_builtin,
         CASE
+            WHEN NOT base_column.is_builtin THEN 'concat(%s)'
             WHEN base_column.is_array THEN '%s::text'
             WHEN base_column.family = 'numeric' THEN 'trim_scale(%s)::text'
             WHEN base_column.family IN ('date', 'instant') THEN '(to_jsonb(%s) #>> ''{}'')'

@@ -22,6 +22,7 @@ CREATE TABLE llamalog.watches (
     on_truncate      text        NOT NULL DEFAULT 'log',
     capture          text        NOT NULL DEFAULT 'rendered',
     options          jsonb       NOT NULL DEFAULT '{}',
+    column_numbers   jsonb       NOT NULL DEFAULT '{}',
     fingerprint      text        NOT NULL,
     rendered         text        NOT NULL,
     grants           text[]      NOT NULL DEFAULT '{}',
@@ -81,6 +82,8 @@ COMMENT ON COLUMN llamalog.watches.capture IS
     'rendered: functions written for this table; tolerant: the slower generic one, which no change of the table breaks.';
 COMMENT ON COLUMN llamalog.watches.options IS
     'What llamalog watch was told; everything else was read from the catalogue.';
+COMMENT ON COLUMN llamalog.watches.column_numbers IS
+    'Number (pg_attribute.attnum) of each column as it was when the capture was made: by it a renamed column is known again.';
 COMMENT ON COLUMN llamalog.watches.fingerprint IS
     'llamalog.table_fingerprint() when the capture was made; another value now means that the table has changed.';
 COMMENT ON COLUMN llamalog.watches.rendered IS

@@ -1,0 +1,29 @@
+-- The columns of a watched table that have another name now than when its capture was made.
+CREATE OR REPLACE FUNCTION llamalog.renamed_columns(
+    watch    llamalog.watches,
+    relation oid
+)
+    RETURNS jsonb
+    LANGUAGE sql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    -- after a restore the numbers may be others: a column whose old name still stands, or whose new name was known, was not renamed
+    SELECT coalesce(jsonb_object_agg(known.name, attribute.attname), '{}')
+    FROM jsonb_each_text(watch.column_numbers) AS known (name, number)
+    JOIN pg_attribute AS attribute
+        ON attribute.attrelid = renamed_columns.relation
+        AND attribute.attnum = known.number::smallint
+        AND NOT attribute.attisdropped
+    WHERE NOT watch.column_numbers ? attribute.attname::text
+        AND NOT EXISTS (
+            SELECT
+            FROM pg_attribute AS standing
+            WHERE standing.attrelid = renamed_columns.relation
+                AND standing.attname = known.name
+                AND NOT standing.attisdropped
+        );
+$function$;
+
+COMMENT ON FUNCTION llamalog.renamed_columns(llamalog.watches, oid) IS
+    'Object of old names and new names; empty when no column was renamed.';
