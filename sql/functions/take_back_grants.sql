@@ -43,6 +43,12 @@ BEGIN
                         AND to_regclass(substr(noted.grant_text, 17)) IS NULL
                 )
             )
+        UNION
+        -- and on what has left the family since
+        SELECT noted.grant_text
+        FROM unnest(v_grants) AS noted (grant_text)
+        WHERE noted.grant_text LIKE 'SELECT ON TABLE %'
+            AND to_regclass(substr(noted.grant_text, 17)) IS NOT NULL
     LOOP
         EXECUTE format('REVOKE %s FROM %s', v_grant, v_owner::regrole);
     END LOOP;
@@ -85,6 +91,21 @@ BEGIN
                 JOIN pg_class AS other_class
                     ON other_class.oid = other.relation
                 WHERE other_class.relnamespace = class.relnamespace
+                    AND other.entity_type <> take_back_grants.entity_type
+            )
+        UNION
+        -- and on a schema that the table has left since
+        SELECT noted.grant_text
+        FROM llamalog.watches AS watch
+        CROSS JOIN unnest(watch.grants) AS noted (grant_text)
+        WHERE watch.entity_type = take_back_grants.entity_type
+            AND to_regnamespace(substr(noted.grant_text, 17)) IS NOT NULL
+            AND NOT EXISTS (
+                SELECT
+                FROM llamalog.captured_tables() AS other
+                JOIN pg_class AS other_class
+                    ON other_class.oid = other.relation
+                WHERE other_class.relnamespace = to_regnamespace(substr(noted.grant_text, 17))
                     AND other.entity_type <> take_back_grants.entity_type
             )
     LOOP

@@ -1,0 +1,317 @@
+-- public.album_artists as ALBUM_ARTIST: link ALBUM – ARTIST; key album_id, artist_id, role
+INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
+VALUES ('ALBUM_ARTIST', 'public', 'album_artists', true, '{album_id,artist_id,role}', '{uuid,uuid,"character varying(50)"}', NULL, 'ALBUM', '{album_id}', 'ARTIST', '{artist_id}', NULL, NULL, '{}', '{}', 'none', 'log', 'rendered', '{}', 'b69a9d818ec90e3a4e2c1eb94ef5f21d', '{"album_id": 1, "artist_id": 2, "role": 3, "position": 4}', 'd2075527d8e2f1c9ccaaf961d4608b6c')
+ON CONFLICT (entity_type) DO UPDATE SET
+    ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
+    watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
+    unwatched_at = NULL;
+SET ROLE "llamalog_owner";
+-- Captures INSERT on public.album_artists, one log row for each row. Rendered by llamalog watch; change the watch, not this.
+CREATE OR REPLACE FUNCTION llamalog."capture_album_artist_insert"()
+    RETURNS trigger
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_variable
+DECLARE
+    v_source        text := nullif(current_setting('llamalog.source', true), '');
+    v_job_id        text := nullif(current_setting('llamalog.job_id', true), '');
+    v_parent_job_id text := nullif(current_setting('llamalog.parent_job_id', true), '');
+    v_root_job_id   text := nullif(current_setting('llamalog.root_job_id', true), '');
+    v_user_id       text := nullif(current_setting('llamalog.user_id', true), '');
+    v_category      text := nullif(current_setting('llamalog.category', true), '');
+    v_operation     text := nullif(current_setting('llamalog.operation', true), '');
+    v_reason        text := nullif(current_setting('llamalog.reason', true), '');
+    v_triggered_by  text := nullif(current_setting('llamalog.triggered_by', true), '');
+    v_sources       text[] := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+    v_metadata      jsonb;
+    v_head          text;
+    v_head_type     text;
+    v_is_many       boolean;
+    v_is_head       boolean;
+BEGIN
+    IF current_setting('llamalog.metadata', true) <> '' THEN
+        v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
+    END IF;
+    IF greatest(
+        length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
+        length(v_operation), length(v_triggered_by)
+    ) > 200 THEN
+        -- a context never fails a write: it is cut, and the row says so
+        v_source := left(v_source, 200);
+        v_job_id := left(v_job_id, 200);
+        v_parent_job_id := left(v_parent_job_id, 200);
+        v_root_job_id := left(v_root_job_id, 200);
+        v_user_id := left(v_user_id, 200);
+        v_operation := left(v_operation, 200);
+        v_triggered_by := left(v_triggered_by, 200);
+        v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+    END IF;
+    IF v_job_id IS NULL THEN
+        IF v_source IS NULL AND v_triggered_by IS NULL THEN
+            v_triggered_by := nullif(current_setting('application_name'), '');
+        END IF;
+        v_job_id := 'tx:' || pg_current_xact_id()
+            || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
+    END IF;
+    v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
+    IF v_source IS NOT NULL THEN
+        IF current_setting('llamalog.path', true) = v_source THEN
+            v_head := nullif(current_setting('llamalog.head', true), '');
+        ELSE
+            SELECT CASE path.makes WHEN 'one' THEN '1' ELSE '*' END || coalesce(path.head_type, '')
+            INTO v_head
+            FROM llamalog.source_paths AS path
+            WHERE path.source = v_source;
+        END IF;
+    END IF;
+    v_head_type := substr(v_head, 2);
+    v_is_many := left(v_head, 1) IS DISTINCT FROM '1';
+    v_is_head := coalesce(v_head_type = 'ALBUM_ARTIST', false);
+    INSERT INTO llamalog.llama_logs (
+        op, entity_type, entity_id, related_type, related_id, link_type, previous_id,
+        operation, category, source, sources, reason, fields_enriched, data_quality_after,
+        triggered_by, user_id, after, metadata,
+        job_id, parent_job_id, root_job_id, is_root_job
+    )
+    SELECT
+        'I', 'ALBUM', n.album_id::text, 'ARTIST', n.artist_id::text,
+        'ALBUM_ARTIST', NULL,
+        coalesce(v_operation, concat_ws(':', lower('ALBUM_ARTIST'), lower('LINKED'), v_source)), 'LINKED', v_source,
+        v_sources, v_reason,
+        array_remove(
+            ARRAY[
+                CASE WHEN n.album_id IS NOT NULL THEN 'album_id' END,
+                CASE WHEN n.artist_id IS NOT NULL THEN 'artist_id' END,
+                CASE WHEN n.role IS NOT NULL THEN 'role' END,
+                CASE WHEN n."position" IS NOT NULL THEN 'position' END
+            ],
+            NULL
+        ),
+        NULL,
+        v_triggered_by, v_user_id,
+        to_jsonb(n),
+        v_metadata,
+        CASE
+            WHEN v_is_head AND v_is_many THEN v_job_id || '/' || 'ALBUM_ARTIST' || ':' || n.album_id::text
+            WHEN v_is_head THEN v_job_id
+        END,
+        CASE
+            WHEN v_is_head AND v_is_many THEN v_job_id
+            WHEN v_is_head THEN v_parent_job_id
+            WHEN v_is_many AND coalesce(v_head_type = 'ALBUM', true) AND n.album_id::text IS NOT NULL
+                THEN v_job_id || '/' || 'ALBUM' || ':' || n.album_id::text
+            WHEN v_is_many AND coalesce(v_head_type = 'ARTIST', true) AND n.artist_id::text IS NOT NULL
+                THEN v_job_id || '/' || 'ARTIST' || ':' || n.artist_id::text
+            ELSE v_job_id
+        END,
+        v_root_job_id,
+        v_is_head
+    FROM inserted_rows AS n;
+    RETURN NULL;  -- the result of an AFTER trigger is ignored
+END;
+$function$;
+REVOKE ALL ON FUNCTION llamalog."capture_album_artist_insert"() FROM PUBLIC;
+COMMENT ON FUNCTION llamalog."capture_album_artist_insert"() IS 'Capture of public.album_artists, rendered by llamalog watch.';
+-- Captures UPDATE on public.album_artists: the changed columns, before and after. Rendered by llamalog watch; change the watch, not this.
+CREATE OR REPLACE FUNCTION llamalog."capture_album_artist_update"()
+    RETURNS trigger
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_variable
+DECLARE
+    v_fields        text[] := '{}';
+    v_before        jsonb := '{}';
+    v_after         jsonb := '{}';
+    v_subject_id    text := OLD.album_id::text;
+    v_related_id    text := OLD.artist_id::text;
+    v_previous_id   text;
+    v_source        text := nullif(current_setting('llamalog.source', true), '');
+    v_job_id        text := nullif(current_setting('llamalog.job_id', true), '');
+    v_parent_job_id text := nullif(current_setting('llamalog.parent_job_id', true), '');
+    v_root_job_id   text := nullif(current_setting('llamalog.root_job_id', true), '');
+    v_user_id       text := nullif(current_setting('llamalog.user_id', true), '');
+    v_category      text := nullif(current_setting('llamalog.category', true), '');
+    v_operation     text := nullif(current_setting('llamalog.operation', true), '');
+    v_reason        text := nullif(current_setting('llamalog.reason', true), '');
+    v_triggered_by  text := nullif(current_setting('llamalog.triggered_by', true), '');
+    v_sources       text[] := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+    v_metadata      jsonb;
+BEGIN
+    IF ROW(OLD."album_id", OLD."artist_id", OLD."role", OLD."position")::record
+        OPERATOR(pg_catalog.*<>) ROW(NEW."album_id", NEW."artist_id", NEW."role", NEW."position")::record
+    THEN
+        IF OLD."album_id" IS DISTINCT FROM NEW."album_id" THEN
+            v_fields := v_fields || 'album_id'::text;
+            v_before := v_before || jsonb_build_object('album_id', to_jsonb(OLD."album_id"));
+            v_after := v_after || jsonb_build_object('album_id', to_jsonb(NEW."album_id"));
+        END IF;
+        IF OLD."artist_id" IS DISTINCT FROM NEW."artist_id" THEN
+            v_fields := v_fields || 'artist_id'::text;
+            v_before := v_before || jsonb_build_object('artist_id', to_jsonb(OLD."artist_id"));
+            v_after := v_after || jsonb_build_object('artist_id', to_jsonb(NEW."artist_id"));
+        END IF;
+        IF OLD."role" IS DISTINCT FROM NEW."role" THEN
+            v_fields := v_fields || 'role'::text;
+            v_before := v_before || jsonb_build_object('role', to_jsonb(OLD."role"));
+            v_after := v_after || jsonb_build_object('role', to_jsonb(NEW."role"));
+        END IF;
+        IF OLD."position" IS DISTINCT FROM NEW."position" THEN
+            v_fields := v_fields || 'position'::text;
+            v_before := v_before || jsonb_build_object('position', to_jsonb(OLD."position"));
+            v_after := v_after || jsonb_build_object('position', to_jsonb(NEW."position"));
+        END IF;
+    END IF;
+    IF v_fields = '{}' THEN
+        RETURN NULL;  -- nothing changed, or only columns that are ignored
+    END IF;
+    IF v_subject_id IS DISTINCT FROM NEW.album_id::text THEN
+        v_previous_id := v_subject_id;
+    ELSIF v_related_id IS DISTINCT FROM NEW.artist_id::text THEN
+        v_previous_id := v_related_id;
+    END IF;
+    IF current_setting('llamalog.metadata', true) <> '' THEN
+        v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
+    END IF;
+    IF greatest(
+        length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
+        length(v_operation), length(v_triggered_by)
+    ) > 200 THEN
+        -- a context never fails a write: it is cut, and the row says so
+        v_source := left(v_source, 200);
+        v_job_id := left(v_job_id, 200);
+        v_parent_job_id := left(v_parent_job_id, 200);
+        v_root_job_id := left(v_root_job_id, 200);
+        v_user_id := left(v_user_id, 200);
+        v_operation := left(v_operation, 200);
+        v_triggered_by := left(v_triggered_by, 200);
+        v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+    END IF;
+    IF v_job_id IS NULL THEN
+        IF v_source IS NULL AND v_triggered_by IS NULL THEN
+            v_triggered_by := nullif(current_setting('application_name'), '');
+        END IF;
+        v_job_id := 'tx:' || pg_current_xact_id()
+            || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
+    END IF;
+    v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
+    IF v_previous_id IS NOT NULL THEN
+        v_metadata := llamalog.noted(v_metadata, 'statement', to_jsonb(llamalog.statement_mark()));
+    END IF;
+    IF v_category IS NULL AND v_source IS NOT NULL THEN
+        SELECT path.category
+        INTO v_category
+        FROM llamalog.source_paths AS path
+        WHERE path.source = v_source;
+    END IF;
+    IF v_category IS NULL OR v_category NOT IN ('ENRICHED', 'CORRECTED', 'CACHED', 'FAILED', 'USER_ACTION', 'UPDATED') THEN
+        IF v_category NOT IN ('CREATED', 'DELETED', 'LINKED', 'UNLINKED', 'TRUNCATED') THEN
+            v_metadata := llamalog.noted(v_metadata, 'unknown_category', to_jsonb(left(v_category, 200)));
+        END IF;
+        v_category := 'UPDATED';
+    END IF;
+    INSERT INTO llamalog.llama_logs (
+        op, entity_type, entity_id, related_type, related_id, link_type, previous_id,
+        operation, category, source, sources, reason, fields_enriched, data_quality_before, data_quality_after,
+        triggered_by, user_id, before, after, metadata,
+        job_id, parent_job_id, root_job_id
+    )
+    VALUES (
+        'U', 'ALBUM', NEW.album_id::text, 'ARTIST', NEW.artist_id::text,
+        'ALBUM_ARTIST', v_previous_id,
+        coalesce(v_operation, concat_ws(':', lower('ALBUM_ARTIST'), lower(v_category), v_source)), v_category, v_source,
+        v_sources, v_reason, v_fields,
+        NULL,
+        NULL,
+        v_triggered_by, v_user_id, v_before, v_after, v_metadata,
+        v_job_id, v_parent_job_id, v_root_job_id
+    );
+    RETURN NULL;
+END;
+$function$;
+REVOKE ALL ON FUNCTION llamalog."capture_album_artist_update"() FROM PUBLIC;
+COMMENT ON FUNCTION llamalog."capture_album_artist_update"() IS 'Capture of public.album_artists, rendered by llamalog watch.';
+-- Captures DELETE on public.album_artists, the whole row. Rendered by llamalog watch; change the watch, not this.
+CREATE OR REPLACE FUNCTION llamalog."capture_album_artist_delete"()
+    RETURNS trigger
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_variable
+DECLARE
+    v_source        text := nullif(current_setting('llamalog.source', true), '');
+    v_job_id        text := nullif(current_setting('llamalog.job_id', true), '');
+    v_parent_job_id text := nullif(current_setting('llamalog.parent_job_id', true), '');
+    v_root_job_id   text := nullif(current_setting('llamalog.root_job_id', true), '');
+    v_user_id       text := nullif(current_setting('llamalog.user_id', true), '');
+    v_category      text := nullif(current_setting('llamalog.category', true), '');
+    v_operation     text := nullif(current_setting('llamalog.operation', true), '');
+    v_reason        text := nullif(current_setting('llamalog.reason', true), '');
+    v_triggered_by  text := nullif(current_setting('llamalog.triggered_by', true), '');
+    v_sources       text[] := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+    v_metadata      jsonb;
+BEGIN
+    IF current_setting('llamalog.metadata', true) <> '' THEN
+        v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
+    END IF;
+    IF greatest(
+        length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
+        length(v_operation), length(v_triggered_by)
+    ) > 200 THEN
+        -- a context never fails a write: it is cut, and the row says so
+        v_source := left(v_source, 200);
+        v_job_id := left(v_job_id, 200);
+        v_parent_job_id := left(v_parent_job_id, 200);
+        v_root_job_id := left(v_root_job_id, 200);
+        v_user_id := left(v_user_id, 200);
+        v_operation := left(v_operation, 200);
+        v_triggered_by := left(v_triggered_by, 200);
+        v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+    END IF;
+    IF v_job_id IS NULL THEN
+        IF v_source IS NULL AND v_triggered_by IS NULL THEN
+            v_triggered_by := nullif(current_setting('application_name'), '');
+        END IF;
+        v_job_id := 'tx:' || pg_current_xact_id()
+            || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
+    END IF;
+    v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
+    INSERT INTO llamalog.llama_logs (
+        op, entity_type, entity_id, related_type, related_id, link_type,
+        operation, category, source, sources, reason, data_quality_before,
+        triggered_by, user_id, before, metadata,
+        job_id, parent_job_id, root_job_id
+    )
+    VALUES (
+        'D', 'ALBUM', OLD.album_id::text, 'ARTIST', OLD.artist_id::text,
+        'ALBUM_ARTIST',
+        coalesce(v_operation, concat_ws(':', lower('ALBUM_ARTIST'), lower('UNLINKED'), v_source)), 'UNLINKED', v_source,
+        v_sources, v_reason, NULL,
+        v_triggered_by, v_user_id,
+        to_jsonb(OLD),
+        v_metadata, v_job_id, v_parent_job_id, v_root_job_id
+    );
+    RETURN NULL;
+END;
+$function$;
+REVOKE ALL ON FUNCTION llamalog."capture_album_artist_delete"() FROM PUBLIC;
+COMMENT ON FUNCTION llamalog."capture_album_artist_delete"() IS 'Capture of public.album_artists, rendered by llamalog watch.';
+RESET ROLE;
+SELECT llamalog.hang_truncate_capture(member.oid, 'ALBUM_ARTIST')
+FROM llamalog.family('"public"."album_artists"'::regclass) AS member (oid);
+CREATE OR REPLACE TRIGGER "00_llamalog_insert"
+    AFTER INSERT ON "public"."album_artists"
+    REFERENCING NEW TABLE AS inserted_rows FOR EACH STATEMENT
+    EXECUTE FUNCTION llamalog."capture_album_artist_insert"('ALBUM_ARTIST');
+CREATE OR REPLACE TRIGGER "00_llamalog_update"
+    AFTER UPDATE ON "public"."album_artists"
+    FOR EACH ROW
+    EXECUTE FUNCTION llamalog."capture_album_artist_update"('ALBUM_ARTIST');
+CREATE OR REPLACE TRIGGER "00_llamalog_delete"
+    AFTER DELETE ON "public"."album_artists"
+    FOR EACH ROW
+    EXECUTE FUNCTION llamalog."capture_album_artist_delete"('ALBUM_ARTIST');
