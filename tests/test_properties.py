@@ -144,7 +144,7 @@ app.deep: null | [1.0]
 app.folded: abc | ABC
 """)
 COMPOSITES = kinds(r"""
-app.place: (1.0,"it's","{a,""b c""}",sad,2024-01-01,-0) | (,,,,,) | (1.00,"","{}","a,b {}",,0)
+app.place: (1.0,"it's","{a,""b c""}",sad,"2024-01-01 00:00:00+00",-0) | (,,,,,) | (1.00,"","{}","a,b {}",,0)
 app.home: (1.0,x,"{}",sad,,) | (,,,,,)
 """)
 OTHERS = kinds(r"""
