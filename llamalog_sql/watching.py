@@ -33,6 +33,9 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+#: How long to wait for a table, where the session does not say so itself.
+LOCK_TIMEOUT = "5s"
+
 #: The columns of llamalog.watches that describing a table fills.
 _REGISTERED = (
     "entity_type",
@@ -87,7 +90,8 @@ def watch(conn: Connection, names: list[str], options: Options | None = None) ->
     names: tables as SQL or people spell them.  options: for exactly these tables.
 
     Returns an outcome for each of them, and for each other table whose capture changed.
-    Raises CannotWatch (LL009), EntityTypeTaken (LL010), and 42501 without the right to create triggers.
+    Raises CannotWatch (LL009), EntityTypeTaken (LL010), 42501 without the right to create triggers, and 55P03 when a
+    table cannot be locked within `LOCK_TIMEOUT`, or the lock_timeout of the session.
     """
     with conn.transaction():
         _lock(conn)
@@ -354,4 +358,9 @@ def _catch_up(conn: Connection) -> None:
 
 
 def _lock(conn: Connection) -> None:
+    """One at a time; and whoever waits for a table gives up before a queue of writers forms behind him."""
     conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('llamalog.watch', 0))")
+    conn.execute(
+        "SELECT set_config('lock_timeout', %s, true) WHERE current_setting('lock_timeout') = '0'",
+        [LOCK_TIMEOUT],
+    )

@@ -367,6 +367,27 @@ def test_a_missing_privilege_is_said_in_a_line(llamalog, database):
         database.execute("DROP ROLE nobody_much")
 
 
+def test_a_server_that_is_too_old_is_said_in_a_line(llamalog, monkeypatch):
+    monkeypatch.setattr("llamalog_sql.connection.OLDEST_SERVER", 99)
+    failed(llamalog("status"), 1, "error: the server is PostgreSQL ", "Upgrade the server")
+
+
+def test_a_table_in_use_is_given_up_and_nothing_changed(llamalog, database, connect, monkeypatch):
+    monkeypatch.setattr("llamalog_sql.watching.LOCK_TIMEOUT", "100ms")
+    writer = connect(database)
+    with writer.transaction():
+        writer.execute("""INSERT INTO "User" (id) VALUES ('cuid')""")
+        failed(
+            llamalog("watch", "User"),
+            1,
+            "error: canceling statement due to lock timeout (55P03)",
+            "try again",
+        )
+    assert database.execute(
+        "SELECT count(*) FROM llamalog.watches WHERE table_name = 'User'"
+    ).fetchone() == (0,)
+
+
 def test_a_url_of_prisma_or_sqlalchemy_is_understood(llamalog, database):
     address = database.info.get_parameters()
     url = (

@@ -473,7 +473,11 @@ def test_maintain_that_is_killed_leaves_everything_as_it_was(meanwhile):
         def connection():
             return psycopg.connect(server.dsn, autocommit=True)
 
-        def connection_after_the_crash():
+        def connection_after_the_crash(before):
+            with pytest.raises(psycopg.OperationalError):
+                # every session ends with the one that was killed, and none begins meanwhile
+                while True:
+                    value(before, "SELECT 1")
             for _ in range(2000):
                 try:
                     return connection()
@@ -494,7 +498,7 @@ def test_maintain_that_is_killed_leaves_everything_as_it_was(meanwhile):
         with pytest.raises(psycopg.OperationalError):
             keeping.result(60)
 
-        with connection_after_the_crash() as conn:
+        with connection_after_the_crash(conn) as conn:
             assert catalogue(conn) == before
             assert places(conn) == [("llamalog.llama_logs_default", 7)]
             assert maintain(conn) == [("llamalog.llama_logs_2031_05", date(2031, 5, 1), 7)]
