@@ -532,8 +532,8 @@ EXPRESSIONS = {
     "double precision": ["-{c}"],
     "text": ["{c} || 'x'", "upper({c})"],
     "app.folded": ["upper({c})"],
-    "jsonb": ["{c} || '{{\"b\": 1.00}}'", "jsonb_set({c}, '{{a}}', 'null')"],
-    "integer[]": ["{c} || 3", "array_append({c}, NULL)"],
+    "jsonb": ["{c} || '{{\"b\": 1.00}}'", "jsonb_build_array({c}, NULL)"],
+    "integer[]": ["{c} || {c}"],
     "interval": ["justify_hours({c})", "-{c}"],
     "timestamptz": ["{c} + '1 microsecond'"],
 }
