@@ -117,6 +117,13 @@ class LogNotEmpty(LlamaLogError):
     code = "LL013"
 
 
+class NewerInstalled(LlamaLogError):
+    """The database was migrated by a newer version."""
+
+    code = "LL014"
+    advice = "Upgrade llamalog-sql."
+
+
 class Unreachable(LlamaLogError):
     """No connection to the server."""
 

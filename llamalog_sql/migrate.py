@@ -27,6 +27,7 @@ from llamalog_sql.errors import (
     MigrationEdited,
     MigrationFailed,
     Misuse,
+    NewerInstalled,
     NotInstalled,
 )
 from llamalog_sql.files import sql_directory
@@ -359,12 +360,16 @@ def _transaction(conn: Connection) -> Iterator[None]:
 
 
 def _checked_plan(conn: Connection) -> Plan:
-    """Return the plan, unless what is there cannot be built upon.  Raises MigrationEdited, NotInstalled."""
+    """Return the plan, unless what is there cannot be built upon.  Raises MigrationEdited, NewerInstalled, NotInstalled."""
     todo = plan(conn)
     if todo.edited:
         raise MigrationEdited(
             f"migration {todo.edited[0]} was edited after it had been applied",
             detail=f"Edited: {', '.join(todo.edited)}.",
+        )
+    if todo.unknown:
+        raise NewerInstalled(
+            f"the database has migration {todo.unknown[-1]}, which this version does not know"
         )
     if not todo.is_installed:
         strangers = rows(

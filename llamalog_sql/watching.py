@@ -218,6 +218,13 @@ def drifted(conn: Connection) -> list[tuple[str, str, str]]:
 
 def _wanted(conn: Connection, names: list[str], options: Options | None = None) -> list[_Wanted]:
     """Return how all watched tables, and these beside them, should be watched."""
+    with conn.transaction():
+        # or the same table would be rendered in another way
+        conn.execute("SET LOCAL quote_all_identifiers = off")
+        return _read_anew(conn, names, options)
+
+
+def _read_anew(conn: Connection, names: list[str], options: Options | None) -> list[_Wanted]:
     options = options or Options()
     if options.entity_type is not None and len(names) > 1:
         raise Misuse("one entity type for several tables", hint="Watch them one at a time.")

@@ -428,3 +428,17 @@ def test_edited_migration_is_found_by_check(llamalog, database):
         "new migration",
     )
     assert migrate.plan(database).edited == ["0002_registry"]
+
+
+def test_a_database_of_a_newer_version_is_left_alone(llamalog, database):
+    database.execute(
+        "INSERT INTO llamalog._yoyo_migration VALUES ('x', '9999_future', now() AT TIME ZONE 'UTC', 'x')"
+    )
+    failed(llamalog("migrate"), 1, "error: the database has migration 9999_future", "Upgrade")
+    assert "is applied, but not known to this version" in llamalog("check").stdout
+
+
+def test_capture_is_the_same_whatever_the_session_quotes(llamalog, database):
+    database.execute("ALTER DATABASE own_music SET quote_all_identifiers = on")
+    assert "unchanged public.albums" in llamalog("watch", "albums").stderr
+    assert llamalog("check").exit_code == 0

@@ -34,6 +34,11 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value',
                   HINT    = 'Three months are usual.';
     END IF;
+    IF isfinite(clock) IS NOT TRUE THEN
+        RAISE EXCEPTION 'clock % is no instant', coalesce(clock::text, 'null')
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT    = 'Leave it out: it is the clock of the server.';
+    END IF;
     IF (lock_wait BETWEEN '1 millisecond' AND '1 hour') IS NOT TRUE THEN
         RAISE EXCEPTION 'lock_wait % is not between a millisecond and an hour', lock_wait
             USING ERRCODE = 'invalid_parameter_value',
