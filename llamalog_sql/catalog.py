@@ -61,7 +61,11 @@ class Table:
 
     @property
     def shown(self) -> str:
-        return f"{self.schema_name}.{self.table_name}"
+        return f"{_as_sql(self.schema_name)}.{_as_sql(self.table_name)}"
+
+
+def _as_sql(name: str) -> str:
+    return name if re.fullmatch(r"[a-z_][a-z0-9_$]*", name) else ident(name)
 
 
 def find_table(conn: Connection, name: str) -> Table:
@@ -69,15 +73,16 @@ def find_table(conn: Connection, name: str) -> Table:
 
     Raises CannotWatch (LL009, or 42P01 when there is none).
     """
-    oid = _oid_of(conn, name)
+    oid = oid_of(conn, name)
     if oid is None:
         schema, _, bare = name.rpartition(".")
         near = rows(
             conn,
             "SELECT format('%%I.%%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
-            " WHERE c.relkind IN ('r', 'p') AND lower(c.relname) = lower(%s)"
+            " WHERE c.relkind IN ('r', 'p')"
+            " AND (lower(c.relname) = lower(%(name)s) OR %(name)s <> '' AND lower(left(c.relname, 3)) = lower(left(%(name)s, 3)))"
             " AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'llamalog') ORDER BY 1 LIMIT 3",
-            [(bare or schema).strip('"')],
+            {"name": (bare or schema).strip('"')},
         )
         raise CannotWatch(
             f'table "{name}" does not exist',
@@ -89,7 +94,7 @@ def find_table(conn: Connection, name: str) -> Table:
     return table(conn, oid)
 
 
-def _oid_of(conn: Connection, name: str) -> int | None:
+def oid_of(conn: Connection, name: str) -> int | None:
     """Return the oid of a relation: the name to the letter first, then as an SQL name."""
     schema, _, bare = name.rpartition(".")
     row = first_row(

@@ -118,6 +118,11 @@ def _dsn_option(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(ctx: click.Context, /, *args: Any, own_dsn: str | None, **kwargs: Any) -> Any:
         if own_dsn is not None:
             ctx.obj["dsn"] = own_dsn
+        if ctx.obj["dsn"] == "":
+            raise Misuse(
+                "--dsn is empty",
+                hint="Perhaps a variable is not set; leave --dsn out to use the environment.",
+            )
         return command(*args, **kwargs)
 
     return wrapper
@@ -296,6 +301,8 @@ def rollback(everything: bool, drop_log: bool, yes: bool, show_sql: bool, dry_ru
     Example:
       llamalog rollback --all --yes
     """
+    if drop_log and not everything:
+        raise Misuse("--drop-log goes with --all", hint="Add --all to uninstall and erase the log.")
     with _session(installed=False) as conn:
         victims = migrate.rollback_plan(conn, everything=everything, drop_log=drop_log)
         if show_sql:
@@ -448,7 +455,8 @@ def unwatch(tables: tuple[str, ...], show_sql: bool, dry_run: bool) -> None:
             return
         if dry_run:
             for name in tables:
-                click.echo(f"would unwatch {watching.watched(conn, name)}")
+                target = watching.watched(conn, name)
+                click.echo(f"would unwatch {target.table.shown} as {target.entity_type}")
             return
         _tell(watching.unwatch(conn, list(tables)))
 
@@ -480,6 +488,9 @@ def history(entity_type: str, entity: str, limit: int, form: str) -> None:
         rows = queries.history(conn, entity_type, entity_id, limit=limit)
     if form != "table":
         output.write_rows(rows, form)
+        return
+    if not rows:
+        _say("no change of it is recorded")
         return
     output.console().print(
         output.changes_table(
@@ -548,6 +559,9 @@ def chain(
         return
     if form != "table":
         output.write_rows(page.logs, form)
+        return
+    if not page.logs:
+        _say("no such change is recorded")
         return
     title = f"🦙 {entity_type.upper()} {output.clean(entity)}: {len(page.logs)} of {page.total_count} changes"
     output.console().print(output.changes_table(page.logs, title, with_entity=True))

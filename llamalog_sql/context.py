@@ -65,6 +65,8 @@ def context(
     Raises what the block raises.
     Source: sql/functions/set_context.sql, sql/functions/record_failure.sql
     """
+    if isinstance(entity, str) or (entity is not None and len(entity) != 2):
+        raise TypeError("entity is a pair: (type, id)")
     started = time.monotonic()
     given: dict[str, Any] = {
         "source": source,

@@ -117,6 +117,10 @@ class Watch:
             parts.append(f"ignores {', '.join(self.ignored_columns)}")
         if self.redacted_columns:
             parts.append(f"redacts {', '.join(self.redacted_columns)}")
+        if self.image == "full":
+            parts.append("full image")
+        if self.on_truncate == "refuse":
+            parts.append("refuses TRUNCATE")
         if self.capture == "tolerant":
             parts.append("tolerant capture")
         return "; ".join(parts)

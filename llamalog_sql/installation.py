@@ -24,7 +24,7 @@ class Watched:
 
 @dataclass(frozen=True)
 class Status:
-    """The state of an installation.  rows: estimated by the planner.  size: bytes of the log with its indexes."""
+    """The state of an installation.  rows: counted up to 10,000, else as the planner estimates.  size: bytes, indexes too."""
 
     version: str
     server: str
@@ -33,7 +33,7 @@ class Status:
     applied: list[str]
     pending: list[str]
     partitions: int
-    rows: int
+    rows: str
     size: int
     watched: list[Watched] = field(default_factory=list)
 
@@ -50,11 +50,11 @@ class Status:
             ("owner", self.owner),
             (
                 "log",
-                f"about {self.rows:,} rows, {self.size / 1048576:,.1f} MiB, {self.partitions} partitions",
+                f"{self.rows} rows, {self.size / 1048576:,.1f} MiB, {self.partitions} partitions",
             ),
             (
                 "watched",
-                f"{len(self.watched)} tables"
+                f"{len(self.watched)} table{'s' * (len(self.watched) > 1)}"
                 if self.watched
                 else "nothing yet: llamalog watch TABLE...",
             ),
@@ -102,10 +102,19 @@ def status(conn: Connection) -> Status:
         applied=plan.applied,
         pending=[piece.name for piece in [*plan.pending, *plan.changed]],
         partitions=row[3],
-        rows=row[4],
+        rows=_row_count(conn, row[4]),
         size=row[5],
         watched=watched,
     )
+
+
+def _row_count(conn: Connection, estimated: int) -> str:
+    """Return how many rows the log has: exactly while they are few."""
+    counted = first_row(
+        conn, "SELECT count(*) FROM (SELECT FROM llamalog.llama_logs LIMIT 10000) AS counted"
+    )
+    assert counted is not None
+    return f"{counted[0]:,}" if counted[0] < 10000 else f"about {max(estimated, 10000):,}"
 
 
 def check(conn: Connection) -> list[Finding]:

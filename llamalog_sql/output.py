@@ -274,6 +274,8 @@ def _entity(
 
 def _what(row: Change | ChainRow) -> str:
     parts = []
+    if row.link_type is not None:
+        parts.append(f"{row.related_type} {row.related_id}")
     if row.error_message:
         parts.append(
             f"{row.error_message} ({row.error_code})" if row.error_code else row.error_message
@@ -291,7 +293,7 @@ def _what(row: Change | ChainRow) -> str:
         if len(row.fields_enriched) > 3:
             shown.append(f"{len(row.fields_enriched) - 3} more")
         parts.append(", ".join(shown))
-    elif row.op == "I" and row.fields_enriched:
+    elif row.op == "I" and row.fields_enriched and row.link_type is None:
         parts.append(f"{len(row.fields_enriched)} fields")
     if row.reason:
         parts.append(row.reason)

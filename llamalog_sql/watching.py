@@ -147,11 +147,9 @@ def watched(conn: Connection, name: str) -> Target:
     for target in targets.values():
         if target.entity_type is not None and target.entity_type.lower() == name.lower():
             return target
-    oid = catalog.find_table(conn, name).oid
-    if oid not in targets:
-        raise NotWatched(
-            f'table "{name}" is not watched', hint="Run llamalog status to see what is."
-        )
+    oid = catalog.oid_of(conn, name)
+    if oid is None or oid not in targets:
+        raise NotWatched(f'"{name}" is not watched', hint="Run llamalog status to see what is.")
     return targets[oid]
 
 

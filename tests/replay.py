@@ -1,23 +1,25 @@
-"""Reads the log as its images promise to be read, and plays it: each state that a table has had, from another one.
+"""Reads the log as docs/images.md promises, and plays it: from one state of a table to another.
 
-A value is compared as the text that its type prints under settings pinned here, which loses nothing: 1.0 and 1.00, 0
-and -0, SQL NULL and JSON null differ. Nothing of llamalog is used beside its log: the proof must not lean on the claim.
+A value is compared as the text that its type prints under settings pinned here, which loses
+nothing: 1.0 and 1.00, 0 and -0, SQL NULL and JSON null differ. Nothing of llamalog is used beside
+its log: the proof must not lean on the claim.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
-#: Under these every type prints a text of its own for every value; they are not those that images are made under.
+#: Under these every type prints every value as a text of its own; images are made under others.
 PINNED = (
-    "SET search_path = pg_catalog SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'"
-    " SET bytea_output = 'escape' SET extra_float_digits = 3 SET standard_conforming_strings = on SET array_nulls = on"
+    "SET search_path = pg_catalog SET TimeZone = 'UTC' SET DateStyle = 'ISO'"
+    " SET IntervalStyle = 'postgres' SET bytea_output = 'escape' SET extra_float_digits = 3"
+    " SET standard_conforming_strings = on SET array_nulls = on"
 )
 
 Row = dict[str, str | None]
@@ -27,9 +29,9 @@ State = dict[tuple[str, Key], Row]
 
 @dataclass
 class Table:
-    """A watched table.  types: of its columns but the generated ones.  related: columns that hold the other key.
+    """A watched table.  types: of its columns but the generated ones.
 
-    key: the columns that entity_id holds; for a link, the first part of its key, and `related` the rest.
+    key: the columns in entity_id.  related: those in related_id; of a link, the rest of its key.
     """
 
     entity_type: str
@@ -53,7 +55,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Change:
-    """A row of the log, its keys and images read.  table: entity type, or link type.  before, after: None without image."""
+    """A row of the log, its keys and images read.  table: its entity type; of a link, link_type."""
 
     seq: int
     op: str
@@ -67,14 +69,14 @@ class Change:
 
 
 def comparable(type_name: str, text: str | None) -> str | None:
-    """Return a part of a key so that equal keys are equal: the scale of a number names no other row."""
+    """Return a part of a key so that equal keys are equal: 1.0 and 1.00 name one row."""
     if type_name == "numeric" and text is not None and "." in text:
         return text.rstrip("0").rstrip(".")
     return text
 
 
 def input_text(type_name: str, image: str) -> str | None:
-    """Return the text that the type reads, from the JSON text of a stored value; None for SQL NULL."""
+    """Return the text for the type to read, from the JSON text of an image; None for SQL NULL."""
     if image == "null":
         return None
     if type_name == "jsonb":
@@ -97,7 +99,7 @@ def _element(value: Any) -> str:
 
 
 def key_parts(text: str, count: int) -> list[str]:
-    """Return the parts of a key: joined by commas; commas and backslashes in them have a backslash before them."""
+    """Return the parts of a key: apart by commas, those within them escaped by backslashes."""
     if count == 1:
         return [text]
     return [
@@ -114,94 +116,81 @@ class Reader:
         self.tables = {table.entity_type: table for table in tables}
         self.domains = dict(
             conn.execute(
-                "SELECT oid::regtype::text, format_type(typbasetype, NULL) FROM pg_type WHERE typtype = 'd'"
+                "SELECT format_type(oid, NULL), format_type(typbasetype, NULL)"
+                " FROM pg_type WHERE typtype = 'd'"
             ).fetchall()
         )
         self.printed: dict[tuple[str, str], str] = {}
         conn.execute(
-            "CREATE OR REPLACE FUNCTION public.printed(type_names text[], texts text[]) RETURNS text[] LANGUAGE plpgsql"
-            f" {PINNED} AS $function$ DECLARE v_result text[] := '{{}}'; v_text text; BEGIN"
-            " FOR i IN 1 .. cardinality(texts) LOOP"
-            " EXECUTE format('SELECT $1::%s::text', type_names[i]) INTO v_text USING texts[i];"
-            " v_result := v_result || v_text; END LOOP; RETURN v_result; END; $function$".encode()
+            "CREATE OR REPLACE FUNCTION public.printed(type_name text, value text) RETURNS text"
+            f" LANGUAGE plpgsql {PINNED} AS $function$ DECLARE v_result text; BEGIN"
+            " EXECUTE format('SELECT $1::%s::text', type_name) INTO v_result USING value;"
+            " RETURN v_result; END; $function$".encode()
         )
 
-    def changes(
-        self, source: str = "llamalog.log", parameters: list[str] | None = None
-    ) -> list[Change]:
-        """Return the whole log in its order, or what a question shows of it.  source: SQL of a FROM."""
+    def changes(self, source: str = "llamalog.log", parameters: Sequence[str] = ()) -> list[Change]:
+        """Return the whole log in its order, or what a question shows.  source: SQL of a FROM."""
         rows = self.conn.execute(
-            b"SELECT log.seq, log.op, coalesce(log.link_type, log.entity_type), log.entity_id, log.previous_id,"
-            b" log.related_id, log.fields_enriched,"
-            b" (SELECT array_agg(ARRAY[field.key, field.value::text]) FROM jsonb_each(log.before) AS field),"
-            b" (SELECT array_agg(ARRAY[field.key, field.value::text]) FROM jsonb_each(log.after) AS field)"
-            + f" FROM {source} AS log ORDER BY log.seq".encode(),
+            b"SELECT log.seq, log.op, coalesce(log.link_type, log.entity_type),"
+            b" log.entity_id, log.previous_id, log.related_id, log.fields_enriched,"
+            b" (SELECT array_agg(ARRAY[field.key, field.value::text])"
+            b" FROM jsonb_each(log.before) AS field),"
+            b" (SELECT array_agg(ARRAY[field.key, field.value::text])"
+            b" FROM jsonb_each(log.after) AS field)"
+            b" FROM " + source.encode() + b" AS log ORDER BY log.seq",
             parameters,
         ).fetchall()
-        read = []
-        for seq, op, kind, entity_id, previous_id, related_id, fields, before, after in rows:
-            table = self.tables[kind]
-            images = [
-                None
-                if image is None
-                else {n: (table.types[n], self._input(table.types[n], v)) for n, v in image}
-                for image in (before, after)
-            ]
-            key = self._key(table, table.key, entity_id)
-            related = self._key(table, table.related, related_id)
-            previous = self._key(table, table.key, previous_id)
-            read.append((seq, op, table, key, previous, related, frozenset(fields or []), *images))
-        self._print(cell for row in read for part in row[3:6] + row[7:] for cell in _cells(part))
-        return [
-            Change(
-                seq,
-                op,
-                table.entity_type,
-                self._read_key(key + (related or []) if table.is_link else key),
-                self._read_key(previous) if previous else None,
-                self._read_key(related) if related else None,
-                fields,
-                *(
-                    None if image is None else {n: self._read(cell) for n, cell in image.items()}
-                    for image in (before, after)
-                ),
-            )
-            for seq, op, table, key, previous, related, fields, before, after in read
-        ]
+        return [self._change(*row) for row in rows]
 
-    def _input(self, type_name: str, image: str) -> str | None:
-        while type_name in self.domains:
-            type_name = self.domains[type_name]
-        return input_text(type_name, image)
+    def _change(
+        self,
+        seq: int,
+        op: str,
+        kind: str,
+        entity_id: str,
+        previous_id: str | None,
+        related_id: str | None,
+        fields: list[str] | None,
+        *images: list[list[str]] | None,
+    ) -> Change:
+        table = self.tables[kind]
+        key = self._key(table, table.key, entity_id)
+        related = self._key(table, table.related, related_id)
+        previous = self._key(table, table.key, previous_id)
+        if table.is_link and key and related:
+            key += related
+        before, after = (
+            None
+            if image is None
+            else {name: self._value(table.types[name], value) for name, value in image}
+            for image in images
+        )
+        assert key
+        return Change(seq, op, kind, key, previous, related, frozenset(fields or []), before, after)
 
-    def _key(
-        self, table: Table, columns: list[str], text: str | None
-    ) -> list[tuple[str, str]] | None:
+    def _key(self, table: Table, columns: list[str], text: str | None) -> Key | None:
         if text is None:
             return None
         parts = key_parts(text, len(columns))
-        assert len(parts) == len(columns), text
-        return [(table.types[name], part) for name, part in zip(columns, parts, strict=True)]
+        return tuple(
+            comparable(table.types[name], self._print(table.types[name], part))
+            for name, part in zip(columns, parts, strict=True)
+        )
 
-    def _print(self, cells: Iterable[tuple[str, str | None]]) -> None:
-        """Let the types read the texts and print them."""
-        new = [*{cell for cell in cells if cell[1] is not None and cell not in self.printed}]
-        if new:
-            types, texts = map(list, zip(*new, strict=True))
-            (printed,) = self.conn.execute(
-                "SELECT public.printed(%s::text[], %s::text[])", [types, texts]
-            ).fetchone()
-            self.printed.update(zip(new, printed, strict=True))
+    def _value(self, type_name: str, image: str) -> str | None:
+        base = type_name
+        while base in self.domains:
+            base = self.domains[base]
+        text = input_text(base, image)
+        return None if text is None else self._print(type_name, text)
 
-    def _read(self, cell: tuple[str, str | None]) -> str | None:
-        return None if cell[1] is None else self.printed[cell]
-
-    def _read_key(self, cells: list[tuple[str, str]]) -> Key:
-        return tuple(comparable(cell[0], self._read(cell)) for cell in cells)
-
-
-def _cells(part: Any) -> Iterable[tuple[str, str | None]]:
-    return part.values() if isinstance(part, dict) else part or []
+    def _print(self, type_name: str, text: str) -> str:
+        """Let the type read the text and print it."""
+        if (type_name, text) not in self.printed:
+            row = self.conn.execute("SELECT public.printed(%s, %s)", [type_name, text]).fetchone()
+            assert row is not None
+            self.printed[type_name, text] = row[0]
+        return self.printed[type_name, text]
 
 
 def undo(tables: dict[str, Table], state: State, change: Change) -> None:
@@ -227,7 +216,7 @@ def undo(tables: dict[str, Table], state: State, change: Change) -> None:
 
 
 def redo(tables: dict[str, Table], state: State, change: Change) -> None:
-    """Make one change again, from its images alone: the state before it becomes the state after it."""
+    """Make one change again, from images: the state before it becomes the state after it."""
     table = tables[change.table]
     at = (change.table, change.key)
     row: Row = {}

@@ -215,7 +215,7 @@ def test_sql_of_watch_run_by_hand_watches(llamalog, database, changes):
     failed(
         llamalog("unwatch", "Odd Labels"),
         1,
-        'error: table "Odd Labels" is not watched (LL002)',
+        'error: "Odd Labels" is not watched (LL002)',
         "status",
     )
 

@@ -96,7 +96,7 @@ def test_inner_block_is_caused_by_the_outer_one_which_holds_again_after_it(datab
 
 def test_outer_context_holds_again_after_an_inner_block_that_failed(database, new, changes):
     with context(database, source="addAlbum", job_id="outer"):
-        with (
+        with (  # noqa: PT012  the block is what is tested
             pytest.raises(ZeroDivisionError),
             context(database, source="enrichment", job_id="inner"),
         ):
@@ -111,7 +111,7 @@ def test_outer_context_holds_again_after_an_inner_block_that_failed(database, ne
 
 def test_failure_survives_the_rollback_with_sqlstate_message_job_and_entity(database, new, changes):
     album = new.album(database)
-    with (
+    with (  # noqa: PT012  the block is what is tested
         pytest.raises(psycopg.errors.StringDataRightTruncation),
         context(
             database,

@@ -135,7 +135,7 @@ STATEMENTS = [
     "TRUNCATE customers",
     "TRUNCATE customers CASCADE",
     "SELECT trigger, event, depth, changed FROM fired ORDER BY id",
-    "SELECT name, setting FROM pg_settings WHERE source = 'session' ORDER BY name",
+    "SELECT name, setting FROM pg_settings ORDER BY name",
     "SHOW search_path",
     "SELECT current_user, session_user, now() = statement_timestamp() AS is_first",
 ]

@@ -157,7 +157,9 @@ def test_every_migration_parses(path):
 def test_every_function_view_and_generic_capture_parses(piece):
     pglast = pytest.importorskip("pglast", reason="pglast is not installed (extra: dev)")
     kinds = [type(statement.stmt).__name__ for statement in pglast.parse_sql(piece.text)]
-    assert kinds in (["CreateFunctionStmt", "CommentStmt"], ["ViewStmt", "CommentStmt"])
+    # a view has a comment on each column too
+    shortened = kinds[:2] if set(kinds[1:]) == {"CommentStmt"} and kinds[0] == "ViewStmt" else kinds
+    assert shortened in (["CreateFunctionStmt", "CommentStmt"], ["ViewStmt", "CommentStmt"])
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
+import click
 import psycopg
 from psycopg.conninfo import make_conninfo
 
@@ -103,8 +104,7 @@ def _tell(dsn: str) -> None:
 
 
 def _say_what_to_try(dsn: str) -> None:
-    console = output.console()
-    console.print("\nThe database is kept. Try:\n", style="bold", markup=False)
+    output.console().print("\nThe database is kept. Try:\n", style="bold", markup=False)
     for line in (
         f'export LLAMALOG_DSN="{dsn}"',
         "llamalog find or",
@@ -115,4 +115,4 @@ def _say_what_to_try(dsn: str) -> None:
         f'{shutil.which("psql") or "psql"} "$LLAMALOG_DSN" -c "SELECT * FROM llamalog.log ORDER BY seq DESC LIMIT 5"',
         "llamalog demo --stop",
     ):
-        console.print(f"  {line}", markup=False)
+        click.echo(f"  {line}")  # whole, to be copied

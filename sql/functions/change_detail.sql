@@ -52,7 +52,7 @@ AS $function$
             END,
             CASE
                 WHEN change_detail.error_message IS NOT NULL
-                    THEN left(change_detail.error_message, 200) || coalesce(format(' (%s)', change_detail.error_code), '')
+                    THEN left(change_detail.error_message, 200) || coalesce(' (' || change_detail.error_code || ')', '')
             END,
             left(change_detail.reason, 200)
         ),

@@ -22,7 +22,7 @@ BEGIN
                   HINT    = format('Ask for the %s or the %s.', v_watch.subject_type, v_watch.related_type);
     END IF;
     IF v_watch.entity_type IS NULL THEN
-        RAISE EXCEPTION 'unknown entity type "%"', given
+        RAISE EXCEPTION 'unknown entity type "%"', left(given, 100)
             USING ERRCODE = 'LL003',
                   DETAIL  = coalesce(
                       (

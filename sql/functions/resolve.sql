@@ -16,6 +16,11 @@ DECLARE
     v_count      bigint;
     v_candidates text;
 BEGIN
+    IF coalesce(given, '') = '' THEN
+        RAISE EXCEPTION 'the id or title of the % is empty', v_type
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT    = 'Give the id of a row, or its whole title.';
+    END IF;
     BEGIN
         v_id := llamalog.entity_id(v_type, given);
     EXCEPTION
@@ -60,7 +65,7 @@ BEGIN
                   DETAIL  = v_candidates,
                   HINT    = 'Name the one you mean by its id.';
     END IF;
-    SELECT string_agg(format('%s %s', near.entity_id, near.label), E'\n')
+    SELECT string_agg(format('Similar: %s %s', near.entity_id, near.label), E'\n')
     INTO v_candidates
     FROM llamalog.find(given, v_type, false, 5) AS near;
     RAISE EXCEPTION 'no % has the id or title "%"', v_type, left(given, 100)

@@ -117,7 +117,7 @@ BEGIN
                     '%s was %s',
                     v_name,
                     CASE v_change.category
-                        WHEN 'USER_ACTION' THEN 'changed by a user''s action'
+                        WHEN 'USER_ACTION' THEN 'changed'
                         WHEN 'FAILED' THEN 'marked as failed'
                         ELSE lower(v_change.category)
                     END

@@ -85,7 +85,7 @@ COMMENT ON COLUMN llamalog.watches.options IS
 COMMENT ON COLUMN llamalog.watches.column_numbers IS
     'Number (pg_attribute.attnum) of each column as it was when the capture was made: by it a renamed column is known again.';
 COMMENT ON COLUMN llamalog.watches.fingerprint IS
-    'llamalog.table_fingerprint() when the capture was made; another value now means that the table has changed.';
+    'The fingerprint of llamalog.table_traits() when the capture was made; another value now means that the table has changed.';
 COMMENT ON COLUMN llamalog.watches.rendered IS
     'Hash of what was hung on the table; llamalog migrate and watch do nothing while it stays the same.';
 COMMENT ON COLUMN llamalog.watches.grants IS

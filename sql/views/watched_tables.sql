@@ -21,3 +21,25 @@ WHERE watch.unwatched_at IS NULL;
 
 COMMENT ON VIEW llamalog.watched_tables IS
     'Tables whose changes are captured now, one row each; llamalog.watches has every detail and the past.';
+COMMENT ON COLUMN llamalog.watched_tables.entity_type IS
+    'Name of one row of the table, as ALBUM.';
+COMMENT ON COLUMN llamalog.watched_tables.table_name IS
+    'The table with its schema, as SQL spells it.';
+COMMENT ON COLUMN llamalog.watched_tables.kind IS
+    'entity, part of another type, or link between two.';
+COMMENT ON COLUMN llamalog.watched_tables.key_columns IS
+    'Columns that name a row, in key order.';
+COMMENT ON COLUMN llamalog.watched_tables.label_column IS
+    'Column that people know the entity by; null where the key must do.';
+COMMENT ON COLUMN llamalog.watched_tables.ignored_columns IS
+    'Columns whose change alone is no change.';
+COMMENT ON COLUMN llamalog.watched_tables.redacted_columns IS
+    'Columns whose values are never stored.';
+COMMENT ON COLUMN llamalog.watched_tables.image IS
+    'full: an INSERT stores the row; none: it does not.';
+COMMENT ON COLUMN llamalog.watched_tables.on_truncate IS
+    'log or refuse.';
+COMMENT ON COLUMN llamalog.watched_tables.capture IS
+    'rendered or tolerant.';
+COMMENT ON COLUMN llamalog.watched_tables.watched_at IS
+    'Since when changes are captured.';

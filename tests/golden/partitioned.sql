@@ -1,4 +1,4 @@
--- public.readings as READING: entity; key sensor, day; ignores updated_at; redacts owner_email
+-- public.readings as READING: entity; key sensor, day; ignores updated_at; redacts owner_email; full image
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
 VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', '495a6927387dc2f015c7de7631fa8e6b', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', 'd761b4fec2ea0ce3094fb5130f127073')
 ON CONFLICT (entity_type) DO UPDATE SET
