@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,8 +94,7 @@ def watch(conn: Connection, names: list[str], options: Options | None = None) ->
     Raises CannotWatch (LL009), EntityTypeTaken (LL010), 42501 without the right to create triggers, and 55P03 when a
     table cannot be locked within `LOCK_TIMEOUT`, or the lock_timeout of the session.
     """
-    with conn.transaction():
-        _lock(conn)
+    with conn.transaction(), _locked(conn):
         _catch_up(conn)
         wanted = _wanted(conn, names, options)
         outcomes = [_apply(conn, one) for one in wanted]
@@ -126,8 +126,7 @@ def script(conn: Connection, names: list[str], options: Options | None = None) -
 
 def refresh(conn: Connection) -> list[str]:
     """Read every watched table anew and renew the capture of those that changed; return their names."""
-    with conn.transaction():
-        _lock(conn)
+    with conn.transaction(), _locked(conn):
         _catch_up(conn)
         for entity_type, table in _lost(conn):
             logger.warning(
@@ -159,8 +158,7 @@ def unwatch(conn: Connection, names: list[str]) -> list[Outcome]:
     Raises NotWatched (LL002).
     """
     outcomes = []
-    with conn.transaction():
-        _lock(conn)
+    with conn.transaction(), _locked(conn):
         for name in names:
             target = watched(conn, name)
             for statement in _unwatching(conn, target):
@@ -216,9 +214,8 @@ def drifted(conn: Connection) -> list[tuple[str, str, str]]:
 
 def _wanted(conn: Connection, names: list[str], options: Options | None = None) -> list[_Wanted]:
     """Return how all watched tables, and these beside them, should be watched."""
-    with conn.transaction():
-        # or the same table would be rendered in another way
-        conn.execute("SET LOCAL quote_all_identifiers = off")
+    # or the same table would be rendered in another way
+    with conn.transaction(), _setting(conn, "quote_all_identifiers", "off"):
         return _read_anew(conn, names, options)
 
 
@@ -362,10 +359,21 @@ def _catch_up(conn: Connection) -> None:
     )
 
 
-def _lock(conn: Connection) -> None:
+@contextmanager
+def _locked(conn: Connection) -> Iterator[None]:
     """One at a time; and whoever waits for a table gives up before a queue of writers forms behind him."""
     conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('llamalog.watch', 0))")
-    conn.execute(
-        "SELECT set_config('lock_timeout', %s, true) WHERE current_setting('lock_timeout') = '0'",
-        [LOCK_TIMEOUT],
-    )
+    patience = first_row(conn, "SELECT current_setting('lock_timeout')")
+    assert patience is not None
+    with _setting(conn, "lock_timeout", LOCK_TIMEOUT if patience[0] == "0" else patience[0]):
+        yield
+
+
+@contextmanager
+def _setting(conn: Connection, name: str, value: str) -> Iterator[None]:
+    """Hold a setting inside; afterwards it is the caller's again, as it is after an error by the rollback."""
+    before = first_row(conn, "SELECT current_setting(%s)", [name])
+    assert before is not None
+    conn.execute("SELECT set_config(%s, %s, true)", [name, value])
+    yield
+    conn.execute("SELECT set_config(%s, %s, true)", [name, before[0]])

@@ -448,7 +448,7 @@ REFUSALS = [
         {},
         "42P01",
         'table "orders; DROP TABLE shops" does not exist',
-        "Name the table with its schema, as shop.orders.",
+        "Perhaps you mean public.orders.",
     ),
     (
         "orders",
@@ -598,7 +598,7 @@ def test_table_that_is_not_watched_cannot_be_unwatched(bare):
         watching.unwatch(bare, ["shops"])
     assert (refusal.value.sqlstate, str(refusal.value), refusal.value.hint) == (
         "LL002",
-        'table "shops" is not watched',
+        '"shops" is not watched',
         "Run llamalog status to see what is.",
     )
 
