@@ -862,7 +862,7 @@ def test_rolling_back_the_newest_takes_capture_off_and_migrate_puts_it_back(repo
     report = migrate.migrate(database)
     assert report.migrations == ["migrations/0003_answers.sql"]
     assert sorted(report.watches) == [
-        "Shop.Order's 100%",
+        '"Shop"."Order\'s 100%"',
         "public.album_artists",
         "public.albums",
         "public.animals",
