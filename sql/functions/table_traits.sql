@@ -23,17 +23,19 @@ AS $function$
         WHERE relation.oid = table_traits.relation
     ),
     other_trigger AS (
-        -- an application's trigger may write the same row again before our statement trigger has its turn: its row triggers
-        -- fire first, and of an upsert or MERGE also its statement triggers on UPDATE and DELETE
+        -- an application's trigger may write the same row again before our statement trigger has its turn: row triggers
+        -- fire first, those of other tables that the statement writes too; and of an upsert or MERGE also the table's own
+        -- statement triggers on UPDATE and DELETE
         SELECT count(*) > 0 AS fires_first
         FROM pg_trigger AS application
         JOIN pg_proc AS called
             ON called.oid = application.tgfoid
-        WHERE application.tgrelid = table_traits.relation
-            AND NOT application.tgisinternal
+        WHERE NOT application.tgisinternal
             AND application.tgtype & 66 = 0
-            AND (application.tgtype & 1 > 0 OR application.tgtype & 24 > 0)
-            AND application.tgtype & 28 > 0
+            AND (
+                application.tgtype & 1 > 0 AND application.tgtype & 28 > 0
+                OR application.tgrelid = table_traits.relation AND application.tgtype & 24 > 0
+            )
             AND called.pronamespace <> 'llamalog'::regnamespace
     ),
     shape AS (
