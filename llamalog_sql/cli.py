@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import psycopg
@@ -48,19 +48,39 @@ class Moment(click.ParamType[datetime]):
 class Commands(click.Group):
     """Turns every error that a person can do something about into lines on stderr and an exit code."""
 
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **more)
+        except click.UsageError as error:
+            _give_up(_misuse(error))
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (LlamaLogError, psycopg.Error) as error:
+        except (LlamaLogError, psycopg.Error, click.UsageError) as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            said = error if isinstance(error, LlamaLogError) else translate(error)
-            _complain(said)
-            ctx.exit(MISUSE if isinstance(said, Misuse) else FAILED)
+            if isinstance(error, click.UsageError):
+                error = _misuse(error)
+            _give_up(error if isinstance(error, LlamaLogError) else translate(error))
         except BrokenPipeError:
             # the reader, as head, has enough
             sys.stderr.close()
             ctx.exit(DONE)
+
+
+def _misuse(error: click.UsageError) -> Misuse:
+    """Return what click found wrong with the words of the command, as an error of ours."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        raise error  # it prints the help
+    message = error.format_message().rstrip(".")
+    path = error.ctx.command_path if error.ctx else "llamalog"
+    return Misuse(message[:1].lower() + message[1:], hint=f"Run: {path} --help")
+
+
+def _give_up(error: LlamaLogError) -> NoReturn:
+    _complain(error)
+    raise click.exceptions.Exit(MISUSE if isinstance(error, Misuse) else FAILED)
 
 
 def _complain(error: LlamaLogError) -> None:
@@ -211,8 +231,10 @@ def migrate_command(show_sql: bool, dry_run: bool) -> None:
             return
         plan = migrate.plan(conn)
         if dry_run:
-            for piece in [*plan.pending, *plan.changed]:
-                click.echo(f"would apply sql/{piece.name}")
+            for piece in plan.pending:
+                click.echo(f"would apply {piece.name}")
+            if plan.changed:
+                click.echo(f"would apply {len(plan.changed)} functions and views")
             for name in plan.edited:
                 click.echo(f"edited after it had been applied: {name}")
             if plan.is_empty:
@@ -309,10 +331,17 @@ def rollback(everything: bool, drop_log: bool, yes: bool, show_sql: bool, dry_ru
             _print_sql(migrate.rollback_script(conn, victims))
             return
         if dry_run:
+            click.echo("would take capture off every table")
             for name in victims:
                 click.echo(f"would undo {name}")
+            if drop_log:
+                click.echo("would erase the log")
             return
-        _confirm(f"Take off capture and undo {', '.join(victims) or 'nothing but that'}?", yes)
+        _confirm(
+            f"Take off capture{', erase the log' if drop_log else ''}"
+            f" and undo {', '.join(victims) or 'nothing but that'}?",
+            yes,
+        )
         for name in migrate.rollback(conn, everything=everything, drop_log=drop_log):
             _say(f"undid {name}")
         if everything and not drop_log:
@@ -492,11 +521,8 @@ def history(entity_type: str, entity: str, limit: int, form: str) -> None:
     if not rows:
         _say("no change of it is recorded")
         return
-    output.console().print(
-        output.changes_table(
-            rows, f"🦙 {entity_type.upper()} {output.clean(entity)}", with_entity=False
-        )
-    )
+    title = f"🦙 {entity_type.upper()} {output.clean(entity)}"
+    output.print_changes(rows, title, with_entity=False)
 
 
 @main.command()
@@ -564,7 +590,7 @@ def chain(
         _say("no such change is recorded")
         return
     title = f"🦙 {entity_type.upper()} {output.clean(entity)}: {len(page.logs)} of {page.total_count} changes"
-    output.console().print(output.changes_table(page.logs, title, with_entity=True))
+    output.print_changes(page.logs, title, with_entity=True)
     if page.cursor:
         _say(f"more: add --cursor {page.cursor}")
 
@@ -645,7 +671,7 @@ def find(text: str, entity_type: str | None, limit: int, form: str) -> None:
 
 
 @main.command()
-@click.option("--keep", is_flag=True, help="Leave the database running to try the commands on.")
+@click.option("--keep", is_flag=True, help="Leave the database running, to try the commands on.")
 @click.option("--stop", is_flag=True, help="Stop and remove a database that --keep left.")
 @click.option("--pg", type=click.Choice(["16", "18"]), help="Major version of the embedded server.")
 def demo(keep: bool, stop: bool, pg: str | None) -> None:

@@ -113,6 +113,10 @@ class Watch:
         parts = [kind, f"key {', '.join(self.key_columns)}"]
         if self.label_column and not self.is_link:
             parts.append(f"label {self.label_column}")
+        if self.quality_column:
+            parts.append(f"quality {self.quality_column}")
+        if self.source_column:
+            parts.append(f"source {self.source_column}")
         if self.ignored_columns:
             parts.append(f"ignores {', '.join(self.ignored_columns)}")
         if self.redacted_columns:
@@ -476,10 +480,11 @@ def _shown(name: str | None, redacted: list[str]) -> str | None:
 
 
 def _no_column(name: str, names: dict[str, Column] | list[str], table: Table) -> CannotWatch:
+    several = " Give the option once for each column." if "," in name else ""
     return CannotWatch(
         f"{table.shown} has no column {name}",
         sqlstate="42703",
-        hint=f"Its columns are {', '.join(names)}.",
+        hint=f"Its columns are {', '.join(names)}.{several}",
     )
 
 

@@ -142,7 +142,7 @@ class Misuse(LlamaLogError):
 _BY_SQLSTATE: dict[str, type[LlamaLogError]] = {
     error.code: error
     for error in LlamaLogError.__subclasses__()
-    if error.code is not None and error.code.startswith("LL")
+    if error.code is not None and (error.code.startswith("LL") or error is Misuse)
 }
 
 _ADVICE = {

@@ -7,11 +7,13 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from typing import IO, Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -126,8 +128,10 @@ def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     return table
 
 
-def changes_table(rows: Sequence[Change | ChainRow], title: str, *, with_entity: bool) -> Table:
-    """Return a table of changes with the fields that the admin screens show."""
+def print_changes(rows: Sequence[Change | ChainRow], title: str, *, with_entity: bool) -> None:
+    """Print changes with the fields that the admin screens show: a table, or where it has no room a paragraph for each."""
+    target = console()
+    cells = [_cells(row, with_entity) for row in rows]
     table = Table(
         title=title,
         title_justify="left",
@@ -136,33 +140,45 @@ def changes_table(rows: Sequence[Change | ChainRow], title: str, *, with_entity:
         pad_edge=False,
         header_style="dim",
     )
-    columns = [
-        "time",
-        "category",
-        *(["entity"] if with_entity else []),
-        "source",
-        "by",
-        "what",
-        "job",
-    ]
-    for name in columns:
+    for name in cells[0]:
         table.add_column(name, overflow="fold", no_wrap=name in {"time", "category"})
-    for row in rows:
-        cells: list[Text | str] = [moment(row.created_at), badge(row.category, row.status)]
-        if with_entity:
-            cells.append(
-                _entity(
-                    row.entity_type, row.entity_id, row.link_type, row.related_type, row.related_id
-                )
-            )
-        cells += [
-            source_text(row.source),
-            clean(row.user_id or row.triggered_by or row.db_user),
-            Text(_what(row)),
-            clean(row.job_id or row.parent_job_id or ""),
-        ]
-        table.add_row(*cells)
-    return table
+    for row in cells:
+        table.add_row(*row.values())
+    needed = Measurement.get(target, target.options.update(max_width=10_000), table).minimum
+    if needed <= target.width:
+        target.print(table)
+        return
+    target.print(Text(title, style="bold"))
+    for row in cells:
+        for line in _paragraph(row):
+            target.print(line)
+
+
+def _cells(row: Change | ChainRow, with_entity: bool) -> dict[str, Text]:
+    entity = _entity(
+        row.entity_type, row.entity_id, row.link_type, row.related_type, row.related_id
+    )
+    return {
+        "time": Text(moment(row.created_at)),
+        "category": badge(row.category, row.status),
+        **({"entity": entity} if with_entity else {}),
+        "source": source_text(row.source),
+        "by": Text(clean(row.user_id or row.triggered_by or row.db_user)),
+        "what": Text(_what(row)),
+        "job": Text(clean(row.job_id or row.parent_job_id or "")),
+    }
+
+
+def _paragraph(cells: dict[str, Text]) -> Iterator[RenderableType]:
+    """Yield the lines of one change for a narrow terminal: what happened, then who and which job."""
+    head = [cells["time"], cells["category"]]
+    yield Text("  ").join([*head, cells["entity"]] if "entity" in cells else head)
+    trail = Text(" · ", style="dim").join(
+        text for text in (cells["source"], cells["by"], cells["job"]) if text
+    )
+    for text in (cells["what"], trail):
+        if text:
+            yield Padding(text, (0, 0, 0, 4))
 
 
 def found_table(rows: Sequence[Found]) -> Table:
@@ -287,7 +303,7 @@ def _what(row: Change | ChainRow) -> str:
         and isinstance(row.after, dict)
     ):
         shown = [
-            f"{name}: {_value(row.before.get(name))} → {_value(row.after.get(name))}"
+            _difference(name, row.before.get(name), row.after.get(name))
             for name in row.fields_enriched[:3]
         ]
         if len(row.fields_enriched) > 3:
@@ -298,6 +314,12 @@ def _what(row: Change | ChainRow) -> str:
     if row.reason:
         parts.append(row.reason)
     return clean("; ".join(parts))
+
+
+def _difference(name: str, before: Any, after: Any) -> str:
+    if before == after == "[redacted]":
+        return f"{name} (redacted)"
+    return f"{name}: {_value(before)} → {_value(after)}"
 
 
 def _value(image: Any) -> str:

@@ -269,7 +269,7 @@ def test_unknown_type_category_and_dates_are_refused_with_hints(db, new):
                 end_date=datetime(2026, 1, 1, tzinfo=UTC),
             ),
             "22023",
-            "start_date is after end_date",
+            "the start, ",
         ),
         (lambda: queries.history(db, "ALBUM", "7"), "22P02", 'malformed id "7" for ALBUM'),
     ]

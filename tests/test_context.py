@@ -63,6 +63,21 @@ def test_start_job_without_id_is_refused(db):
         db.execute("SELECT llamalog.start_job('')")
 
 
+def test_context_that_ends_with_its_own_statement_says_so(database):
+    said = []
+    database.add_notice_handler(lambda notice: said.append(notice.message_primary))
+    ask = "SELECT llamalog.set_context(source => 'addAlbum')"
+    with database.transaction():
+        database.execute(ask)
+    # a function that sets it writes in the same statement
+    database.execute(f"DO $$ BEGIN PERFORM ({ask}); END; $$".encode())
+    assert said == []
+    database.execute(ask)
+    assert [message.split(",")[0] for message in said] == [
+        "the context lasts until the end of the transaction"
+    ]
+
+
 def test_set_context_works_in_a_read_only_transaction_and_records_nothing(database):
     with database.transaction():
         database.execute("SET TRANSACTION READ ONLY")

@@ -89,6 +89,12 @@ def test_kept_demo_answers_until_it_is_stopped(request):
     dsn = re.search(r'LLAMALOG_DSN="(.*)"', kept.stdout)[1]
     told = CliRunner(env={"LLAMALOG_DSN": dsn}).invoke(main, ["why", "ALBUM", "Dirty"])
     assert "was deleted by user admin-mia" in told.stdout
+    refused = subprocess.run(
+        [*DEMO, "--keep"], capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[0] == "error: a demonstration is kept already"
+    assert "llamalog demo --stop" in refused.stderr
     stopped = subprocess.run(
         [*DEMO, "--stop"], capture_output=True, text=True, env=environment, timeout=60
     )

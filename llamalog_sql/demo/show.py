@@ -33,11 +33,15 @@ def run(*, keep: bool, version: int | None = None) -> None:
 
     keep: leave the server running, to try the commands on.  version: 18 or 16, else the default one.
 
-    Raises ServerNotFound, ServerFailed.
+    Raises ServerNotFound, ServerFailed; LlamaLogError when one is kept already.
     """
     directory = kept_directory() if keep else None
     if directory is not None and directory.exists():
-        stop()
+        raise LlamaLogError(
+            "a demonstration is kept already",
+            detail=f"It is in {directory}.",
+            hint="Go on asking it, or remove it first: llamalog demo --stop",
+        )
     with embedded.start(version=version, keep_in=directory) as server:
         logger.info("PostgreSQL %s runs in %s", server.version, server.directory)
         dsn = _install(server.dsn)

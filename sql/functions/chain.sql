@@ -40,9 +40,8 @@ BEGIN
                   HINT    = 'Categories are ' || array_to_string(llamalog.categories(), ', ') || '.';
     END IF;
     IF chain.start_date > chain.end_date THEN
-        RAISE EXCEPTION 'start_date is after end_date'
+        RAISE EXCEPTION 'the start, %, is after the end, %', chain.start_date, chain.end_date
             USING ERRCODE = 'invalid_parameter_value',
-                  DETAIL  = format('start_date is %s, end_date is %s.', chain.start_date, chain.end_date),
                   HINT    = 'Swap them.';
     END IF;
     v_query := md5(concat_ws('|', 'chain', v_type, v_id, v_categories, chain.start_date, chain.end_date));

@@ -21,13 +21,18 @@ AS $function$
             CASE
                 WHEN change_detail.op = 'U' AND cardinality(change_detail.fields) <= 2 THEN (
                     SELECT string_agg(
-                        format(
-                            '%s: %s %s %s',
-                            field.name,
-                            llamalog.shown_value(change_detail.before -> field.name),
-                            llamalog.mark('arrow'),
-                            llamalog.shown_value(change_detail.after -> field.name)
-                        ),
+                        CASE
+                            WHEN change_detail.before -> field.name = '"[redacted]"'
+                                AND change_detail.after -> field.name = '"[redacted]"'
+                                THEN field.name || ' (redacted)'
+                            ELSE format(
+                                '%s: %s %s %s',
+                                field.name,
+                                llamalog.shown_value(change_detail.before -> field.name),
+                                llamalog.mark('arrow'),
+                                llamalog.shown_value(change_detail.after -> field.name)
+                            )
+                        END,
                         ', '
                         ORDER BY field.position
                     )

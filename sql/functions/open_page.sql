@@ -43,7 +43,7 @@ EXCEPTION
         END IF;
         RAISE EXCEPTION 'malformed cursor "%"', left(cursor, 100)
             USING ERRCODE = 'LL006',
-                  HINT    = 'Pass next_cursor of the last row of the page before, whole.';
+                  HINT    = 'Pass the cursor of the page before, whole, or none for the first page.';
 END;
 $function$;
 

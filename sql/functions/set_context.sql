@@ -25,7 +25,16 @@ DECLARE
         concat_ws(':', nullif(left(source, 150), ''), gen_random_uuid())
     );
     v_path   llamalog.source_paths;
+    v_stack  text;
 BEGIN
+    IF statement_timestamp() = transaction_timestamp() THEN
+        GET DIAGNOSTICS v_stack = PG_CONTEXT;
+        -- called by a function, the context serves what that writes
+        IF position(E'\n' IN v_stack) = 0 THEN
+            RAISE NOTICE 'the context lasts until the end of the transaction, and this one seems to be a single statement'
+                USING HINT = 'Set it between BEGIN and COMMIT, before the writes.';
+        END IF;
+    END IF;
     SELECT path.*
     INTO v_path
     FROM llamalog.source_paths AS path
