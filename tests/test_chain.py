@@ -185,6 +185,21 @@ def test_pages_of_every_size_hold_each_row_once(db, new, limit):
     assert total == len(seen) == 26
 
 
+def test_pages_hold_what_the_asking_transaction_wrote_whoever_ends_meanwhile(
+    database, new, connect
+):
+    other = connect(database)
+    with database.transaction():
+        album = new.album(database)
+        for number in range(1, 6):
+            new.track(database, album, f"Track {number}", number)
+        seen, total = pages(
+            database, album, 2, lambda: other.execute("SELECT pg_current_xact_id()")
+        )
+        assert seen == [c.seq for c in everything(database, "ALBUM", album)]
+        assert total == 6
+
+
 def test_pages_neither_skip_nor_repeat_while_rows_are_added(database, new, connect):
     album = new.album(database)
     for number in range(1, 11):

@@ -15,8 +15,9 @@ AS $function$
             AND (
                 -- rows that came by dump and restore carry transaction ids of another cluster: they are old
                 is_on_page.seq < coalesce((SELECT max(cluster.first_seq) FROM llamalog.clusters AS cluster), 0)
-                -- so is what we can see though no such transaction has ended here: it is restored, or our own
+                -- so is what we can see though no such transaction has ended here
                 OR is_on_page.txid >= pg_snapshot_xmax(pg_current_snapshot())
+                OR is_on_page.txid = pg_current_xact_id_if_assigned()
             );
 $function$;
 
