@@ -2,28 +2,47 @@
 --
 -- Locks nothing of the application's. Takes milliseconds: every table made here is new.
 --
--- The rules it states are constraints, named by what they demand. No foreign key leads out of it: a reference to
--- an application's table would let a cascade erase history, or make the logging of a DELETE fail.
+-- The rules it states are domains, whose constraints are named by what they demand: a table with a CHECK reads all of
+-- them anew at each statement, which is dearer than writing the row (docs/decisions/0003-no-checks.md). No foreign key
+-- leads out of it: a reference to an application's table would let a cascade erase history, or make the logging of a
+-- DELETE fail.
+
+CREATE DOMAIN llamalog.op AS text
+    CONSTRAINT op_is_insert_update_delete_or_truncate
+        CHECK (value IN ('I', 'U', 'D', 'T'));
+
+COMMENT ON DOMAIN llamalog.op IS
+    'The write that was captured: I, U, D or T (TRUNCATE).';
+
+CREATE DOMAIN llamalog.category AS text
+    CONSTRAINT category_is_known
+        CHECK (value IN (
+            'CREATED', 'ENRICHED', 'CORRECTED', 'CACHED', 'FAILED', 'LINKED', 'UNLINKED', 'USER_ACTION',
+            'UPDATED', 'DELETED', 'TRUNCATED'
+        ));
+
+COMMENT ON DOMAIN llamalog.category IS
+    'What kind of change it was, as llamalog.categories() lists them.';
 
 CREATE TABLE llamalog.llama_logs (
-    id                  bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
-    created_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
-    transaction_at      timestamptz NOT NULL DEFAULT transaction_timestamp(),
-    txid                xid8        NOT NULL DEFAULT pg_current_xact_id(),
-    retry_count         integer     NOT NULL DEFAULT 0,
+    id                  bigint            NOT NULL GENERATED ALWAYS AS IDENTITY,
+    created_at          timestamptz       NOT NULL DEFAULT clock_timestamp(),
+    transaction_at      timestamptz       NOT NULL DEFAULT transaction_timestamp(),
+    txid                xid8              NOT NULL DEFAULT pg_current_xact_id(),
+    retry_count         integer           NOT NULL DEFAULT 0,
     duration_ms         integer,
-    api_call_count      integer     NOT NULL DEFAULT 0,
-    is_root_job         boolean     NOT NULL DEFAULT false,
-    op                  text,
+    api_call_count      integer           NOT NULL DEFAULT 0,
+    is_root_job         boolean           NOT NULL DEFAULT false,
+    op                  llamalog.op,
     entity_type         text,
     entity_id           text,
     related_type        text,
     related_id          text,
     link_type           text,
     previous_id         text,
-    operation           text        NOT NULL,
-    category            text        NOT NULL,
-    status              text        NOT NULL DEFAULT 'SUCCESS',
+    operation           text              NOT NULL,
+    category            llamalog.category NOT NULL,
+    status              text              NOT NULL DEFAULT 'SUCCESS',
     source              text,
     sources             text[],
     reason              text,
@@ -37,23 +56,12 @@ CREATE TABLE llamalog.llama_logs (
     root_job_id         text,
     triggered_by        text,
     user_id             text,
-    db_user             text        NOT NULL DEFAULT session_user,
+    db_user             text              NOT NULL DEFAULT session_user,
     before              jsonb,
     after               jsonb,
     metadata            jsonb,
     CONSTRAINT llama_logs_pkey
-        PRIMARY KEY (id, created_at),
-    CONSTRAINT op_is_insert_update_delete_truncate_or_null
-        CHECK (op IN ('I', 'U', 'D', 'T')),
-    CONSTRAINT category_is_known
-        CHECK (category IN (
-            'CREATED', 'ENRICHED', 'CORRECTED', 'CACHED', 'FAILED', 'LINKED', 'UNLINKED', 'USER_ACTION',
-            'UPDATED', 'DELETED', 'TRUNCATED'
-        )),
-    CONSTRAINT entity_has_type_and_id_or_neither
-        CHECK ((entity_type IS NULL) = (entity_id IS NULL)),
-    CONSTRAINT captured_change_names_its_entity
-        CHECK (op IS NULL OR entity_id IS NOT NULL)
+        PRIMARY KEY (id, created_at)
 )
     PARTITION BY RANGE (created_at);
 

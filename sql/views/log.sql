@@ -2,11 +2,11 @@
 CREATE OR REPLACE VIEW llamalog.log AS
 SELECT
     llama_logs.id AS seq,
-    llama_logs.op,
+    llama_logs.op::text,
     llama_logs.entity_type,
     llama_logs.entity_id,
     llama_logs.operation,
-    llama_logs.category,
+    llama_logs.category::text,
     llama_logs.sources,
     llama_logs.status,
     llama_logs.reason,
