@@ -88,6 +88,8 @@ def build(conn: Connection, watch: Watch) -> Capture:
             render(f"{event}.sql.j2", **values),
             # nobody hangs a capture on a table of his own: that would forge the log
             f"REVOKE ALL ON FUNCTION llamalog.{ident(names[event])}() FROM PUBLIC;\n",
+            # but the owner, when he adds a partition: PostgreSQL asks him
+            f"GRANT EXECUTE ON FUNCTION llamalog.{ident(names[event])}() TO {ident(watch.table.owner)};\n",
             f"COMMENT ON FUNCTION llamalog.{ident(names[event])}() IS {comment};\n",
         )
     ]

@@ -52,6 +52,7 @@ class Table:
     oid: int
     schema_name: str
     table_name: str
+    owner: str
     kind: str
     is_partition: bool
     is_temporary: bool
@@ -120,7 +121,8 @@ def table(conn: Connection, oid: int) -> Table:
     """Return what the catalogue says of one relation."""
     with conn.cursor(row_factory=class_row(Table)) as cursor:
         found = cursor.execute(
-            "SELECT c.oid::bigint AS oid, n.nspname AS schema_name, c.relname AS table_name, c.relkind::text AS kind,"
+            "SELECT c.oid::bigint AS oid, n.nspname AS schema_name, c.relname AS table_name,"
+            " pg_get_userbyid(c.relowner) AS owner, c.relkind::text AS kind,"
             " c.relispartition AS is_partition, c.relpersistence = 't' AS is_temporary,"
             " t.is_family, t.insert_is_by_row, t.fingerprint"
             " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"

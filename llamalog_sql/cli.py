@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import json
+import io
 import logging
 import sys
 import traceback
@@ -24,6 +24,8 @@ from llamalog_sql.watching import Options, Outcome
 logger = logging.getLogger("llamalog_sql")
 
 DONE, FAILED, MISUSE = 0, 1, 2
+
+_COUNT = click.IntRange(1, 1_000_000_000)
 
 
 class Moment(click.ParamType[datetime]):
@@ -121,8 +123,10 @@ def main(ctx: click.Context, dsn: str | None, debug: bool, quiet: bool) -> None:
       llamalog why ALBUM "OK Computer"
     """
     ctx.obj = {"dsn": dsn, "debug": debug}
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without 🦙
     logger.handlers[:] = [_Talk()]
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.setLevel(logging.ERROR if quiet else logging.INFO)
     logger.propagate = False
 
 
@@ -238,7 +242,11 @@ def migrate_command(show_sql: bool, dry_run: bool) -> None:
             for name in plan.edited:
                 click.echo(f"edited after it had been applied: {name}")
             if plan.is_empty:
-                click.echo("nothing to do")
+                drifted = watching.drifted(conn)
+                for _, table, problem in drifted:
+                    click.echo(f"would renew the capture of {table}: {problem}")
+                if not drifted:
+                    click.echo("nothing to do")
             return
         report = migrate.migrate(conn)
     for note in report.notes:
@@ -269,7 +277,7 @@ def status(form: str) -> None:
     with _session(installed=False) as conn:
         found = installation.status(conn)
     if form != "table":
-        output.write_rows([found], "json" if form == "csv" else form)
+        output.write_rows([found], form)
         return
     console = output.console()
     for name, value in found.lines():
@@ -345,7 +353,10 @@ def rollback(everything: bool, drop_log: bool, yes: bool, show_sql: bool, dry_ru
         for name in migrate.rollback(conn, everything=everything, drop_log=drop_log):
             _say(f"undid {name}")
         if everything and not drop_log:
-            _say("the log is kept; llamalog migrate goes on with it, --drop-log erases it")
+            _say(
+                "the log is kept, with its jobs; llamalog migrate goes on with it, --drop-log erases it."
+                " What was watched and redacted, and paths of your own, are forgotten."
+            )
 
 
 @main.command()
@@ -371,8 +382,11 @@ def maintain(months: int, show_sql: bool, dry_run: bool) -> None:
             _print_sql([f"SELECT * FROM llamalog.maintain(months_ahead => {months})"])
             return
         if dry_run:
-            for name in installation.missing_months(conn, months):
+            missing = installation.missing_months(conn, months)
+            for name in missing:
                 click.echo(f"would make {name}")
+            if not missing:
+                click.echo("nothing to do")
             return
         made = migrate.maintain(conn, months)
     for name in made:
@@ -500,9 +514,7 @@ def _tell(outcomes: list[Outcome]) -> None:
 
 @main.command()
 @_entity_arguments
-@click.option(
-    "--limit", default=50, show_default=True, type=click.IntRange(min=1), help="Most rows to show."
-)
+@click.option("--limit", default=50, show_default=True, type=_COUNT, help="Most rows to show.")
 @_format_option
 @_dsn_option
 def history(entity_type: str, entity: str, limit: int, form: str) -> None:
@@ -514,15 +526,19 @@ def history(entity_type: str, entity: str, limit: int, form: str) -> None:
     """
     with _session() as conn:
         entity_id = queries.resolve(conn, entity_type, entity)
-        rows = queries.history(conn, entity_type, entity_id, limit=limit)
+        label = queries.label(conn, entity_type, entity_id)
+        # one more tells whether there is more
+        found = queries.history(conn, entity_type, entity_id, limit=limit + 1)
+    rows = found[:limit]
+    if len(found) > limit:
+        _say(f"only the newest {limit}; for more, --limit")
     if form != "table":
         output.write_rows(rows, form)
         return
     if not rows:
         _say("no change of it is recorded")
         return
-    title = f"🦙 {entity_type.upper()} {output.clean(entity)}"
-    output.print_changes(rows, title, with_entity=False)
+    output.print_changes(rows, output.heading(entity_type, entity_id, label), with_entity=False)
 
 
 @main.command()
@@ -532,9 +548,7 @@ def history(entity_type: str, entity: str, limit: int, form: str) -> None:
 )
 @click.option("--since", type=Moment(), help="From this time; without offset UTC.")
 @click.option("--until", type=Moment(), help="Before this time; without offset UTC.")
-@click.option(
-    "--limit", default=20, show_default=True, type=click.IntRange(min=1), help="Rows of a page."
-)
+@click.option("--limit", default=20, show_default=True, type=_COUNT, help="Rows of a page.")
 @click.option("--cursor", help="Where the page before ended.")
 @_format_option
 @_dsn_option
@@ -556,6 +570,7 @@ def chain(
     """
     with _session() as conn:
         entity_id = queries.resolve(conn, entity_type, entity)
+        label = queries.label(conn, entity_type, entity_id)
         page = queries.chain(
             conn,
             entity_type,
@@ -568,7 +583,7 @@ def chain(
         )
     if form == "json":
         click.echo(
-            json.dumps(
+            output.as_json(
                 {
                     "logs": [
                         output.as_dict(row, without=("total_count", "has_more", "next_cursor"))
@@ -578,7 +593,6 @@ def chain(
                     "cursor": page.cursor,
                     "has_more": page.has_more,
                 },
-                ensure_ascii=False,
                 indent=2,
             )
         )
@@ -589,8 +603,12 @@ def chain(
     if not page.logs:
         _say("no such change is recorded")
         return
-    title = f"🦙 {entity_type.upper()} {output.clean(entity)}: {len(page.logs)} of {page.total_count} changes"
-    output.print_changes(page.logs, title, with_entity=True)
+    heading = output.heading(entity_type, entity_id, label)
+    output.print_changes(
+        page.logs,
+        f"{heading}: {len(page.logs)} of {page.total_count} changes",
+        with_entity=True,
+    )
     if page.cursor:
         _say(f"more: add --cursor {page.cursor}")
 
@@ -615,12 +633,13 @@ def tree(entity_type: str, entity: str, children: int, form: str) -> None:
     """
     with _session() as conn:
         entity_id = queries.resolve(conn, entity_type, entity)
+        label = queries.label(conn, entity_type, entity_id)
         nodes = queries.tree(conn, entity_type, entity_id)
     if form != "table":
         output.write_rows(nodes, form)
         return
     output.console().print(
-        output.tree(nodes, f"{entity_type.upper()} {output.clean(entity)}", children)
+        output.tree(nodes, output.heading(entity_type, entity_id, label), children)
     )
 
 
@@ -647,9 +666,7 @@ def why(entity_type: str, entity: str, form: str) -> None:
 @main.command()
 @click.argument("text")
 @click.option("--type", "entity_type", metavar="TYPE", help="Only entities of this type.")
-@click.option(
-    "--limit", default=20, show_default=True, type=click.IntRange(min=1), help="Most to show."
-)
+@click.option("--limit", default=20, show_default=True, type=_COUNT, help="Most to show.")
 @_format_option
 @_dsn_option
 def find(text: str, entity_type: str | None, limit: int, form: str) -> None:
@@ -660,7 +677,10 @@ def find(text: str, entity_type: str | None, limit: int, form: str) -> None:
       llamalog find computer --type ALBUM
     """
     with _session() as conn:
-        rows = queries.find(conn, text, entity_type=entity_type, limit=limit)
+        found = queries.find(conn, text, entity_type=entity_type, limit=limit + 1)
+    rows = found[:limit]
+    if len(found) > limit:
+        _say(f"only {limit}; for more, --limit")
     if form != "table":
         output.write_rows(rows, form)
     elif rows:

@@ -58,9 +58,17 @@ class Options:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def over(self, earlier: dict[str, Any]) -> Options:
-        """Return these options, with what they leave open as it was decided before."""
+        """Return these options, with what they leave open as it was decided before.
+
+        A column that was redacted stays so: only "none" ends it.
+        """
         known = {f.name for f in fields(self)}
-        return Options(**{**{k: v for k, v in earlier.items() if k in known}, **self.given()})
+        result = Options(**{**{k: v for k, v in earlier.items() if k in known}, **self.given()})
+        if self.redact == ["none"]:
+            result.redact = None
+        elif self.redact:
+            result.redact = [*dict.fromkeys([*(earlier.get("redact") or []), *self.redact])]
+        return result
 
 
 @dataclass
@@ -134,13 +142,16 @@ class Watch:
 class Target:
     """A table to be watched, with what was said of it.
 
-    entity_type, key_columns: where it already has them.
+    entity_type, key_columns and the named columns: where it already has them.
     """
 
     table: Table
     options: Options
     entity_type: str | None = None
     key_columns: list[str] | None = None
+    label_column: str | None = None
+    quality_column: str | None = None
+    source_column: str | None = None
 
 
 def refuse_unwatchable(conn: Connection, table: Table) -> None:
@@ -214,13 +225,8 @@ def describe(
         for oid in targets
     }
     links = _links(conn, targets, columns, keys, references, strict)
-    wholes = _wholes(targets, references, links, strict)
-    has_event_triggers = bool(
-        first_row(
-            conn,
-            "SELECT 1 FROM pg_event_trigger WHERE evtname = 'llamalog_ddl' AND evtenabled <> 'D'",
-        )
-    )
+    wholes = _wholes(targets, columns, references, links, strict)
+    fast = "rendered" if has_event_triggers(conn) else "tolerant"
     result = []
     for oid, target in targets.items():
         table, options = target.table, target.options
@@ -245,8 +251,12 @@ def describe(
                 _in_key_order(whole, keys[whole.target]),
             )
         inherited = table.is_family and table.kind != "p"
-        quality = _named_column(options.quality, names, ["data_quality"], oid in strict, table)
-        source = _named_column(options.source, names, ["source"], oid in strict, table)
+        # a column that had the part goes on with it when it is renamed
+        labels = [target.label_column, *_TITLES]
+        qualities = [target.quality_column, "data_quality"]
+        sources = [target.source_column, "source"]
+        quality = _named_column(options.quality, names, qualities, oid in strict, table)
+        source = _named_column(options.source, names, sources, oid in strict, table)
         redacted = _wanted_columns(conn, target, "redact", oid in strict) or []
         identity = {*keys[oid], *subject_columns, *(related_columns or [])}
         watch = Watch(
@@ -256,7 +266,7 @@ def describe(
             is_link=oid in links,
             key_columns=keys[oid],
             key_types=[names[name].type_name for name in keys[oid]],
-            label_column=_label(options, names, oid in strict, table),
+            label_column=_named_column(options.label, names, labels, oid in strict, table),
             subject_type=subject_type,
             subject_columns=subject_columns,
             related_type=related_type,
@@ -267,9 +277,7 @@ def describe(
             redacted_columns=redacted,
             image=options.image or "none",
             on_truncate=options.on_truncate or "log",
-            capture="tolerant"
-            if inherited or not found[oid][1]
-            else options.capture or ("rendered" if has_event_triggers else "tolerant"),
+            capture="tolerant" if inherited or not found[oid][1] else options.capture or fast,
             options=options.given(),
             fingerprint=table.fingerprint,
             table=table,
@@ -288,6 +296,14 @@ def describe(
     for _, watch in result:
         watch.ends = _ends(watch, by_type)
     return result
+
+
+def has_event_triggers(conn: Connection) -> bool:
+    """Return whether the capture of a table that changes falls back by itself."""
+    found = first_row(
+        conn, "SELECT 1 FROM pg_event_trigger WHERE evtname = 'llamalog_ddl' AND evtenabled <> 'D'"
+    )
+    return found is not None
 
 
 def _entity_types(conn: Connection, targets: dict[int, Target]) -> dict[int, str]:
@@ -342,6 +358,7 @@ def _key(
         if strict:
             raise CannotWatch(
                 f"({', '.join(wanted)}) is no key of {target.table.shown}",
+                sqlstate=None if set(wanted) <= {column.name for column in columns} else "42703",
                 detail="A key is unique and without nulls."
                 + (f" Keys: {'; '.join(', '.join(key) for key in keys)}." if keys else ""),
                 hint="Name columns of a primary key, or of a unique index on NOT NULL columns.",
@@ -405,6 +422,7 @@ def _links(
 
 def _wholes(
     targets: dict[int, Target],
+    columns: dict[int, list[Column]],
     references: dict[int, list[ForeignKey]],
     links: dict[int, tuple[ForeignKey, ForeignKey]],
     strict: set[int],
@@ -427,6 +445,9 @@ def _wholes(
             # by name, so that the order in which tables were watched decides nothing
             rank = (not is_asked, strength, target.table.shown, end.columns)
             candidates.append((rank, oid, end))
+        names = [column.name for column in columns[oid]]
+        if asked and asked not in names:
+            raise _no_column(asked, names, target.table)
         if asked and not any(c[1] == oid for c in candidates):
             raise CannotWatch(
                 f"column {target.options.part_of} of {target.table.shown} refers to no watched table",
@@ -448,14 +469,10 @@ def _in_key_order(reference: ForeignKey, key: list[str]) -> list[str]:
     return [pairs[name] for name in key]
 
 
-def _label(options: Options, names: dict[str, Column], strict: bool, table: Table) -> str | None:
-    return _named_column(options.label, names, _TITLES, strict, table)
-
-
 def _named_column(
     wanted: str | None,
     names: dict[str, Column],
-    usual: list[str] | tuple[str, ...],
+    usual: list[str | None],
     strict: bool,
     table: Table,
 ) -> str | None:
@@ -467,7 +484,9 @@ def _named_column(
             return wanted
         if strict:
             raise _no_column(wanted, names, table)
-    for name in usual:
+    for name in filter(None, usual):
+        if name in names:
+            return name
         for column in names.values():
             if column.name.lower() == name:
                 return column.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 import psycopg
@@ -145,6 +146,11 @@ _BY_SQLSTATE: dict[str, type[LlamaLogError]] = {
     if error.code is not None and (error.code.startswith("LL") or error is Misuse)
 }
 
+#: What is refused, where it is something of ours.
+_OURS = re.compile(
+    r"\b(_yoyo_migration|repeatables|watches|llamalog|llama_logs\w*|jobs|maintain)\b"
+)
+
 _ADVICE = {
     "25006": "The server or the session is read-only: connect to the primary.",
     "42501": "Connect as the owner of the table, or ask for the privilege.",
@@ -168,9 +174,15 @@ def translate(error: psycopg.Error) -> LlamaLogError:
         return NotInstalled(
             "llamalog is not installed in this database, or only half", detail=message
         )
+    advice = _ADVICE.get(sqlstate or "")
+    if sqlstate == "42501" and _OURS.search(message):
+        advice = (
+            "Connect as the role that installed llamalog; to read, let it run:"
+            " GRANT SELECT ON ALL TABLES IN SCHEMA llamalog TO you"
+        )
     return LlamaLogError(
         message,
         sqlstate=sqlstate,
         detail=diagnosis.message_detail,
-        hint=diagnosis.message_hint or _ADVICE.get(sqlstate or ""),
+        hint=diagnosis.message_hint or advice,
     )

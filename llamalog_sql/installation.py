@@ -8,6 +8,12 @@ from llamalog_sql import __version__, migrate, watching
 from llamalog_sql.connection import Connection, first_row, rows
 from llamalog_sql.errors import NotInstalled
 
+#: So many functions that are to be applied are named.
+_FEW = 5
+
+#: Up to here rows are counted.
+_EXACT = 10_000
+
 
 @dataclass(frozen=True)
 class Watched:
@@ -24,7 +30,11 @@ class Watched:
 
 @dataclass(frozen=True)
 class Status:
-    """The state of an installation.  rows: counted up to 10,000, else as the planner estimates.  size: bytes, indexes too."""
+    """The state of an installation.
+
+    rows: of the log, counted up to 10,000, else as the planner estimates.  size: bytes, indexes too.
+    registered: tables in llamalog.watches; where functions are to be applied, they are not captured.
+    """
 
     version: str
     server: str
@@ -33,8 +43,9 @@ class Status:
     applied: list[str]
     pending: list[str]
     partitions: int
-    rows: str
+    rows: int
     size: int
+    registered: int
     watched: list[Watched] = field(default_factory=list)
 
     def lines(self) -> list[tuple[str, str]]:
@@ -50,15 +61,19 @@ class Status:
             ("owner", self.owner),
             (
                 "log",
-                f"{self.rows} rows, {self.size / 1048576:,.1f} MiB, {self.partitions} partitions",
+                f"{'about ' * (self.rows >= _EXACT)}{self.rows:,} rows, {self.size / 1048576:,.1f} MiB,"
+                f" {self.partitions} partitions",
             ),
-            (
-                "watched",
-                f"{len(self.watched)} table{'s' * (len(self.watched) > 1)}"
-                if self.watched
-                else "nothing yet: llamalog watch TABLE...",
-            ),
+            ("watched", self._watched()),
         ]
+
+    def _watched(self) -> str:
+        tables = f"{self.registered} table{'s' * (self.registered > 1)}"
+        if self.watched:
+            return tables
+        if self.registered:
+            return f"{tables}, none captured now: llamalog migrate"
+        return "nothing yet: llamalog watch TABLE..."
 
 
 @dataclass(frozen=True)
@@ -104,17 +119,27 @@ def status(conn: Connection) -> Status:
         partitions=row[3],
         rows=_row_count(conn, row[4]),
         size=row[5],
+        registered=_registered(conn),
         watched=watched,
     )
 
 
-def _row_count(conn: Connection, estimated: int) -> str:
+def _row_count(conn: Connection, estimated: int) -> int:
     """Return how many rows the log has: exactly while they are few."""
     counted = first_row(
-        conn, "SELECT count(*) FROM (SELECT FROM llamalog.llama_logs LIMIT 10000) AS counted"
+        conn, "SELECT count(*) FROM (SELECT FROM llamalog.llama_logs LIMIT %s) AS counted", [_EXACT]
     )
     assert counted is not None
-    return f"{counted[0]:,}" if counted[0] < 10000 else f"about {max(estimated, 10000):,}"
+    return int(counted[0]) if counted[0] < _EXACT else max(estimated, _EXACT)
+
+
+def _registered(conn: Connection) -> int:
+    """Return how many tables are to be watched."""
+    exists = first_row(conn, "SELECT to_regclass('llamalog.watches')")
+    if exists is None or exists[0] is None:
+        return 0
+    counted = first_row(conn, "SELECT count(*) FROM llamalog.watches WHERE unwatched_at IS NULL")
+    return int(counted[0]) if counted else 0
 
 
 def check(conn: Connection) -> list[Finding]:
@@ -135,8 +160,11 @@ def check(conn: Connection) -> list[Finding]:
     ]
     findings += [
         Finding(f"sql/{piece.name}", "is not applied", "Run: llamalog migrate")
-        for piece in [*plan.pending, *plan.changed]
+        for piece in [*plan.pending, *plan.changed[:_FEW]]
     ]
+    if len(plan.changed) > _FEW:
+        others = f"{len(plan.changed) - _FEW} more functions and views"
+        findings.append(Finding(others, "are not applied", "Run: llamalog migrate"))
     findings += [
         Finding(
             f"migration {name}",

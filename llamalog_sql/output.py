@@ -6,9 +6,11 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import IO, Any
 
 from rich.console import Console, RenderableType
@@ -65,6 +67,12 @@ def clean(text: object) -> str:
     )
 
 
+def heading(entity_type: str, entity_id: str, label: str | None) -> str:
+    """Return what stands above an answer: which entity it is about."""
+    named = f" “{clean(label)}”" if label is not None else ""
+    return f"🦙 {clean(entity_type.upper())}{named} {clean(entity_id)}"
+
+
 def badge(category: str | None, status: str | None) -> Text:
     """Return the badge of a change: its category in words, coloured by category and status."""
     style = _CATEGORY_STYLES.get(category or "") or _STATUS_STYLES.get(status or "", "cyan")
@@ -86,7 +94,7 @@ def source_text(source: str | None) -> Text:
 
 
 def moment(at: datetime | None) -> str:
-    return at.strftime("%Y-%m-%d %H:%M:%S") if at else ""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if at else ""
 
 
 def write_rows(rows: Sequence[Any], form: str, stream: IO[str] | None = None) -> None:
@@ -94,13 +102,23 @@ def write_rows(rows: Sequence[Any], form: str, stream: IO[str] | None = None) ->
     stream = stream or sys.stdout
     dicts = [dataclasses.asdict(row) for row in rows]
     if form == "json":
-        json.dump(dicts, stream, default=_plain, ensure_ascii=False, indent=2)
-        stream.write("\n")
+        stream.write(as_json(dicts, indent=2) + "\n")
     elif form == "jsonl":
         for row in dicts:
-            stream.write(json.dumps(row, default=_plain, ensure_ascii=False) + "\n")
+            stream.write(as_json(row) + "\n")
     else:
         write_csv([list(row.values()) for row in dicts], list(dicts[0]) if dicts else [], stream)
+
+
+#: Stands around the text of a number, in characters for private use, until it is written without quotation marks.
+_NUMBER = "\ue000{}\ue001"
+_QUOTED_NUMBER = re.compile(_NUMBER.format(r"(-?[0-9.]+(?:[eE][+-]?[0-9]+)?)").join('""'))
+
+
+def as_json(value: object, indent: int | None = None) -> str:
+    """Return JSON; of a Decimal every digit, as the log has them."""
+    text = json.dumps(value, default=_for_json, ensure_ascii=False, indent=indent)
+    return _QUOTED_NUMBER.sub(r"\1", text)
 
 
 def write_csv(rows: Iterable[Sequence[Any]], header: Sequence[str], stream: IO[str]) -> None:
@@ -112,17 +130,17 @@ def write_csv(rows: Iterable[Sequence[Any]], header: Sequence[str], stream: IO[s
 
 
 def as_dict(row: Any, *, without: Sequence[str] = ()) -> dict[str, Any]:
-    """Return a dataclass as JSON can hold it."""
+    """Return a dataclass as a dictionary."""
     kept = {name: value for name, value in dataclasses.asdict(row).items() if name not in without}
-    plain: dict[str, Any] = json.loads(json.dumps(kept, default=_plain))
-    return plain
+    return kept
 
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """Return a plain table."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in header:
-        table.add_column(name, overflow="fold")
+    for position, name in enumerate(header):
+        # names and ids are for copying
+        table.add_column(name, overflow="fold", no_wrap=position < 2)
     for row in rows:
         table.add_row(*(Text(clean(cell)) for cell in row))
     return table
@@ -142,6 +160,7 @@ def print_changes(rows: Sequence[Change | ChainRow], title: str, *, with_entity:
     )
     for name in cells[0]:
         table.add_column(name, overflow="fold", no_wrap=name in {"time", "category"})
+    table.columns[0].header = "time (UTC)"
     for row in cells:
         table.add_row(*row.values())
     needed = Measurement.get(target, target.options.update(max_width=10_000), table).minimum
@@ -202,11 +221,11 @@ def story(sentences: Sequence[Sentence]) -> Text:
 
 
 def tree(nodes: Sequence[TreeNode], title: str, children: int = CHILDREN) -> Tree:
-    """Return the nodes as a tree; below each, `children` of them and how many more there are."""
+    """Return the nodes as a tree below a title; below each, `children` of them and how many more there are."""
     below: dict[str | None, list[TreeNode]] = {}
     for node in nodes:
         below.setdefault(node.parent_node if node.depth else None, []).append(node)
-    top = Tree(Text(f"🦙 {title}", style="bold"), guide_style="dim")
+    top = Tree(Text(title, style="bold"), guide_style="dim")
     _grow(top, None, below, children)
     return top
 
@@ -228,7 +247,8 @@ def _grow(
         else:
             _grow(branch.add(_line(node, above)), node, below, children)
     if len(nodes) > children:
-        branch.add(Text(f"{len(nodes) - children} more", style="dim italic"))
+        more = f"{len(nodes) - children} more: --children {len(nodes)}"
+        branch.add(Text(more, style="dim italic"))
 
 
 def _line(node: TreeNode, above: TreeNode | None) -> Text:
@@ -327,8 +347,12 @@ def _value(image: Any) -> str:
         return "nothing"
     if isinstance(image, dict) and "$json" in image:
         image = image["$json"]
-    text = image if isinstance(image, str) else json.dumps(image, ensure_ascii=False)
+    text = image if isinstance(image, str) else as_json(image)
     return text if len(text) <= 40 else text[:39] + "…"
+
+
+def _for_json(value: object) -> str:
+    return _NUMBER.format(value) if isinstance(value, Decimal) else _plain(value)
 
 
 def _plain(value: object) -> str:
@@ -341,5 +365,5 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, (dict, list, bool)):
-        return json.dumps(value, default=_plain, ensure_ascii=False)
+        return as_json(value)
     return _plain(value)

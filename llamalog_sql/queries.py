@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import class_row, tuple_row
+from psycopg.types.json import set_json_loads
 
 from llamalog_sql.connection import Connection
 from llamalog_sql.errors import translate
@@ -18,7 +22,10 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Change:
-    """One row of llamalog.log.  seq: order of the writes.  before, after: images of the changed columns."""
+    """One row of llamalog.log.  seq: order of the writes.  before, after: images of the changed columns.
+
+    Numbers with a point or an exponent are Decimal in images and metadata: every digit counts, also 1.0 and 1.00.
+    """
 
     seq: int
     op: str | None
@@ -160,7 +167,10 @@ def history(conn: Connection, entity_type: str, entity_id: str, *, limit: int = 
     Source: sql/functions/history.sql
     """
     return _ask(
-        conn, Change, "SELECT * FROM llamalog.history(%s, %s, %s)", [entity_type, entity_id, limit]
+        conn,
+        Change,
+        "SELECT * FROM llamalog.history(%s, %s, %s::integer)",
+        [entity_type, entity_id, limit],
     )
 
 
@@ -186,7 +196,7 @@ def chain(
     rows = _ask(
         conn,
         ChainRow,
-        "SELECT * FROM llamalog.chain(%s, %s, %s::text[], %s, %s, %s, %s)",
+        "SELECT * FROM llamalog.chain(%s, %s, %s::text[], %s, %s, %s::integer, %s)",
         [
             entity_type,
             entity_id,
@@ -241,7 +251,7 @@ def find(
     return _ask(
         conn,
         Found,
-        "SELECT * FROM llamalog.find(%s, %s, %s, %s)",
+        "SELECT * FROM llamalog.find(%s, %s, %s, %s::integer)",
         [text, entity_type, is_exact, limit],
     )
 
@@ -261,9 +271,26 @@ def resolve(conn: Connection, entity_type: str, given: str) -> str:
     return str(row[0])
 
 
+def label(conn: Connection, entity_type: str, entity_id: str) -> str | None:
+    """Return the name that people know an entity by, None when it has none or the caller may not read it.
+
+    Source: sql/functions/labels.sql
+    """
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        row = cursor.execute(
+            "SELECT label FROM llamalog.labels(llamalog.entity_type(%s), ARRAY[%s])",
+            [entity_type, entity_id],
+        ).fetchone()
+    return row[0] if row else None
+
+
+_exact = functools.partial(json.loads, parse_float=Decimal)
+
+
 def _ask(conn: Connection, kind: type[Row], query: str, parameters: list[Any]) -> list[Row]:
     try:
         with conn.cursor(row_factory=class_row(kind)) as cursor:
+            set_json_loads(_exact, cursor)
             return cursor.execute(query.encode(), parameters).fetchall()
     except psycopg.Error as error:
         raise translate(error) from error

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg import sql
@@ -15,8 +15,16 @@ from psycopg.rows import class_row
 
 from llamalog_sql import capture, catalog
 from llamalog_sql.capture import Capture
+from llamalog_sql.catalog import Table
 from llamalog_sql.connection import Connection, first_row, owner_of_the_log, rows
-from llamalog_sql.describe import Options, Target, Watch, describe, refuse_unwatchable
+from llamalog_sql.describe import (
+    Options,
+    Target,
+    Watch,
+    describe,
+    has_event_triggers,
+    refuse_unwatchable,
+)
 from llamalog_sql.errors import Misuse, NotWatched
 from llamalog_sql.render import comment
 
@@ -98,6 +106,13 @@ def watch(conn: Connection, names: list[str], options: Options | None = None) ->
         _catch_up(conn)
         wanted = _wanted(conn, names, options)
         outcomes = [_apply(conn, one) for one in wanted]
+    for one in wanted:
+        if one.is_asked and one.watch.capture == "rendered" and not has_event_triggers(conn):
+            logger.warning(
+                "without event triggers nothing follows a change of %s: run llamalog migrate in the same deploy, or writes"
+                " fail or go unlogged until then",
+                one.watch.table.shown,
+            )
     return [
         o
         for o, one in zip(outcomes, wanted, strict=True)
@@ -155,6 +170,7 @@ def watched(conn: Connection, name: str) -> Target:
 def unwatch(conn: Connection, names: list[str]) -> list[Outcome]:
     """Take the capture off tables, named as tables or as entity types; their history stays.
 
+    Returns an outcome for each of them, and for each other table that is something else without them.
     Raises NotWatched (LL002).
     """
     outcomes = []
@@ -168,9 +184,9 @@ def unwatch(conn: Connection, names: list[str]) -> list[Outcome]:
                     str(target.entity_type), target.table.shown, "unwatched", "its history stays"
                 )
             )
-        for one in _wanted(conn, []):
-            _apply(conn, one)
-    return outcomes
+        # those whose part or whole it was are something else now
+        others = [_apply(conn, one) for one in _wanted(conn, [])]
+    return [*outcomes, *(other for other in others if other.action != "unchanged")]
 
 
 def unwatch_script(conn: Connection, names: list[str]) -> Iterator[str]:
@@ -230,12 +246,10 @@ def _read_anew(conn: Connection, names: list[str], options: Options | None) -> l
         refuse_unwatchable(conn, table)
         asked.add(table.oid)
         earlier = targets.get(table.oid)
-        targets[table.oid] = Target(
-            table,
-            options.over(earlier.options.given() if earlier else {}),
-            earlier.entity_type if earlier else None,
-            earlier.key_columns if earlier else None,
-        )
+        if earlier is None:
+            targets[table.oid] = Target(table, options.over(_redacted_before(conn, table)))
+        else:
+            targets[table.oid] = replace(earlier, options=options.over(earlier.options.given()))
     result = []
     for oid, described in describe(conn, targets, asked):
         built = capture.build(conn, described)
@@ -243,6 +257,18 @@ def _read_anew(conn: Connection, names: list[str], options: Options | None) -> l
         digest = hashlib.md5("\n".join([values, *built.statements]).encode(), usedforsecurity=False)
         result.append(_Wanted(described, built, digest.hexdigest(), oid in asked))
     return result
+
+
+def _redacted_before(conn: Connection, table: Table) -> dict[str, Any]:
+    """Return the option by which values of the table were kept out of the log until it was unwatched."""
+    found = first_row(
+        conn,
+        "SELECT options -> 'redact' FROM llamalog.watches WHERE schema_name = %s AND table_name = %s"
+        " AND options -> 'redact' IS NOT NULL ORDER BY unwatched_at DESC LIMIT 1",
+        [table.schema_name, table.table_name],
+    )
+    existing = {column.name for column in catalog.columns(conn, table.oid, [])}
+    return {"redact": [name for name in found[0] if name in existing]} if found else {}
 
 
 def _apply(conn: Connection, one: _Wanted) -> Outcome:
@@ -307,6 +333,9 @@ class _Registered:
     entity_type: str
     options: dict[str, Any]
     key_columns: list[str]
+    label_column: str | None
+    quality_column: str | None
+    source_column: str | None
     oid: int
 
 
@@ -314,7 +343,8 @@ def _active(conn: Connection) -> dict[int, Target]:
     """Return the watched tables that exist, by oid: found by their triggers, else by name."""
     with conn.cursor(row_factory=class_row(_Registered)) as cursor:
         known = cursor.execute(
-            "SELECT watch.entity_type, watch.options, watch.key_columns, found.oid::bigint AS oid"
+            "SELECT watch.entity_type, watch.options, watch.key_columns, watch.label_column, watch.quality_column,"
+            " watch.source_column, found.oid::bigint AS oid"
             " FROM llamalog.watches AS watch"
             " LEFT JOIN llamalog.captured_tables() AS captured"
             " ON captured.entity_type = watch.entity_type AND captured.is_top"
@@ -329,6 +359,9 @@ def _active(conn: Connection) -> dict[int, Target]:
             Options().over(row.options),
             row.entity_type,
             row.key_columns,
+            row.label_column,
+            row.quality_column,
+            row.source_column,
         )
         for row in known
     }

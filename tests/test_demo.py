@@ -39,6 +39,7 @@ def shown():
 def plain(text):
     """The text without what differs from run to run."""
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME", text)
+    text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID", text)
     return re.sub(r"cf-[0-9a-f]{8}", "cf-ID", text)
 
 

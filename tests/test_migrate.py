@@ -626,7 +626,8 @@ def test_a_role_without_privileges_is_told_what_it_lacks(empty, connect):
         refusal = refusal_of(migrate.migrate, nobody)
         assert (refusal.sqlstate, refusal.hint) == (
             "42501",
-            "Connect as the owner of the table, or ask for the privilege.",
+            "Connect as the role that installed llamalog; to read, let it run:"
+            " GRANT SELECT ON ALL TABLES IN SCHEMA llamalog TO you",
         )
     finally:
         empty.execute("DROP ROLE nobody")

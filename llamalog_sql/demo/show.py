@@ -102,7 +102,8 @@ def _tell(dsn: str) -> None:
         console.print(output.grid(["path", "", "changes", "categories"], paths))
         album = queries.resolve(conn, "ALBUM", ALBUM)
         console.print(f'\n$ llamalog tree ALBUM "{ALBUM}"\n', style="bold", markup=False)
-        console.print(output.tree(queries.tree(conn, "ALBUM", album), f"ALBUM {ALBUM}"))
+        title = output.heading("ALBUM", album, ALBUM)
+        console.print(output.tree(queries.tree(conn, "ALBUM", album), title))
         console.print(f'\n$ llamalog why ALBUM "{ALBUM}"\n', style="bold", markup=False)
         console.print(output.story(queries.why(conn, "ALBUM", album)), end="")
 

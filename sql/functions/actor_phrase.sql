@@ -27,7 +27,10 @@ AS $function$
         ' through ' || actor_phrase.source,
         ' (' || lower(left(actor_phrase.description, 1)) || substr(actor_phrase.description, 2) || ')',
         CASE WHEN actor_phrase.job_id NOT LIKE 'tx:%' THEN ', job ' || actor_phrase.job_id END,
-        ', caused by ' || coalesce(actor_phrase.cause_source || ' job ', 'job ') || actor_phrase.cause
+        CASE
+            WHEN actor_phrase.cause NOT LIKE 'tx:%'
+                THEN ', caused by ' || coalesce(actor_phrase.cause_source || ' job ', 'job ') || actor_phrase.cause
+        END
     );
 $function$;
 

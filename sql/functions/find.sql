@@ -86,6 +86,16 @@ BEGIN
             AND (find.entity_type IS NULL OR watch.entity_type = llamalog.entity_type(find.entity_type))
             AND log.op IN ('D', 'T')
             AND log.link_type IS NULL
+            -- a row that moved to another partition under another key lives on
+            AND NOT EXISTS (
+                SELECT
+                FROM llamalog.log AS moved
+                WHERE moved.previous_id = log.entity_id
+                    AND moved.entity_type = log.entity_type
+                    AND moved.op = 'I'
+                    AND moved.txid = log.txid
+                    AND moved.seq > log.seq
+            )
         ORDER BY log.entity_type, log.entity_id, log.seq DESC
     ) AS gone
     WHERE CASE

@@ -38,6 +38,7 @@ BEGIN
         SET grants = watch.grants || v_grant
         WHERE watch.entity_type = hang_truncate_capture.entity_type;
     END LOOP;
+    PERFORM llamalog.let_owner_hang(relation);
     EXECUTE format(
         'CREATE OR REPLACE TRIGGER "00_llamalog_truncate" BEFORE TRUNCATE ON %s'
             || ' FOR EACH STATEMENT EXECUTE FUNCTION llamalog.capture_truncate(%L)',

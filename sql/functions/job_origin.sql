@@ -1,4 +1,4 @@
--- Where one job came from: what was recorded of it, else what its first row says.
+-- Where one job came from: what was recorded of it, else what its first row says, else what its name does.
 CREATE OR REPLACE FUNCTION llamalog.job_origin(job_id text)
     RETURNS TABLE (
         parent_job_id text,
@@ -25,6 +25,16 @@ AS $function$
         FROM llamalog.log AS log
         WHERE log.job_id = job_origin.job_id
         ORDER BY log.seq
+        LIMIT 1
+    )
+    UNION ALL
+    (
+        -- the job of a head, J/ALBUM:7, of which nobody knows: parts were made below it by J
+        SELECT left(job_origin.job_id, head.position - 1), NULL, NULL, NULL, NULL
+        FROM llamalog.watches AS watch
+        CROSS JOIN LATERAL strpos(job_origin.job_id, concat('/', watch.entity_type, ':')) AS head (position)
+        WHERE head.position > 1
+        ORDER BY head.position
         LIMIT 1
     )
     LIMIT 1;

@@ -70,7 +70,7 @@ BEGIN
     FROM llamalog.find(given, v_type, false, 5) AS near;
     RAISE EXCEPTION 'no % has the id or title "%"', v_type, left(given, 100)
         USING ERRCODE = 'LL004',
-              DETAIL  = coalesce(v_candidates, 'Nothing in the table or the log is called so.'),
+              DETAIL  = coalesce(v_candidates, 'No row that you may read is called so, and none was when it was deleted.'),
               HINT    = 'Run llamalog find TEXT to search all titles.';
 END;
 $function$;

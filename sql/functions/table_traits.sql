@@ -10,6 +10,12 @@ CREATE OR REPLACE FUNCTION llamalog.table_traits(relation oid)
     SET search_path = pg_catalog, pg_temp
 AS $function$
     WITH
+    owner AS (
+        -- who may add a partition must be let hang the capture on it
+        SELECT pg_get_userbyid(class.relowner) AS name
+        FROM pg_class AS class
+        WHERE class.oid = table_traits.relation
+    ),
     family AS (
         -- a parent's transition table lacks what its children add, and a partition's rows may come by another door
         SELECT
@@ -46,8 +52,8 @@ AS $function$
     SELECT
         family.is_family,
         family.is_family OR other_trigger.fires_first,
-        md5(concat_ws(E'\n', family.is_family, other_trigger.fires_first, shape.columns))
-    FROM family, other_trigger, shape;
+        md5(concat_ws(E'\n', owner.name, family.is_family, other_trigger.fires_first, shape.columns))
+    FROM owner, family, other_trigger, shape;
 $function$;
 
 COMMENT ON FUNCTION llamalog.table_traits(oid) IS

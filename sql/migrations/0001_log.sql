@@ -1,4 +1,4 @@
--- The log: one row for each change of each watched entity, in monthly partitions.
+-- The log: one row for each change of each watched entity, in monthly partitions; and which job caused which.
 --
 -- Locks nothing of the application's. Takes milliseconds: every table made here is new.
 --
@@ -166,3 +166,45 @@ CREATE INDEX llama_logs_removed_entity_type_idx
     WHERE op IN ('D', 'T');
 CREATE INDEX llama_logs_created_at_idx
     ON llamalog.llama_logs USING brin (created_at);
+
+CREATE TABLE llamalog.jobs (
+    id            bigint      PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    job_id        text        NOT NULL,
+    parent_job_id text,
+    root_job_id   text,
+    source        text,
+    user_id       text,
+    triggered_by  text,
+    db_user       text        NOT NULL DEFAULT session_user,
+    recorded_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    txid          xid8        NOT NULL DEFAULT pg_current_xact_id()
+);
+
+CREATE INDEX jobs_job_id_idx
+    ON llamalog.jobs (job_id, id);
+CREATE INDEX jobs_parent_job_id_idx
+    ON llamalog.jobs (parent_job_id, id)
+    WHERE parent_job_id IS NOT NULL;
+
+COMMENT ON TABLE llamalog.jobs IS
+    'Which job caused which, once for each transaction that said so. No unique key: transactions of one job never wait for each other.';
+COMMENT ON COLUMN llamalog.jobs.id IS
+    'Order in which it was said.';
+COMMENT ON COLUMN llamalog.jobs.job_id IS
+    'The job.';
+COMMENT ON COLUMN llamalog.jobs.parent_job_id IS
+    'The job that caused it; null for a first one.';
+COMMENT ON COLUMN llamalog.jobs.root_job_id IS
+    'Its first ancestor, as far as the caller knew.';
+COMMENT ON COLUMN llamalog.jobs.source IS
+    'Path through which it writes; null when not said.';
+COMMENT ON COLUMN llamalog.jobs.user_id IS
+    'User that the application claims; null when not said.';
+COMMENT ON COLUMN llamalog.jobs.triggered_by IS
+    'What set the job off; null when not said.';
+COMMENT ON COLUMN llamalog.jobs.db_user IS
+    'session_user of the connection that said so.';
+COMMENT ON COLUMN llamalog.jobs.recorded_at IS
+    'When it was said.';
+COMMENT ON COLUMN llamalog.jobs.txid IS
+    'Transaction in which it was said.';

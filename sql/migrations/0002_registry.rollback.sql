@@ -1,4 +1,3 @@
--- Forgets what was watched, the paths and the ancestry of jobs; the log itself stays.
-DROP TABLE llamalog.jobs;
+-- Forgets what was watched, and the paths; the log itself stays.
 DROP TABLE llamalog.source_paths;
 DROP TABLE llamalog.watches;

@@ -1,6 +1,6 @@
 -- public.albums as ALBUM: entity; key id; label title; quality data_quality; source source; ignores search_vector, updated_at
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', 'bd0b02c1a57f496a1f7ea7f82dc3abf7', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', '1bff88f6831d35837ee6a2be1a9c5bc6')
+VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', '89a3281e5c5d5057695f6d0b4665cfc7', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', '20851acce767c6899657d0602ce99fe1')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -134,6 +134,7 @@ BEGIN
 END;
 $function$;
 REVOKE ALL ON FUNCTION llamalog."capture_album_insert"() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION llamalog."capture_album_insert"() TO "postgres";
 COMMENT ON FUNCTION llamalog."capture_album_insert"() IS 'Capture of public.albums, rendered by llamalog watch.';
 -- Captures UPDATE on public.albums: the changed columns, before and after. Rendered by llamalog watch; change the watch, not this.
 CREATE OR REPLACE FUNCTION llamalog."capture_album_update"()
@@ -395,6 +396,7 @@ BEGIN
 END;
 $function$;
 REVOKE ALL ON FUNCTION llamalog."capture_album_update"() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION llamalog."capture_album_update"() TO "postgres";
 COMMENT ON FUNCTION llamalog."capture_album_update"() IS 'Capture of public.albums, rendered by llamalog watch.';
 -- Captures DELETE on public.albums, the whole row. Rendered by llamalog watch; change the watch, not this.
 CREATE OR REPLACE FUNCTION llamalog."capture_album_delete"()
@@ -493,6 +495,7 @@ BEGIN
 END;
 $function$;
 REVOKE ALL ON FUNCTION llamalog."capture_album_delete"() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION llamalog."capture_album_delete"() TO "postgres";
 COMMENT ON FUNCTION llamalog."capture_album_delete"() IS 'Capture of public.albums, rendered by llamalog watch.';
 RESET ROLE;
 SELECT llamalog.hang_truncate_capture(member.oid, 'ALBUM')

@@ -1,6 +1,6 @@
 -- public.album_artists as ALBUM_ARTIST: link ALBUM – ARTIST; key album_id, artist_id, role
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('ALBUM_ARTIST', 'public', 'album_artists', true, '{album_id,artist_id,role}', '{uuid,uuid,"character varying(50)"}', NULL, 'ALBUM', '{album_id}', 'ARTIST', '{artist_id}', NULL, NULL, '{}', '{}', 'none', 'log', 'rendered', '{}', 'b69a9d818ec90e3a4e2c1eb94ef5f21d', '{"album_id": 1, "artist_id": 2, "role": 3, "position": 4}', 'd2075527d8e2f1c9ccaaf961d4608b6c')
+VALUES ('ALBUM_ARTIST', 'public', 'album_artists', true, '{album_id,artist_id,role}', '{uuid,uuid,"character varying(50)"}', NULL, 'ALBUM', '{album_id}', 'ARTIST', '{artist_id}', NULL, NULL, '{}', '{}', 'none', 'log', 'rendered', '{}', '432d3fbfba69901396ad201bf39bab0d', '{"album_id": 1, "artist_id": 2, "role": 3, "position": 4}', '2529ccd841a51b936e5da1386d13ed5e')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -113,6 +113,7 @@ BEGIN
 END;
 $function$;
 REVOKE ALL ON FUNCTION llamalog."capture_album_artist_insert"() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION llamalog."capture_album_artist_insert"() TO "postgres";
 COMMENT ON FUNCTION llamalog."capture_album_artist_insert"() IS 'Capture of public.album_artists, rendered by llamalog watch.';
 -- Captures UPDATE on public.album_artists: the changed columns, before and after. Rendered by llamalog watch; change the watch, not this.
 CREATE OR REPLACE FUNCTION llamalog."capture_album_artist_update"()
@@ -233,6 +234,7 @@ BEGIN
 END;
 $function$;
 REVOKE ALL ON FUNCTION llamalog."capture_album_artist_update"() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION llamalog."capture_album_artist_update"() TO "postgres";
 COMMENT ON FUNCTION llamalog."capture_album_artist_update"() IS 'Capture of public.album_artists, rendered by llamalog watch.';
 -- Captures DELETE on public.album_artists, the whole row. Rendered by llamalog watch; change the watch, not this.
 CREATE OR REPLACE FUNCTION llamalog."capture_album_artist_delete"()
@@ -299,6 +301,7 @@ BEGIN
 END;
 $function$;
 REVOKE ALL ON FUNCTION llamalog."capture_album_artist_delete"() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION llamalog."capture_album_artist_delete"() TO "postgres";
 COMMENT ON FUNCTION llamalog."capture_album_artist_delete"() IS 'Capture of public.album_artists, rendered by llamalog watch.';
 RESET ROLE;
 SELECT llamalog.hang_truncate_capture(member.oid, 'ALBUM_ARTIST')

@@ -1,6 +1,6 @@
 -- public.readings as READING: entity; key sensor, day; ignores updated_at; redacts owner_email; full image
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', '495a6927387dc2f015c7de7631fa8e6b', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', 'd761b4fec2ea0ce3094fb5130f127073')
+VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', '38fa8bb765bf0d7dcab059e37544c4fa', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', '8f3f527748da83dbcd78a92fa14a8b72')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -133,6 +133,7 @@ BEGIN
 END;
 $function$;
 REVOKE ALL ON FUNCTION llamalog."capture_reading_insert"() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION llamalog."capture_reading_insert"() TO "postgres";
 COMMENT ON FUNCTION llamalog."capture_reading_insert"() IS 'Capture of public.readings, rendered by llamalog watch.';
 -- Captures UPDATE on public.readings: the changed columns, before and after. Rendered by llamalog watch; change the watch, not this.
 CREATE OR REPLACE FUNCTION llamalog."capture_reading_update"()
@@ -260,6 +261,7 @@ BEGIN
 END;
 $function$;
 REVOKE ALL ON FUNCTION llamalog."capture_reading_update"() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION llamalog."capture_reading_update"() TO "postgres";
 COMMENT ON FUNCTION llamalog."capture_reading_update"() IS 'Capture of public.readings, rendered by llamalog watch.';
 -- Captures DELETE on public.readings, the whole row. Rendered by llamalog watch; change the watch, not this.
 CREATE OR REPLACE FUNCTION llamalog."capture_reading_delete"()
@@ -338,6 +340,7 @@ BEGIN
 END;
 $function$;
 REVOKE ALL ON FUNCTION llamalog."capture_reading_delete"() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION llamalog."capture_reading_delete"() TO "postgres";
 COMMENT ON FUNCTION llamalog."capture_reading_delete"() IS 'Capture of public.readings, rendered by llamalog watch.';
 RESET ROLE;
 SELECT llamalog.hang_truncate_capture(member.oid, 'READING')
