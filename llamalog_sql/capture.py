@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import psycopg
@@ -72,6 +73,7 @@ def build(conn: Connection, watch: Watch) -> Capture:
         "by_row": watch.table.insert_is_by_row,
         "functions": names,
         "rows": _row_expressions(conn, watch),
+        "alias": _alias(watch),
         "settings": _settings(watch),
         "columns": [
             c
@@ -183,9 +185,10 @@ def _row_expressions(conn: Connection, watch: Watch) -> dict[str, RowExpressions
             " coalesce(llamalog.key_expression(%(oid)s, %(related)s, row.name), 'NULL') AS related_id,"
             " llamalog.image_expression(%(oid)s, %(redacted)s, row.name) AS image,"
             " llamalog.fields_expression(%(oid)s, %(ignored)s, row.name) AS fields"
-            " FROM unnest(ARRAY['NEW', 'OLD', 'n', 'o']) AS row (name)",
+            " FROM unnest(ARRAY['NEW', 'OLD', %(alias)s]) AS row (name)",
             {
                 "oid": watch.table.oid,
+                "alias": _alias(watch),
                 "subject": watch.subject_columns,
                 "related": watch.related_columns,
                 "redacted": watch.redacted_columns,
@@ -212,6 +215,12 @@ def _row_expressions(conn: Connection, watch: Watch) -> dict[str, RowExpressions
         )
         for row in rows
     }
+
+
+def _alias(watch: Watch) -> str:
+    """Return a name for a row that is no column's: SQL would take the column."""
+    names = {column.name for column in watch.columns}
+    return next(name for n in count() if (name := f"new_row{n or ''}") not in names)
 
 
 def _settings(watch: Watch) -> dict[str, str]:

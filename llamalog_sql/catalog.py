@@ -27,6 +27,7 @@ class Column:
     key: str
     key_is_safe: bool
     settings: list[str]
+    base_type: str
 
     def image_of(self, row: str) -> str:
         """Return the SQL of the image of this column in the row variable `row`."""
@@ -58,6 +59,7 @@ class Table:
     is_temporary: bool
     is_family: bool
     insert_is_by_row: bool
+    has_deferrable_key: bool
     fingerprint: str
 
     @property
@@ -124,7 +126,7 @@ def table(conn: Connection, oid: int) -> Table:
             "SELECT c.oid::bigint AS oid, n.nspname AS schema_name, c.relname AS table_name,"
             " pg_get_userbyid(c.relowner) AS owner, c.relkind::text AS kind,"
             " c.relispartition AS is_partition, c.relpersistence = 't' AS is_temporary,"
-            " t.is_family, t.insert_is_by_row, t.fingerprint"
+            " t.is_family, t.insert_is_by_row, t.has_deferrable_key, t.fingerprint"
             " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
             " CROSS JOIN LATERAL llamalog.table_traits(c.oid) AS t WHERE c.oid = %s",
             [oid],

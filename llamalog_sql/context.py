@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
 logger = logging.getLogger(__name__)
@@ -68,6 +70,7 @@ def context(
     if isinstance(entity, str) or (entity is not None and len(entity) != 2):
         raise TypeError("entity is a pair: (type, id)")
     started = time.monotonic()
+    address = _address(conn)
     given: dict[str, Any] = {
         "source": source,
         "job_id": job_id,
@@ -83,7 +86,7 @@ def context(
     try:
         with conn.transaction():
             outer = _settings(conn)
-            if outer["job_id"] and parent_job_id is None:
+            if outer["job_id"] and parent_job_id is None and outer["job_id"] != job_id:
                 given["parent_job_id"] = outer["job_id"]
                 given["root_job_id"] = (
                     root_job_id or outer["root_job_id"] or outer["parent_job_id"] or outer["job_id"]
@@ -93,15 +96,22 @@ def context(
             yield given["job_id"]
             # RELEASE SAVEPOINT keeps what was set inside it
             _restore(conn, outer)
-    except Exception as error:
-        _record_failure(
-            conn, error, given, entity, failure_dsn, int((time.monotonic() - started) * 1000)
-        )
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        elapsed = int((time.monotonic() - started) * 1000)
+        _record_failure(failure_dsn or address, error, given, entity, elapsed)
         raise
 
 
+def _address(conn: psycopg.Connection[Any]) -> str:
+    """Return where the connection leads, while it is open."""
+    password = {"password": conn.info.password} if conn.info.password else {}
+    return make_conninfo("", **{**conn.info.get_parameters(), **password})
+
+
 def _settings(conn: psycopg.Connection[Any]) -> dict[str, str]:
-    with conn.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
+    with _cursor(conn) as cursor:
         rows = cursor.execute(
             "SELECT setting.name, coalesce(current_setting('llamalog.' || setting.name, true), '')"
             " FROM unnest(%s::text[]) AS setting (name)",
@@ -111,11 +121,17 @@ def _settings(conn: psycopg.Connection[Any]) -> dict[str, str]:
 
 
 def _restore(conn: psycopg.Connection[Any], settings: dict[str, str]) -> None:
-    conn.execute(
-        "SELECT set_config('llamalog.' || setting.name, setting.value, true)"
-        " FROM unnest(%s::text[], %s::text[]) AS setting (name, value)",
-        [list(settings), list(settings.values())],
-    )
+    with _cursor(conn) as cursor:
+        cursor.execute(
+            "SELECT set_config('llamalog.' || setting.name, setting.value, true)"
+            " FROM unnest(%s::text[], %s::text[]) AS setting (name, value)",
+            [list(settings), list(settings.values())],
+        )
+
+
+def _cursor(conn: psycopg.Connection[Any]) -> psycopg.Cursor[tuple[Any, ...]]:
+    """Return a plain cursor, whatever kinds of cursor and row the connection makes for its owner."""
+    return psycopg.Cursor(conn, row_factory=tuple_row)
 
 
 def _call(conn: psycopg.Connection[Any], function: str, arguments: dict[str, Any]) -> Any:
@@ -127,26 +143,25 @@ def _call(conn: psycopg.Connection[Any], function: str, arguments: dict[str, Any
     )
     schema, name = function.split(".")
     query = psycopg.sql.SQL("SELECT {}({})").format(psycopg.sql.Identifier(schema, name), named)
-    with conn.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
+    with _cursor(conn) as cursor:
         row = cursor.execute(query, arguments).fetchone()
     assert row is not None
     return row[0]
 
 
 def _record_failure(
-    conn: psycopg.Connection[Any],
-    error: Exception,
+    dsn: str,
+    error: BaseException,
     given: dict[str, Any],
     entity: tuple[str, object] | None,
-    failure_dsn: str | None,
     duration_ms: int,
 ) -> None:
     """Write the FAILED row on a connection of its own; a failure to do so is logged and hides nothing."""
+    name = type(error).__name__
+    code, message = name, None
     if isinstance(error, psycopg.Error):
-        message = error.diag.message_primary or str(error)
-        code = error.sqlstate or type(error).__name__
-    else:
-        message, code = str(error) or type(error).__name__, type(error).__name__
+        code, message = error.sqlstate or name, error.diag.message_primary
+    message = message or _text_of(error) or name
     arguments = {
         **given,
         "error_message": message,
@@ -156,14 +171,7 @@ def _record_failure(
         "duration_ms": duration_ms,
     }
     try:
-        if failure_dsn is not None:
-            second = psycopg.connect(failure_dsn, autocommit=True, connect_timeout=5)
-        else:
-            address: dict[str, Any] = {**conn.info.get_parameters(), "connect_timeout": 5}
-            if conn.info.password:
-                address["password"] = conn.info.password
-            second = psycopg.connect(**address, autocommit=True)
-        with second:
+        with psycopg.connect(dsn, autocommit=True, connect_timeout=5) as second:
             _call(second, "llamalog.record_failure", arguments)
     except psycopg.Error as trouble:
         logger.warning(
@@ -173,3 +181,12 @@ def _record_failure(
             message,
             trouble.diag.message_primary or trouble,
         )
+
+
+def _text_of(error: BaseException) -> str:
+    """Return what the error says of itself, as PostgreSQL can hold it."""
+    try:
+        said = str(error)
+    except Exception:
+        return ""
+    return said.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")

@@ -176,8 +176,14 @@ def check(conn: Connection) -> list[Finding]:
     if plan.pending or plan.changed:
         return findings
     findings += [
-        Finding(table, problem, "Run: llamalog migrate")
-        for _, table, problem in watching.drifted(conn)
+        Finding(
+            table,
+            problem,
+            f"Run: llamalog watch {table}, or llamalog unwatch {entity_type} if that is meant"
+            if "took the place" in problem
+            else "Run: llamalog migrate",
+        )
+        for entity_type, table, problem in watching.drifted(conn)
     ]
     findings += [
         Finding(

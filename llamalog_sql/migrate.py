@@ -103,6 +103,8 @@ ALTER FUNCTION llamalog.follow_schema_change() OWNER TO CURRENT_USER;
 CREATE EVENT TRIGGER llamalog_ddl ON ddl_command_end
     WHEN TAG IN (
         'ALTER DOMAIN', 'ALTER SCHEMA', 'ALTER TABLE', 'ALTER TRIGGER', 'ALTER TYPE',
+        -- they rename a table too
+        'ALTER FOREIGN TABLE', 'ALTER INDEX', 'ALTER MATERIALIZED VIEW', 'ALTER SEQUENCE', 'ALTER VIEW',
         'CREATE SCHEMA', 'CREATE TABLE', 'CREATE TABLE AS', 'CREATE TRIGGER', 'SELECT INTO'
     )
     EXECUTE FUNCTION llamalog.follow_schema_change();

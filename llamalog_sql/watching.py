@@ -148,7 +148,8 @@ def refresh(conn: Connection) -> list[str]:
                 "table %s is gone: %s is no longer watched, its history stays", table, entity_type
             )
             conn.execute(
-                "UPDATE llamalog.watches SET unwatched_at = clock_timestamp() WHERE entity_type = %s",
+                "UPDATE llamalog.watches SET unwatched_at = clock_timestamp(), is_lost = true"
+                " WHERE entity_type = %s",
                 [entity_type],
             )
         outcomes = [_apply(conn, one) for one in _wanted(conn, [])]
@@ -211,6 +212,10 @@ def take_down_script(conn: Connection) -> Iterator[str]:
 def drifted(conn: Connection) -> list[tuple[str, str, str]]:
     """Return (entity type, table, what is wrong) of every watched table whose capture is not what it should be."""
     findings = [(entity_type, table, "the table is gone") for entity_type, table in _lost(conn)]
+    findings += [
+        (entity_type, table, f"took the place of the one watched as {entity_type}, and is not")
+        for entity_type, table in _replaced(conn)
+    ]
     for one in _wanted(conn, []):
         stored, _ = _stored(conn, one.watch.entity_type)
         missing = capture.missing_triggers(conn, one.watch.table.oid)
@@ -309,7 +314,7 @@ def _registration(one: _Wanted) -> sql.Composed:
         "INSERT INTO llamalog.watches ({names})\nVALUES ({values})\nON CONFLICT (entity_type) DO UPDATE SET\n"
         "    ({names}) = ROW({new}),\n"
         "    watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,\n"
-        "    unwatched_at = NULL"
+        "    unwatched_at = NULL,\n    is_lost = false"
     ).format(
         names=sql.SQL(", ").join(map(sql.Identifier, values)),
         values=sql.SQL(", ").join(map(sql.Literal, values.values())),
@@ -378,6 +383,20 @@ def _lost(conn: Connection) -> list[tuple[str, str]]:
             " WHERE watch.unwatched_at IS NULL"
             " AND to_regclass(format('%I.%I', watch.schema_name, watch.table_name)) IS NULL"
             " AND watch.entity_type NOT IN (SELECT captured.entity_type FROM llamalog.captured_tables() AS captured)",
+        )
+    ]
+
+
+def _replaced(conn: Connection) -> list[tuple[str, str]]:
+    """Return (entity type, table) where a table stands unwatched in place of a watched one that was dropped."""
+    return [
+        (str(entity_type), str(table))
+        for entity_type, table in rows(
+            conn,
+            "SELECT watch.entity_type, format('%I.%I', watch.schema_name, watch.table_name)"
+            " FROM llamalog.watches AS watch WHERE watch.is_lost"
+            " AND llamalog.table_of(watch) IS NOT NULL AND llamalog.table_of(watch) NOT IN"
+            " (SELECT captured.relation FROM llamalog.captured_tables() AS captured)",
         )
     ]
 

@@ -29,17 +29,18 @@ BEGIN
             AND log.seq < held.before_seq
         WHERE log.entity_type = chain_changes.entity_type
     ),
-    -- the entity, its parts, their parts; UNION ends a circle of them
-    member (entity_type, entity_id) AS (
-        SELECT chain_changes.entity_type, held.id
+    -- the entity under each of its keys, while it had them; its parts, their parts; UNION ends a circle of them
+    member (entity_type, entity_id, after_seq, before_seq) AS (
+        SELECT chain_changes.entity_type, held.id, held.after_seq, held.before_seq
         FROM llamalog.key_history(chain_changes.entity_type, chain_changes.entity_id) AS held
         UNION
-        SELECT part.entity_type, part.entity_id
+        SELECT part.entity_type, part.entity_id, 0::bigint, 9223372036854775807
         FROM member
         JOIN llamalog.log AS part
             ON part.related_id = member.entity_id
             AND part.related_type = member.entity_type
             AND part.link_type IS NULL
+            AND part.seq BETWEEN member.after_seq AND member.before_seq
     ),
     of_parts AS (
         SELECT log.*
@@ -47,6 +48,7 @@ BEGIN
         JOIN llamalog.log AS log
             ON log.related_id = member.entity_id
             AND log.related_type = member.entity_type
+            AND log.seq BETWEEN member.after_seq AND member.before_seq
         UNION ALL
         -- a part's links, and what applications wrote about it, do not name the whole
         SELECT log.*

@@ -16,6 +16,11 @@ BEGIN
     INTO v_watch
     FROM llamalog.watches AS watch
     WHERE watch.entity_type = current_watch.entity_type;
+    IF NOT FOUND AND current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+        RAISE EXCEPTION 'table "%" is watched since after the snapshot of this transaction', relation::regclass
+            USING ERRCODE = 'serialization_failure',
+                  HINT    = 'Try the transaction again.';
+    END IF;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'table "%" is not watched as %', relation::regclass, entity_type
             USING ERRCODE = 'LL002',
@@ -39,21 +44,21 @@ BEGIN
                   DETAIL  = format('%s is watched as %s.', format('%I.%I', v_watch.schema_name, v_watch.table_name), entity_type),
                   HINT    = 'Run: llamalog watch ' || relation::regclass;
     END IF;
-    -- without event triggers nobody followed a rename yet
-    IF NOT coalesce(v_watch.redacted_columns || v_watch.ignored_columns || v_watch.subject_columns || v_watch.related_columns
-        || v_watch.key_columns, '{}') <@ (SELECT array_agg(attribute.attname::text) FROM pg_attribute AS attribute
-            WHERE attribute.attrelid = relation AND attribute.attnum > 0 AND NOT attribute.attisdropped)
-    THEN
-        v_watch := llamalog.with_new_names(
-            v_watch, llamalog.renamed_columns(v_watch, coalesce(pg_partition_root(relation), relation))
-        );
-    END IF;
     SELECT array_agg(attribute.attname::text ORDER BY attribute.attnum)
     INTO v_columns
     FROM pg_attribute AS attribute
     WHERE attribute.attrelid = relation
         AND attribute.attnum > 0
         AND NOT attribute.attisdropped;
+    -- without event triggers nobody followed a rename yet; one that is redacted may have left its name to another
+    IF v_watch.redacted_columns <> '{}'
+        OR NOT coalesce(v_watch.ignored_columns || v_watch.subject_columns || v_watch.related_columns || v_watch.key_columns, '{}')
+            <@ v_columns
+    THEN
+        v_watch := llamalog.with_new_names(
+            v_watch, llamalog.renamed_columns(v_watch, coalesce(pg_partition_root(relation), relation)), v_columns
+        );
+    END IF;
     IF NOT v_watch.key_columns <@ v_columns THEN
         v_watch.key_columns := coalesce(
             llamalog.primary_key(relation),

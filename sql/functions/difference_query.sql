@@ -20,7 +20,11 @@ AS $function$
         coalesce(
             string_agg(
                 format(
-                    'SELECT %1$s, %2$L::text, %3$s, %4$s WHERE ROW($1.%2$I)::record OPERATOR(pg_catalog.*<>) ROW($2.%2$I)::record',
+                    CASE shown.compare
+                        WHEN 'text' THEN 'SELECT %1$s, %2$L::text, %3$s, %4$s WHERE concat($1.%2$I) IS DISTINCT FROM concat($2.%2$I)'
+                        ELSE 'SELECT %1$s, %2$L::text, %3$s, %4$s'
+                            || ' WHERE ROW($1.%2$I)::record OPERATOR(pg_catalog.*<>) ROW($2.%2$I)::record'
+                    END,
                     shown.position,
                     shown.name,
                     format(shown.image, format('$1.%I', shown.name)),

@@ -17,7 +17,9 @@ AS $function$
     FROM member
     JOIN pg_class AS class
         ON class.oid = member.oid
-    WHERE class.relkind IN ('r', 'p');
+    WHERE class.relkind IN ('r', 'p')
+        -- a heir of one session, and gone with it
+        AND class.relpersistence <> 't';
 $function$;
 
 COMMENT ON FUNCTION llamalog.family(oid) IS

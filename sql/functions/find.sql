@@ -19,7 +19,7 @@ DECLARE
     v_watch llamalog.watches;
     v_left  integer := find.row_limit;
     v_row   record;
-    v_table regclass;
+    v_table oid;
     v_key   text;
     v_label text;
 BEGIN
@@ -38,12 +38,12 @@ BEGIN
         -- wholes before parts: an album before its tracks
         ORDER BY watch.related_type IS NOT NULL, watch.entity_type
     LOOP
-        v_table := to_regclass(format('%I.%I', v_watch.schema_name, v_watch.table_name));
+        v_table := llamalog.table_of(v_watch);
         CONTINUE WHEN v_table IS NULL;  -- dropped or renamed since
         v_key := llamalog.key_expression(v_table, v_watch.key_columns, 'live');
         v_label := CASE
             WHEN v_watch.label_column IS NULL THEN v_key
-            ELSE format('live.%I::text', v_watch.label_column)
+            ELSE llamalog.label_expression(v_table, v_watch.label_column, 'live')
         END;
         BEGIN
             FOR v_row IN EXECUTE format(
@@ -51,7 +51,7 @@ BEGIN
                     || ' ORDER BY lower(%2$s) = lower($1) DESC, length(%2$s), %1$s LIMIT $2',
                 v_key,
                 v_label,
-                v_table,
+                v_table::regclass,
                 CASE
                     WHEN find.is_exact THEN format('lower(%s) = lower($1)', v_label)
                     ELSE format('strpos(lower(%s), lower($1)) > 0', v_label)

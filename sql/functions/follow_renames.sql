@@ -21,7 +21,17 @@ BEGIN
     IF v_renamed = '{}' THEN
         RETURN;
     END IF;
-    v_watch := llamalog.with_new_names(v_watch, v_renamed);
+    v_watch := llamalog.with_new_names(
+        v_watch,
+        v_renamed,
+        ARRAY(
+            SELECT attribute.attname::text
+            FROM pg_attribute AS attribute
+            WHERE attribute.attrelid = relation
+                AND attribute.attnum > 0
+                AND NOT attribute.attisdropped
+        )
+    );
     UPDATE llamalog.watches AS watch
     SET
         key_columns = v_watch.key_columns,

@@ -49,7 +49,9 @@ BEGIN
         IF v_watch.relation IS NULL THEN
             IF v_watch.is_gone THEN
                 UPDATE llamalog.watches AS watch
-                SET unwatched_at = clock_timestamp()
+                SET
+                    unwatched_at = clock_timestamp(),
+                    is_lost = true
                 WHERE watch.entity_type = v_watch.entity_type;
             END IF;
             CONTINUE;
@@ -60,6 +62,9 @@ BEGIN
                 schema_name = v_watch.schema_name,
                 table_name = v_watch.table_name
             WHERE watch.entity_type = v_watch.entity_type;
+            -- what TRUNCATE needs in another schema
+            PERFORM llamalog.hang_truncate_capture(member.oid, v_watch.entity_type)
+            FROM llamalog.family(v_watch.relation) AS member (oid);
         END IF;
         PERFORM llamalog.follow_renames(v_watch.entity_type, v_watch.relation);
         IF v_watch.capture = 'rendered'

@@ -10,8 +10,9 @@ CREATE OR REPLACE FUNCTION llamalog.identity_query(
     SET search_path = pg_catalog, pg_temp
 AS $function$
     SELECT format(
-        'SELECT %s, %s, %s, %s',
-        llamalog.key_expression(relation, watch.subject_columns, row_name),
+        $$SELECT coalesce(%s, E'\\N'), %s, %s, %s$$,
+        -- a table that has lost its key has nulls in what stands for it, or nothing to stand for it
+        coalesce(llamalog.key_expression(relation, watch.subject_columns, row_name), 'NULL::text'),
         coalesce(llamalog.key_expression(relation, watch.related_columns, row_name), 'NULL::text'),
         CASE
             WHEN watch.quality_column IS NULL THEN 'NULL::text'

@@ -46,7 +46,8 @@ BEGIN
         END IF;
         -- nobody has it now: the one who had it last went on under another
         v_arrival := llamalog.last_renaming(entity_type, v_key, true, v_leaving.seq, v_leaving.mark);
-        v_bound := llamalog.last_renaming(entity_type, v_key, false, v_leaving.seq, v_leaving.mark);
+        -- whoever left the key by the statement that brought our row was the one before
+        v_bound := llamalog.last_renaming(entity_type, v_key, false, v_leaving.seq, v_arrival.mark);
         v_after := greatest(v_arrival.seq, v_bound.seq, 0);
         IF v_bound.seq > coalesce(v_arrival.seq, 0) THEN
             v_arrival := NULL;
@@ -67,7 +68,8 @@ BEGIN
         v_key := v_arrival.old_id;
         v_leaving := v_arrival;
         v_arrival := llamalog.last_renaming(entity_type, v_key, true, v_leaving.seq, v_leaving.mark);
-        v_bound := llamalog.last_renaming(entity_type, v_key, false, v_leaving.seq, v_leaving.mark);
+        -- whoever left the key by the statement that brought our row was the one before
+        v_bound := llamalog.last_renaming(entity_type, v_key, false, v_leaving.seq, v_arrival.mark);
         RETURN QUERY
         SELECT v_key, greatest(v_arrival.seq, v_bound.seq, 0), llamalog.end_of_tenure(entity_type, v_leaving);
         EXIT WHEN v_bound.seq > coalesce(v_arrival.seq, 0);

@@ -14,7 +14,7 @@ AS $function$
 #variable_conflict use_column
 DECLARE
     v_watch llamalog.watches;
-    v_match text;
+    v_table oid;
     v_alive text[] := '{}';
     v_row   record;
 BEGIN
@@ -25,23 +25,13 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
+    v_table := llamalog.table_of(v_watch);
     BEGIN
-        SELECT string_agg(
-            format(
-                'live.%I = (llamalog.key_parts(wanted.id, %s))[%s]::%s',
-                part.name, cardinality(v_watch.key_columns), part.position, v_watch.key_types[part.position]
-            ),
-            ' AND '
-        )
-        INTO v_match
-        FROM unnest(v_watch.key_columns) WITH ORDINALITY AS part (name, position);
         FOR v_row IN EXECUTE format(
-            'SELECT wanted.id, %s AS label FROM unnest($1) AS wanted (id) JOIN %I.%I AS live ON %s',
-            CASE
-                WHEN v_watch.label_column IS NULL THEN 'NULL::text'
-                ELSE format('live.%I::text', v_watch.label_column)
-            END,
-            v_watch.schema_name, v_watch.table_name, v_match
+            'SELECT wanted.id, %s AS label FROM unnest($1) AS wanted (id) JOIN %s AS live ON %s',
+            llamalog.label_expression(v_table, v_watch.label_column, 'live'),
+            v_table::regclass,
+            llamalog.key_match(v_table, v_watch.key_columns, 'live', 'wanted.id')
         )
         USING labels.entity_ids
         LOOP
@@ -51,7 +41,7 @@ BEGIN
     EXCEPTION
         -- the log must be readable where the table is not: no right to it, dropped, renamed, its key of another type now
         WHEN insufficient_privilege OR undefined_table OR undefined_column OR invalid_schema_name OR data_exception
-            OR undefined_function OR datatype_mismatch OR cannot_coerce
+            OR undefined_function OR datatype_mismatch OR cannot_coerce OR null_value_not_allowed
         THEN
             NULL;
     END;

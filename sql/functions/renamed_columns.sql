@@ -8,21 +8,14 @@ CREATE OR REPLACE FUNCTION llamalog.renamed_columns(
     STABLE
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    -- after a restore the numbers may be others: a column whose old name still stands, or whose new name was known, was not renamed
+    -- after a restore the numbers may be others: a column whose new name was known was not renamed
     SELECT coalesce(jsonb_object_agg(known.name, attribute.attname), '{}')
     FROM jsonb_each_text(watch.column_numbers) AS known (name, number)
     JOIN pg_attribute AS attribute
         ON attribute.attrelid = renamed_columns.relation
         AND attribute.attnum = known.number::smallint
         AND NOT attribute.attisdropped
-    WHERE NOT watch.column_numbers ? attribute.attname::text
-        AND NOT EXISTS (
-            SELECT
-            FROM pg_attribute AS standing
-            WHERE standing.attrelid = renamed_columns.relation
-                AND standing.attname = known.name
-                AND NOT standing.attisdropped
-        );
+    WHERE NOT watch.column_numbers ? attribute.attname::text;
 $function$;
 
 COMMENT ON FUNCTION llamalog.renamed_columns(llamalog.watches, oid) IS

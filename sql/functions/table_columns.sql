@@ -14,7 +14,8 @@ CREATE OR REPLACE FUNCTION llamalog.table_columns(
         is_builtin   boolean,
         key          text,
         key_is_safe  boolean,
-        settings     text[]
+        settings     text[],
+        base_type    text
     )
     LANGUAGE sql
     STABLE
@@ -39,6 +40,7 @@ AS $function$
             attribute.attnum,
             attribute.attname::text AS name,
             format_type(attribute.atttypid, attribute.atttypmod) AS type_name,
+            format_type(base.oid, NULL) AS base_type,
             attribute.attgenerated <> '' AS is_generated,
             base.typtype = 'c' AS is_composite,
             -- to_jsonb() and ::text run whatever cast the owner of a type of his own has made, with our rights;
@@ -87,11 +89,11 @@ AS $function$
         base_column.has_value,
         -- only where equal means equal to the byte does IS DISTINCT FROM see every change
         CASE
-            WHEN NOT base_column.is_array
-                AND (
-                    base_column.family IN ('exact', 'enum', 'date', 'instant', 'bytea')
-                    OR base_column.family = 'text' AND base_column.is_deterministic
-                ) THEN 'distinct'
+            -- one array may have two forms in memory, with and without room for nulls
+            WHEN base_column.is_array THEN 'text'
+            WHEN base_column.family IN ('exact', 'enum', 'date', 'instant', 'bytea')
+                OR base_column.family = 'text' AND base_column.is_deterministic
+                THEN 'distinct'
             ELSE 'image'
         END,
         CASE
@@ -140,7 +142,8 @@ AS $function$
             WHEN base_column.family = 'bytea' THEN ARRAY['bytea_output']
             WHEN base_column.family = 'float' THEN ARRAY['extra_float_digits']
             ELSE ARRAY[]::text[]
-        END
+        END,
+        base_column.base_type
     FROM base_column
     ORDER BY base_column.attnum;
 $function$;

@@ -3,6 +3,7 @@ CREATE OR REPLACE FUNCTION llamalog.table_traits(relation oid)
     RETURNS TABLE (
         is_family           boolean,
         insert_is_by_row    boolean,
+        has_deferrable_key  boolean,
         fingerprint         text
     )
     LANGUAGE sql
@@ -28,12 +29,18 @@ AS $function$
         FROM pg_class AS relation
         WHERE relation.oid = table_traits.relation
     ),
+    -- those of other tables are no part of the fingerprint: a trigger made anywhere must not lock every watched table
     other_trigger AS (
         -- an application's trigger may write the same row again before our statement trigger has its turn: row triggers
         -- fire first, those of other tables that the statement writes too; and of an upsert or MERGE also the table's own
         -- statement triggers on UPDATE and DELETE
-        SELECT count(*) > 0 AS fires_first
+        SELECT
+            count(*) > 0 AS fires_first,
+            count(*) FILTER (WHERE application.tgrelid = table_traits.relation) > 0 AS is_own
         FROM pg_trigger AS application
+        JOIN pg_class AS its_table
+            ON its_table.oid = application.tgrelid
+            AND its_table.relpersistence <> 't'
         JOIN pg_proc AS called
             ON called.oid = application.tgfoid
         WHERE NOT application.tgisinternal
@@ -52,7 +59,9 @@ AS $function$
     SELECT
         family.is_family,
         family.is_family OR other_trigger.fires_first,
-        md5(concat_ws(E'\n', owner.name, family.is_family, other_trigger.fires_first, shape.columns))
+        llamalog.has_deferrable_key(table_traits.relation),
+        md5(concat_ws(E'\n', owner.name, family.is_family, other_trigger.is_own,
+            llamalog.has_deferrable_key(table_traits.relation), shape.columns))
     FROM owner, family, other_trigger, shape;
 $function$;
 

@@ -28,6 +28,7 @@ CREATE TABLE llamalog.watches (
     grants           text[]      NOT NULL DEFAULT '{}',
     watched_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     unwatched_at     timestamptz,
+    is_lost          boolean     NOT NULL DEFAULT false,
     CONSTRAINT image_is_none_or_full
         CHECK (image IN ('none', 'full')),
     CONSTRAINT truncate_is_logged_or_refused
@@ -37,10 +38,6 @@ CREATE TABLE llamalog.watches (
     CONSTRAINT link_has_another_end
         CHECK (NOT is_link OR related_type IS NOT NULL)
 );
-
-CREATE UNIQUE INDEX watches_table_idx
-    ON llamalog.watches (schema_name, table_name)
-    WHERE unwatched_at IS NULL;
 
 COMMENT ON TABLE llamalog.watches IS
     'Tables whose changes are captured, and those that once were. Written by llamalog watch and unwatch.';
@@ -94,6 +91,8 @@ COMMENT ON COLUMN llamalog.watches.watched_at IS
     'Since when changes are captured.';
 COMMENT ON COLUMN llamalog.watches.unwatched_at IS
     'Since when they no longer are; null while they are.';
+COMMENT ON COLUMN llamalog.watches.is_lost IS
+    'True when the table was dropped while it was watched, not unwatched.';
 
 CREATE TABLE llamalog.source_paths (
     source      text PRIMARY KEY,

@@ -1,10 +1,11 @@
 -- public.albums as ALBUM: entity; key id; label title; quality data_quality; source source; ignores search_vector, updated_at
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', '89a3281e5c5d5057695f6d0b4665cfc7', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', '20851acce767c6899657d0602ce99fe1')
+VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', 'a6f1830910b389cfdbdf9e17453bca5d', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', '6ce05179f4614d4247882bd00cd3fde8')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
-    unwatched_at = NULL;
+    unwatched_at = NULL,
+    is_lost = false;
 SET ROLE "llamalog_owner";
 -- Captures INSERT on public.albums, one log row for each row. Rendered by llamalog watch; change the watch, not this.
 CREATE OR REPLACE FUNCTION llamalog."capture_album_insert"()
@@ -76,50 +77,50 @@ BEGIN
         job_id, parent_job_id, root_job_id, is_root_job
     )
     SELECT
-        'I', 'ALBUM', n.id::text, NULL, NULL,
+        'I', 'ALBUM', new_row.id::text, NULL, NULL,
         NULL, NULL,
         coalesce(v_operation, concat_ws(':', lower('ALBUM'), lower('CREATED'), v_source)), 'CREATED', v_source,
-        coalesce(v_sources, ARRAY[nullif(concat(n."source"), '')]), v_reason,
+        coalesce(v_sources, ARRAY[nullif(concat(new_row."source"), '')]), v_reason,
         array_remove(
             ARRAY[
-                CASE WHEN n.id IS NOT NULL THEN 'id' END,
-                CASE WHEN n.musicbrainz_id IS NOT NULL THEN 'musicbrainz_id' END,
-                CASE WHEN n.title IS NOT NULL THEN 'title' END,
-                CASE WHEN n.release_date IS NOT NULL THEN 'release_date' END,
-                CASE WHEN n.release_type IS NOT NULL THEN 'release_type' END,
-                CASE WHEN n.track_count IS NOT NULL THEN 'track_count' END,
-                CASE WHEN n.duration_ms IS NOT NULL THEN 'duration_ms' END,
-                CASE WHEN n.cover_art_url IS NOT NULL THEN 'cover_art_url' END,
-                CASE WHEN n.barcode IS NOT NULL THEN 'barcode' END,
-                CASE WHEN n.label IS NOT NULL THEN 'label' END,
-                CASE WHEN n.catalog_number IS NOT NULL THEN 'catalog_number' END,
-                CASE WHEN n.created_at IS NOT NULL THEN 'created_at' END,
-                CASE WHEN n.data_quality IS NOT NULL THEN 'data_quality' END,
-                CASE WHEN n.enrichment_status IS NOT NULL THEN 'enrichment_status' END,
-                CASE WHEN n.last_enriched IS NOT NULL THEN 'last_enriched' END,
-                CASE WHEN n.genres IS NOT NULL THEN 'genres' END,
-                CASE WHEN n.secondary_types IS NOT NULL THEN 'secondary_types' END,
-                CASE WHEN n.release_country IS NOT NULL THEN 'release_country' END,
-                CASE WHEN n.release_status IS NOT NULL THEN 'release_status' END,
-                CASE WHEN n.spotify_id IS NOT NULL THEN 'spotify_id' END,
-                CASE WHEN n.spotify_url IS NOT NULL THEN 'spotify_url' END,
-                CASE WHEN n.discogs_id IS NOT NULL THEN 'discogs_id' END,
-                CASE WHEN n.source IS NOT NULL THEN 'source' END,
-                CASE WHEN n.source_url IS NOT NULL THEN 'source_url' END,
-                CASE WHEN n.submitted_by IS NOT NULL THEN 'submitted_by' END,
-                CASE WHEN n.cloudflare_image_id IS NOT NULL THEN 'cloudflare_image_id' END,
-                CASE WHEN n.metadata IS NOT NULL THEN 'metadata' END,
-                CASE WHEN n.game_status IS NOT NULL THEN 'game_status' END,
-                CASE WHEN n.deezer_id IS NOT NULL THEN 'deezer_id' END
+                CASE WHEN new_row.id IS NOT NULL THEN 'id' END,
+                CASE WHEN new_row.musicbrainz_id IS NOT NULL THEN 'musicbrainz_id' END,
+                CASE WHEN new_row.title IS NOT NULL THEN 'title' END,
+                CASE WHEN new_row.release_date IS NOT NULL THEN 'release_date' END,
+                CASE WHEN new_row.release_type IS NOT NULL THEN 'release_type' END,
+                CASE WHEN new_row.track_count IS NOT NULL THEN 'track_count' END,
+                CASE WHEN new_row.duration_ms IS NOT NULL THEN 'duration_ms' END,
+                CASE WHEN new_row.cover_art_url IS NOT NULL THEN 'cover_art_url' END,
+                CASE WHEN new_row.barcode IS NOT NULL THEN 'barcode' END,
+                CASE WHEN new_row.label IS NOT NULL THEN 'label' END,
+                CASE WHEN new_row.catalog_number IS NOT NULL THEN 'catalog_number' END,
+                CASE WHEN new_row.created_at IS NOT NULL THEN 'created_at' END,
+                CASE WHEN new_row.data_quality IS NOT NULL THEN 'data_quality' END,
+                CASE WHEN new_row.enrichment_status IS NOT NULL THEN 'enrichment_status' END,
+                CASE WHEN new_row.last_enriched IS NOT NULL THEN 'last_enriched' END,
+                CASE WHEN new_row.genres IS NOT NULL THEN 'genres' END,
+                CASE WHEN new_row.secondary_types IS NOT NULL THEN 'secondary_types' END,
+                CASE WHEN new_row.release_country IS NOT NULL THEN 'release_country' END,
+                CASE WHEN new_row.release_status IS NOT NULL THEN 'release_status' END,
+                CASE WHEN new_row.spotify_id IS NOT NULL THEN 'spotify_id' END,
+                CASE WHEN new_row.spotify_url IS NOT NULL THEN 'spotify_url' END,
+                CASE WHEN new_row.discogs_id IS NOT NULL THEN 'discogs_id' END,
+                CASE WHEN new_row.source IS NOT NULL THEN 'source' END,
+                CASE WHEN new_row.source_url IS NOT NULL THEN 'source_url' END,
+                CASE WHEN new_row.submitted_by IS NOT NULL THEN 'submitted_by' END,
+                CASE WHEN new_row.cloudflare_image_id IS NOT NULL THEN 'cloudflare_image_id' END,
+                CASE WHEN new_row.metadata IS NOT NULL THEN 'metadata' END,
+                CASE WHEN new_row.game_status IS NOT NULL THEN 'game_status' END,
+                CASE WHEN new_row.deezer_id IS NOT NULL THEN 'deezer_id' END
             ],
             NULL
         ),
-        nullif(concat(n."data_quality"), ''),
+        nullif(concat(new_row."data_quality"), ''),
         v_triggered_by, v_user_id,
         NULL,
         v_metadata,
         CASE
-            WHEN v_is_head AND v_is_many THEN v_job_id || '/' || 'ALBUM' || ':' || n.id::text
+            WHEN v_is_head AND v_is_many THEN v_job_id || '/' || 'ALBUM' || ':' || new_row.id::text
             WHEN v_is_head THEN v_job_id
         END,
         CASE
@@ -129,7 +130,7 @@ BEGIN
         END,
         v_root_job_id,
         v_is_head
-    FROM inserted_rows AS n;
+    FROM inserted_rows AS new_row;
     RETURN NULL;  -- the result of an AFTER trigger is ignored
 END;
 $function$;
@@ -248,12 +249,12 @@ BEGIN
             v_before := v_before || jsonb_build_object('last_enriched', to_jsonb(OLD."last_enriched"));
             v_after := v_after || jsonb_build_object('last_enriched', to_jsonb(NEW."last_enriched"));
         END IF;
-        IF ROW(OLD."genres")::record OPERATOR(pg_catalog.*<>) ROW(NEW."genres")::record THEN
+        IF concat(OLD."genres") IS DISTINCT FROM concat(NEW."genres") THEN
             v_fields := v_fields || 'genres'::text;
             v_before := v_before || jsonb_build_object('genres', CASE WHEN cardinality(OLD."genres") = 0 OR array_ndims(OLD."genres") = 1 AND array_lower(OLD."genres", 1) = 1 THEN to_jsonb(OLD."genres") ELSE to_jsonb(OLD."genres"::text) END);
             v_after := v_after || jsonb_build_object('genres', CASE WHEN cardinality(NEW."genres") = 0 OR array_ndims(NEW."genres") = 1 AND array_lower(NEW."genres", 1) = 1 THEN to_jsonb(NEW."genres") ELSE to_jsonb(NEW."genres"::text) END);
         END IF;
-        IF ROW(OLD."secondary_types")::record OPERATOR(pg_catalog.*<>) ROW(NEW."secondary_types")::record THEN
+        IF concat(OLD."secondary_types") IS DISTINCT FROM concat(NEW."secondary_types") THEN
             v_fields := v_fields || 'secondary_types'::text;
             v_before := v_before || jsonb_build_object('secondary_types', CASE WHEN cardinality(OLD."secondary_types") = 0 OR array_ndims(OLD."secondary_types") = 1 AND array_lower(OLD."secondary_types", 1) = 1 THEN to_jsonb(OLD."secondary_types") ELSE to_jsonb(OLD."secondary_types"::text) END);
             v_after := v_after || jsonb_build_object('secondary_types', CASE WHEN cardinality(NEW."secondary_types") = 0 OR array_ndims(NEW."secondary_types") = 1 AND array_lower(NEW."secondary_types", 1) = 1 THEN to_jsonb(NEW."secondary_types") ELSE to_jsonb(NEW."secondary_types"::text) END);
@@ -361,9 +362,6 @@ BEGIN
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
     v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
-    IF v_previous_id IS NOT NULL THEN
-        v_metadata := llamalog.noted(v_metadata, 'statement', to_jsonb(llamalog.statement_mark()));
-    END IF;
     IF v_category IS NULL AND v_source IS NOT NULL THEN
         SELECT path.category
         INTO v_category

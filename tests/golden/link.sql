@@ -1,10 +1,11 @@
 -- public.album_artists as ALBUM_ARTIST: link ALBUM – ARTIST; key album_id, artist_id, role
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('ALBUM_ARTIST', 'public', 'album_artists', true, '{album_id,artist_id,role}', '{uuid,uuid,"character varying(50)"}', NULL, 'ALBUM', '{album_id}', 'ARTIST', '{artist_id}', NULL, NULL, '{}', '{}', 'none', 'log', 'rendered', '{}', '432d3fbfba69901396ad201bf39bab0d', '{"album_id": 1, "artist_id": 2, "role": 3, "position": 4}', '2529ccd841a51b936e5da1386d13ed5e')
+VALUES ('ALBUM_ARTIST', 'public', 'album_artists', true, '{album_id,artist_id,role}', '{uuid,uuid,"character varying(50)"}', NULL, 'ALBUM', '{album_id}', 'ARTIST', '{artist_id}', NULL, NULL, '{}', '{}', 'none', 'log', 'rendered', '{}', 'ddf13259e54aa875042255a82b4d2c6e', '{"album_id": 1, "artist_id": 2, "role": 3, "position": 4}', 'fb3ce103d0cac8f53898e771e32bd0a4')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
-    unwatched_at = NULL;
+    unwatched_at = NULL,
+    is_lost = false;
 SET ROLE "llamalog_owner";
 -- Captures INSERT on public.album_artists, one log row for each row. Rendered by llamalog watch; change the watch, not this.
 CREATE OR REPLACE FUNCTION llamalog."capture_album_artist_insert"()
@@ -76,39 +77,39 @@ BEGIN
         job_id, parent_job_id, root_job_id, is_root_job
     )
     SELECT
-        'I', 'ALBUM', n.album_id::text, 'ARTIST', n.artist_id::text,
+        'I', 'ALBUM', new_row.album_id::text, 'ARTIST', new_row.artist_id::text,
         'ALBUM_ARTIST', NULL,
         coalesce(v_operation, concat_ws(':', lower('ALBUM_ARTIST'), lower('LINKED'), v_source)), 'LINKED', v_source,
         v_sources, v_reason,
         array_remove(
             ARRAY[
-                CASE WHEN n.album_id IS NOT NULL THEN 'album_id' END,
-                CASE WHEN n.artist_id IS NOT NULL THEN 'artist_id' END,
-                CASE WHEN n.role IS NOT NULL THEN 'role' END,
-                CASE WHEN n."position" IS NOT NULL THEN 'position' END
+                CASE WHEN new_row.album_id IS NOT NULL THEN 'album_id' END,
+                CASE WHEN new_row.artist_id IS NOT NULL THEN 'artist_id' END,
+                CASE WHEN new_row.role IS NOT NULL THEN 'role' END,
+                CASE WHEN new_row."position" IS NOT NULL THEN 'position' END
             ],
             NULL
         ),
         NULL,
         v_triggered_by, v_user_id,
-        to_jsonb(n),
+        to_jsonb(new_row),
         v_metadata,
         CASE
-            WHEN v_is_head AND v_is_many THEN v_job_id || '/' || 'ALBUM_ARTIST' || ':' || n.album_id::text
+            WHEN v_is_head AND v_is_many THEN v_job_id || '/' || 'ALBUM_ARTIST' || ':' || new_row.album_id::text
             WHEN v_is_head THEN v_job_id
         END,
         CASE
             WHEN v_is_head AND v_is_many THEN v_job_id
             WHEN v_is_head THEN v_parent_job_id
-            WHEN v_is_many AND coalesce(v_head_type = 'ALBUM', true) AND n.album_id::text IS NOT NULL
-                THEN v_job_id || '/' || 'ALBUM' || ':' || n.album_id::text
-            WHEN v_is_many AND coalesce(v_head_type = 'ARTIST', true) AND n.artist_id::text IS NOT NULL
-                THEN v_job_id || '/' || 'ARTIST' || ':' || n.artist_id::text
+            WHEN v_is_many AND coalesce(v_head_type = 'ALBUM', true) AND new_row.album_id::text IS NOT NULL
+                THEN v_job_id || '/' || 'ALBUM' || ':' || new_row.album_id::text
+            WHEN v_is_many AND coalesce(v_head_type = 'ARTIST', true) AND new_row.artist_id::text IS NOT NULL
+                THEN v_job_id || '/' || 'ARTIST' || ':' || new_row.artist_id::text
             ELSE v_job_id
         END,
         v_root_job_id,
         v_is_head
-    FROM inserted_rows AS n;
+    FROM inserted_rows AS new_row;
     RETURN NULL;  -- the result of an AFTER trigger is ignored
 END;
 $function$;
@@ -199,9 +200,6 @@ BEGIN
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
     v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
-    IF v_previous_id IS NOT NULL THEN
-        v_metadata := llamalog.noted(v_metadata, 'statement', to_jsonb(llamalog.statement_mark()));
-    END IF;
     IF v_category IS NULL AND v_source IS NOT NULL THEN
         SELECT path.category
         INTO v_category

@@ -1,10 +1,11 @@
 -- public.readings as READING: entity; key sensor, day; ignores updated_at; redacts owner_email; full image
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', '38fa8bb765bf0d7dcab059e37544c4fa', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', '8f3f527748da83dbcd78a92fa14a8b72')
+VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', '12f2bbd31fe80e6880f394f40d56d420', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', 'cbe3ed843d6bf9799fd4257bda32fa95')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
-    unwatched_at = NULL;
+    unwatched_at = NULL,
+    is_lost = false;
 SET ROLE "llamalog_owner";
 -- Captures INSERT on public.readings, one log row for each row. Rendered by llamalog watch; change the watch, not this.
 CREATE OR REPLACE FUNCTION llamalog."capture_reading_insert"()
@@ -80,7 +81,9 @@ BEGIN
             v_moved := substr(current_setting('llamalog.moved', true), length(v_moved) + 1);
             v_previous_id := nullif(v_moved, llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')));
             v_metadata := llamalog.noted(v_metadata, 'moved', 'true');
-            v_metadata := llamalog.noted(v_metadata, 'statement', to_jsonb(llamalog.statement_mark()));
+            IF v_previous_id IS NOT NULL AND llamalog.has_deferrable_key(TG_RELID) THEN
+                v_metadata := llamalog.noted(v_metadata, 'statement', to_jsonb(llamalog.statement_mark()));
+            END IF;
         ELSE
             v_moved := NULL;
         END IF;
@@ -226,9 +229,6 @@ BEGIN
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
     v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
-    IF v_previous_id IS NOT NULL THEN
-        v_metadata := llamalog.noted(v_metadata, 'statement', to_jsonb(llamalog.statement_mark()));
-    END IF;
     IF v_category IS NULL AND v_source IS NOT NULL THEN
         SELECT path.category
         INTO v_category
