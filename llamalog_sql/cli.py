@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 import psycopg
 
-from llamalog_sql import __version__, installation, migrate, output, queries, watching
+from llamalog_sql import __version__, adopt, installation, migrate, output, queries, watching
 from llamalog_sql.connection import Connection, connect, require_installation
 from llamalog_sql.connection_string import without_password
 from llamalog_sql.errors import LlamaLogError, Misuse, translate
@@ -507,6 +507,151 @@ def unwatch(tables: tuple[str, ...], show_sql: bool, dry_run: bool) -> None:
 def _tell(outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
         _say(f"{outcome.action} {outcome.table} as {outcome.entity_type}: {outcome.description}")
+
+
+# -- a log of the application's own -----------------------------------------------------------------------------------
+
+
+_lock_timeout_option = click.option(
+    "--lock-timeout",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1, 60_000),
+    help="Milliseconds to wait for a lock, each time.",
+)
+
+
+@main.command("adopt")
+@click.argument("table", required=False, metavar="[SCHEMA.]TABLE")
+@click.option(
+    "--map",
+    "mapping",
+    multiple=True,
+    metavar="COLUMN=OURS",
+    help="Which column is which, where it is called otherwise. Repeatable.",
+)
+@click.option(
+    "--extend-enums", is_flag=True, help="Add the values that its enums lack, not the nearest."
+)
+@click.option("--drop-indexes", is_flag=True, help="Drop the indexes that nothing needs.")
+@click.option("--verify", is_flag=True, help="Compare the rows of that day with what they were.")
+@click.option("--undo", is_flag=True, help="Give the table back, with every row in it.")
+@_lock_timeout_option
+@_yes_option
+@_sql_option
+@_dry_run_option
+@_format_option
+@_dsn_option
+def adopt_command(
+    table: str | None,
+    mapping: tuple[str, ...],
+    extend_enums: bool,
+    drop_indexes: bool,
+    verify: bool,
+    undo: bool,
+    lock_timeout: int,
+    yes: bool,
+    show_sql: bool,
+    dry_run: bool,
+    form: str,
+) -> None:
+    """Make a log that the application keeps itself the log: renamed in place, its rows untouched.
+
+    It shows the plan and what it locks. The application goes on meanwhile, and afterwards under both names. Interrupted,
+    the same command goes on.
+
+    \b
+    Example:
+      llamalog adopt public.enrichment_logs --dry-run
+      llamalog adopt public.enrichment_logs
+      llamalog adopt --verify
+    """
+    patience = adopt.Patience(lock_timeout)
+    with _session() as conn:
+        if verify:
+            _tell_verified(*adopt.verify(conn), form)
+            return
+        if undo:
+            _undo_adoption(conn, patience, yes, dry_run)
+            return
+        if table is None:
+            raise Misuse("which table?", hint="Name it: llamalog adopt public.enrichment_logs")
+        pairs = [pair.partition("=") for pair in mapping]
+        if any(not (column and ours) for column, _, ours in pairs):
+            raise Misuse("--map needs COLUMN=OURS", hint="As in: --map happened_at=created_at")
+        names = {column: ours for column, _, ours in pairs}
+        steps = adopt.plan(conn, table, mapping=names, extend_enums=extend_enums)
+        if show_sql:
+            for step in steps:
+                click.echo(f"-- {step.title}\n-- locks: {step.lock}")
+                _print_sql(step.statements)
+            return
+        for step in steps:
+            click.echo(f"{step.title}\n    locks: {step.lock}", err=not dry_run)
+        if dry_run:
+            return
+        _confirm(f"Adopt {table}?", yes)
+        report = adopt.adopt(
+            conn,
+            table,
+            mapping=names,
+            extend_enums=extend_enums,
+            drop_indexes=drop_indexes,
+            patience=patience,
+        )
+    if form != "table":
+        output.write_rows([report], form)
+        return
+    click.echo(f"{report.row_count:,} rows, checksum {report.before} before")
+    click.echo(f"{report.row_count:,} rows, checksum {report.after} after: nothing was changed")
+    click.echo(
+        f"locked exclusively for {report.locked_ms:.0f} ms in all, {report.longest_lock_ms:.0f} ms at most"
+    )
+    for index in report.unneeded:
+        done = (
+            "dropped" if index in report.dropped else "needed by nothing: --drop-indexes drops it"
+        )
+        click.echo(f"index {index}: {done}")
+    _say(f"{report.table} is the log now; next: llamalog backfill")
+
+
+def _tell_verified(then: adopt.Proof, now: adopt.Proof, form: str) -> None:
+    """Say whether the rows of the day of adoption are what they were; exit 1 when not."""
+    is_same = (then.row_count, then.checksum) == (now.row_count, now.checksum)
+    if form != "table":
+        output.write_rows([then, now], form)
+    else:
+        click.echo(f"{then.row_count:,} rows, checksum {then.checksum} when it was adopted")
+        click.echo(f"{now.row_count:,} rows, checksum {now.checksum} now")
+        known = {day: held for day, *held in then.days}
+        for day, *held in now.days:
+            if known.pop(day, None) != held:
+                click.echo(f"different: {day or 'rows without created_at'}")
+        for day in known:
+            click.echo(f"gone: {day or 'rows without created_at'}")
+        if is_same:
+            click.echo("the same")
+    if not is_same:
+        _say("the application has changed or deleted rows since; llamalog never does")
+        click.get_current_context().exit(FAILED)
+
+
+def _undo_adoption(conn: Connection, patience: adopt.Patience, yes: bool, dry_run: bool) -> None:
+    planned = adopt.undo_plan(conn)
+    for line in (
+        f"give {planned.table} its name, columns, indexes and foreign keys back",
+        *(
+            f"foreign key {name}: NOT VALID, rows written since refer to nothing"
+            for name in planned.invalid
+        ),
+        f"{planned.captured:,} captured rows stay there, and whole in llamalog's own log",
+    ):
+        click.echo(line, err=not dry_run)
+    if dry_run:
+        return
+    _confirm(f"Give {planned.table} back?", yes)
+    adopt.undo(conn, patience=patience)
+    _say(f"{planned.table} is the application's again")
 
 
 # -- questions --------------------------------------------------------------------------------------------------------

@@ -94,6 +94,12 @@ class EntityTypeTaken(LlamaLogError):
     code = "LL010"
 
 
+class CannotAdopt(LlamaLogError):
+    """The table cannot become the log as it is."""
+
+    code = "LL015"
+
+
 class MigrationFailed(LlamaLogError):
     """A file of the installation failed; nothing of it was kept."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from llamalog_sql import __version__, migrate, watching
+from llamalog_sql import __version__, legacy, migrate, watching
 from llamalog_sql.connection import Connection, first_row, rows
 from llamalog_sql.errors import NotInstalled
 
@@ -203,6 +203,8 @@ def check(conn: Connection) -> list[Finding]:
 
 def missing_months(conn: Connection, months_ahead: int) -> list[str]:
     """Return the names of the partitions that `maintain` would make for the months from now on."""
+    if legacy.adopted(conn) is not None:
+        return []
     return [
         str(name)
         for (name,) in rows(

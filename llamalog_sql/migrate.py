@@ -20,7 +20,7 @@ from psycopg.pq import TransactionStatus
 from yoyo import read_migrations
 from yoyo.migrations import Migration, topological_sort
 
-from llamalog_sql import watching
+from llamalog_sql import legacy, watching
 from llamalog_sql.connection import Connection, first_row, rows
 from llamalog_sql.errors import (
     LogNotEmpty,
@@ -185,7 +185,9 @@ def plan(conn: Connection) -> Plan:
             result.edited.append(migration.id)
     result.unknown = sorted(set(applied) - known)
     result.changed = [
-        piece for piece in repeatables() if checksums.get(piece.name) != piece.checksum
+        piece
+        for piece in repeatables(legacy.adopted(conn))
+        if checksums.get(piece.name) != piece.checksum
     ]
     return result
 
@@ -235,6 +237,11 @@ def rollback_plan(
     current = plan(conn)
     if not current.is_installed:
         raise NotInstalled("llamalog is not installed in this database")
+    if (shape := legacy.adopted(conn)) is not None:
+        raise Misuse(
+            f"the log is {shape.table}, the application's own",
+            hint="Give it back first: llamalog adopt --undo",
+        )
     known = [migration.id for migration in _migrations()]
     applied = [name for name in known if name in current.applied]
     if not applied:
@@ -320,14 +327,18 @@ def script(conn: Connection) -> Iterator[str]:
         yield "COMMIT;\nSELECT * FROM llamalog.maintain();\n"
 
 
-def repeatables() -> list[Piece]:
-    """Return the pieces that are re-applied when they change, in the order in which they can be created."""
+def repeatables(adopted: legacy.Shape | None = None) -> list[Piece]:
+    """Return the pieces that are re-applied when they change, in the order in which they can be created.
+
+    adopted: the log that the lens shows, where it is not our own.
+    """
     directory = sql_directory()
     lens = directory / "views" / "log.sql"
+    seen = _piece(lens)
     functions = sorted((directory / "functions").glob("*.sql"))
     views = sorted(path for path in (directory / "views").glob("*.sql") if path != lens)
     return [
-        _piece(lens),
+        seen if adopted is None else Piece(seen.name, legacy.lens(adopted)),
         *(_piece(path) for path in functions),
         *(
             Piece(f"triggers/{name}.sql.j2", render(f"{name}.sql.j2", settings=IMAGE_SETTINGS))

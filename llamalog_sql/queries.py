@@ -59,9 +59,10 @@ class Change:
     related_id: str | None
     link_type: str | None
     previous_id: str | None
-    db_user: str
-    txid: int
-    transaction_at: datetime
+    db_user: str | None
+    txid: int | None
+    transaction_at: datetime | None
+    id: str
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class ChainRow:
     is_root_job: bool
     triggered_by: str | None
     user_id: str | None
-    db_user: str
+    db_user: str | None
     before: Any
     after: Any
     metadata: Any

@@ -403,7 +403,9 @@ def test_a_missing_privilege_is_said_in_a_line(llamalog, database):
             "", **{**database.info.get_parameters(), "user": "nobody_much"}
         )
         failed(llamalog("watch", "albums", dsn=own), 1, "error: permission denied", "GRANT SELECT")
-        failed(llamalog("why", "ALBUM", "x", dsn=own), 1, "error: permission denied", "GRANT SELECT")
+        failed(
+            llamalog("why", "ALBUM", "x", dsn=own), 1, "error: permission denied", "GRANT SELECT"
+        )
         failed(llamalog("migrate", dsn=own), 1, "error: permission denied", "GRANT SELECT")
     finally:
         database.execute("DROP ROLE nobody_much")

@@ -264,7 +264,7 @@ def test_of_two_migrates_at_once_the_second_does_what_the_first_gave_up(empty, c
         migrate.migrate(first)
         waiting = meanwhile(migrate.migrate, second)
         until_blocked(empty, second.info.backend_pid)
-    assert len(waiting.result(60).migrations) == 3
+    assert len(waiting.result(60).migrations) == 4
     require_installation(empty)
 
 
@@ -432,13 +432,13 @@ def test_an_error_in_a_trigger_template_is_named_and_leaves_nothing(empty, sql_f
 
 
 def test_a_rollback_that_fails_is_named_and_undoes_nothing(database, sql_files):
-    path = sql_files / "migrations" / "0003_answers.rollback.sql"
+    path = sql_files / "migrations" / "0004_adoption.rollback.sql"
     path.write_text("-- Undoes the answers.\nDROP TABLE llamalog.nowhere;\n")
     before = footprint(database)
     refusal = refusal_of(migrate.rollback, database)
     assert isinstance(refusal, MigrationFailed)
     assert (str(refusal), refusal.sqlstate) == (
-        'sql/migrations/0003_answers.rollback.sql, line 2: table "nowhere" does not exist',
+        'sql/migrations/0004_adoption.rollback.sql, line 2: table "nowhere" does not exist',
         "42P01",
     )
     assert footprint(database) == before
@@ -452,17 +452,17 @@ def test_a_migration_edited_after_its_release_is_reported_and_nothing_is_applied
 ):
     before = footprint(database)
     append(sql_files / "migrations" / "0001_log.sql", "\n-- An afterthought.\n")
-    append(sql_files / "migrations" / "0003_answers.sql", "\n-- Another.\n")
+    append(sql_files / "migrations" / "0004_adoption.sql", "\n-- Another.\n")
     append(sql_files / "functions" / "history.sql", "\n-- A change that is allowed.\n")
     refusal = refusal_of(migrate.migrate, database)
     assert isinstance(refusal, MigrationEdited)
     assert (str(refusal), refusal.sqlstate, refusal.detail, refusal.hint) == (
         "migration 0001_log was edited after it had been applied",
         "LL011",
-        "Edited: 0001_log, 0003_answers.",
+        "Edited: 0001_log, 0004_adoption.",
         "Restore the file; make the change in a new migration.",
     )
-    assert migrate.plan(database).edited == ["0001_log", "0003_answers"]
+    assert migrate.plan(database).edited == ["0001_log", "0004_adoption"]
     assert footprint(database) == before
 
 
@@ -591,6 +591,7 @@ def test_a_role_that_may_not_create_roles_owns_what_it_installs(own_server):
         assert migrate.migrate(conn).watches == ["public.albums"]
         assert migrate.migrate(conn).is_empty
         assert migrate.rollback(conn, everything=True, drop_log=True) == [
+            "0004_adoption",
             "0003_answers",
             "0002_registry",
             "0001_log",
@@ -787,7 +788,7 @@ def test_the_script_run_by_hand_makes_a_working_installation(empty):
     require_installation(empty)
     # migrate recognises it, and finds nothing left to do
     assert migrate.plan(empty) == migrate.Plan(
-        is_installed=True, applied=["0001_log", "0002_registry", "0003_answers"]
+        is_installed=True, applied=["0001_log", "0002_registry", "0003_answers", "0004_adoption"]
     )
     assert migrate.migrate(empty) == migrate.Report()
     assert list(migrate.script(empty)) == []
@@ -855,13 +856,13 @@ def test_rolling_back_the_newest_takes_capture_off_and_migrate_puts_it_back(repo
     add_album(database)
     before, hung = what_is_logged(database), on_the_tables(database)
 
-    assert migrate.rollback(database) == ["0003_answers"]
+    assert migrate.rollback(database) == ["0004_adoption"]
     assert value(database, CAPTURE) == 0
     add_album(database, "unseen")
     assert rows(database, "SELECT category FROM llamalog.llama_logs") == [("CREATED",)]
 
     report = migrate.migrate(database)
-    assert report.migrations == ["migrations/0003_answers.sql"]
+    assert report.migrations == ["migrations/0004_adoption.sql"]
     assert sorted(report.watches) == [
         '"Shop"."Order\'s 100%"',
         "public.album_artists",
@@ -881,13 +882,21 @@ def test_rolling_back_the_newest_takes_capture_off_and_migrate_puts_it_back(repo
 def test_rolling_back_everything_keeps_the_log_and_migrate_goes_on_with_it(database):
     add_album(database, "before")
     before = rows(database, "SELECT * FROM llamalog.llama_logs")
-    assert migrate.rollback(database, everything=True) == ["0003_answers", "0002_registry"]
+    assert migrate.rollback(database, everything=True) == [
+        "0004_adoption",
+        "0003_answers",
+        "0002_registry",
+    ]
     assert value(database, CAPTURE) == 0
     assert rows(database, "SELECT * FROM llamalog.llama_logs") == before
     add_album(database, "unseen")
 
     report = migrate.migrate(database)
-    assert report.migrations == ["migrations/0002_registry.sql", "migrations/0003_answers.sql"]
+    assert report.migrations == [
+        "migrations/0002_registry.sql",
+        "migrations/0003_answers.sql",
+        "migrations/0004_adoption.sql",
+    ]
     watching.watch(database, MUSIC_TABLES)
     add_album(database, "after")
     assert rows(

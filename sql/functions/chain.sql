@@ -60,7 +60,7 @@ BEGIN
         SELECT wanted.*
         FROM wanted
         WHERE v_page.last_seq IS NULL
-            OR (wanted.created_at, wanted.seq) > (v_page.last_at, v_page.last_seq)
+            OR (wanted.created_at, wanted.seq, wanted.id) > (v_page.last_at, v_page.last_seq, v_page.last_id)
     )
     SELECT
         shown.seq,
@@ -95,9 +95,9 @@ BEGIN
         shown.metadata,
         (SELECT count(*) FROM wanted),
         (SELECT count(*) FROM remaining) > chain.row_limit,
-        llamalog.cursor_after(v_page, shown.created_at, shown.seq, v_query)
+        llamalog.cursor_after(v_page, shown.created_at, shown.seq, shown.id, v_query)
     FROM remaining AS shown
-    ORDER BY shown.created_at, shown.seq
+    ORDER BY shown.created_at, shown.seq, shown.id
     LIMIT chain.row_limit;
 END;
 $function$;

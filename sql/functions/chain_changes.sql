@@ -34,7 +34,7 @@ BEGIN
         SELECT chain_changes.entity_type, held.id, held.after_seq, held.before_seq
         FROM llamalog.key_history(chain_changes.entity_type, chain_changes.entity_id) AS held
         UNION
-        SELECT part.entity_type, part.entity_id, 0::bigint, 9223372036854775807
+        SELECT part.entity_type, part.entity_id, -9223372036854775808, 9223372036854775807
         FROM member
         JOIN llamalog.log AS part
             ON part.related_id = member.entity_id
@@ -140,11 +140,11 @@ BEGIN
         UNION ALL
         SELECT * FROM of_links
     ),
-    -- each once
+    -- each once; rows of an adopted log may share a provisional seq
     numbered AS (
-        SELECT DISTINCT ON (everything.seq) everything.*
+        SELECT DISTINCT ON (everything.seq, everything.id) everything.*
         FROM everything
-        ORDER BY everything.seq
+        ORDER BY everything.seq, everything.id
     )
     SELECT shown.*
     FROM numbered

@@ -3,6 +3,7 @@ CREATE OR REPLACE FUNCTION llamalog.cursor_after(
     page       llamalog.page,
     created_at timestamptz,
     seq        bigint,
+    id         text,
     query      text
 )
     RETURNS text
@@ -19,7 +20,8 @@ AS $function$
                     (cursor_after.page).top_seq,
                     (extract(epoch FROM cursor_after.created_at) * 1000000)::bigint,
                     cursor_after.seq,
-                    cursor_after.query
+                    cursor_after.query,
+                    cursor_after.id
                 ),
                 'UTF8'
             ),
@@ -30,5 +32,5 @@ AS $function$
     );
 $function$;
 
-COMMENT ON FUNCTION llamalog.cursor_after(llamalog.page, timestamptz, bigint, text) IS
+COMMENT ON FUNCTION llamalog.cursor_after(llamalog.page, timestamptz, bigint, text, text) IS
     'Text that llamalog.open_page() reads back: the snapshot of the first page and the place of the row.';

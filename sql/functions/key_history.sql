@@ -20,6 +20,7 @@ CREATE OR REPLACE FUNCTION llamalog.key_history(
 AS $function$
 #variable_conflict use_column
 DECLARE
+    c_begin   CONSTANT bigint := -9223372036854775808;
     c_end     CONSTANT bigint := 9223372036854775807;
     v_arrival llamalog.renaming;
     v_leaving llamalog.renaming;
@@ -30,7 +31,7 @@ DECLARE
 BEGIN
     v_arrival := llamalog.last_renaming(entity_type, v_key, true, c_end, NULL);
     v_leaving := llamalog.last_renaming(entity_type, v_key, false, c_end, v_arrival.mark);
-    IF v_leaving.seq > coalesce(v_arrival.seq, 0) THEN
+    IF v_leaving.seq > coalesce(v_arrival.seq, c_begin) THEN
         v_is_anew := EXISTS (
             SELECT
             FROM llamalog.log AS log
@@ -48,8 +49,8 @@ BEGIN
         v_arrival := llamalog.last_renaming(entity_type, v_key, true, v_leaving.seq, v_leaving.mark);
         -- whoever left the key by the statement that brought our row was the one before
         v_bound := llamalog.last_renaming(entity_type, v_key, false, v_leaving.seq, v_arrival.mark);
-        v_after := greatest(v_arrival.seq, v_bound.seq, 0);
-        IF v_bound.seq > coalesce(v_arrival.seq, 0) THEN
+        v_after := greatest(v_arrival.seq, v_bound.seq, c_begin);
+        IF v_bound.seq > coalesce(v_arrival.seq, c_begin) THEN
             v_arrival := NULL;
         END IF;
         RETURN QUERY SELECT v_key, v_after, llamalog.end_of_tenure(entity_type, v_leaving);
@@ -61,7 +62,7 @@ BEGIN
             EXIT WHEN v_leaving.old_id IS DISTINCT FROM v_key;  -- another row has come to this key
         END LOOP;
     ELSE
-        RETURN QUERY SELECT v_key, coalesce(v_arrival.seq, 0), c_end;
+        RETURN QUERY SELECT v_key, coalesce(v_arrival.seq, c_begin), c_end;
     END IF;
     -- back to the keys it had before
     WHILE v_arrival.seq IS NOT NULL LOOP
@@ -71,8 +72,8 @@ BEGIN
         -- whoever left the key by the statement that brought our row was the one before
         v_bound := llamalog.last_renaming(entity_type, v_key, false, v_leaving.seq, v_arrival.mark);
         RETURN QUERY
-        SELECT v_key, greatest(v_arrival.seq, v_bound.seq, 0), llamalog.end_of_tenure(entity_type, v_leaving);
-        EXIT WHEN v_bound.seq > coalesce(v_arrival.seq, 0);
+        SELECT v_key, greatest(v_arrival.seq, v_bound.seq, c_begin), llamalog.end_of_tenure(entity_type, v_leaving);
+        EXIT WHEN v_bound.seq > coalesce(v_arrival.seq, c_begin);
     END LOOP;
 END;
 $function$;

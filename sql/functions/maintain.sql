@@ -52,6 +52,9 @@ BEGIN
         coalesce((SELECT max(log.seq) FROM llamalog.log AS log), 0) + 1
     FROM pg_control_system() AS control
     ON CONFLICT DO NOTHING;
+    IF NOT llamalog.is_partitioned('llamalog.llama_logs'::regclass) THEN
+        RETURN;  -- an adopted log has no months
+    END IF;
 
     SELECT array_agg(wanted.month ORDER BY wanted.month)
     INTO v_months

@@ -22,13 +22,14 @@ BEGIN
         RETURN v_page;
     END IF;
     v_parts := string_to_array(convert_from(decode(cursor, 'base64'), 'UTF8'), ' ');
-    IF cardinality(v_parts) IS DISTINCT FROM 5 THEN
+    IF coalesce(cardinality(v_parts), 0) < 6 THEN
         RAISE EXCEPTION USING ERRCODE = 'LL006';
     END IF;
     v_page.snapshot := v_parts[1]::pg_snapshot;
     v_page.top_seq := v_parts[2]::bigint;
     v_page.last_at := to_timestamp(0) + v_parts[3]::bigint * interval '1 microsecond';
     v_page.last_seq := v_parts[4]::bigint;
+    v_page.last_id := array_to_string(v_parts[6:], ' ');
     IF v_parts[5] <> query THEN
         RAISE EXCEPTION 'the cursor belongs to another question'
             USING ERRCODE = 'LL006',

@@ -46,7 +46,7 @@ BEGIN
         set_config('llamalog.parent_job_id', coalesce(parent_job_id, ''), true),
         set_config('llamalog.root_job_id', coalesce(root_job_id, ''), true),
         set_config('llamalog.user_id', coalesce(user_id, ''), true),
-        set_config('llamalog.category', coalesce(category, v_path.category, ''), true),
+        set_config('llamalog.category', coalesce(category, llamalog.known_category(operation, NULL, source), ''), true),
         set_config('llamalog.operation', coalesce(operation, ''), true),
         set_config('llamalog.reason', coalesce(reason, ''), true),
         set_config('llamalog.triggered_by', coalesce(triggered_by, ''), true),

@@ -55,12 +55,13 @@ BEGIN
     ),
     placed AS MATERIALIZED (
         SELECT
-            CASE WHEN change.is_job THEN 'job ' || change.job_id ELSE 'change ' || change.seq END AS node,
+            CASE WHEN change.is_job THEN 'job ' || change.job_id ELSE 'change ' || change.id END AS node,
             'job ' || CASE
                 WHEN change.is_job THEN change.parent_job_id
                 ELSE coalesce(change.job_id, change.parent_job_id)
             END AS parent_node,
             change.seq AS change_seq,
+            change.id AS change_id,
             coalesce(change.job_id, change.parent_job_id) AS job_id,
             change.created_at
         FROM change
@@ -68,6 +69,7 @@ BEGIN
         SELECT
             'job ' || job.job_id,
             'job ' || job.parent_job_id,
+            NULL,
             NULL,
             job.job_id,
             coalesce(
@@ -138,7 +140,7 @@ BEGIN
     JOIN placed
         ON placed.node = arranged.node
     LEFT JOIN change
-        ON change.seq = placed.change_seq
+        ON change.id = placed.change_id
     LEFT JOIN job
         ON job.job_id = placed.job_id
     LEFT JOIN label AS entity_label

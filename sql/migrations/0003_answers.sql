@@ -5,7 +5,8 @@ CREATE TYPE llamalog.page AS (
     snapshot pg_snapshot,
     last_at  timestamptz,
     last_seq bigint,
-    top_seq  bigint
+    top_seq  bigint,
+    last_id  text
 );
 
 COMMENT ON TYPE llamalog.page IS

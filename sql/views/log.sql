@@ -35,7 +35,8 @@ SELECT
     llama_logs.previous_id,
     llama_logs.db_user,
     llama_logs.txid,
-    llama_logs.transaction_at
+    llama_logs.transaction_at,
+    llama_logs.id::text
 FROM llamalog.llama_logs AS llama_logs;
 
 COMMENT ON VIEW llamalog.log IS
@@ -110,3 +111,5 @@ COMMENT ON COLUMN llamalog.log.txid IS
     'Transaction that wrote, in the cluster where it wrote; after a restore it names no transaction of the new one.';
 COMMENT ON COLUMN llamalog.log.transaction_at IS
     'Start of the transaction that wrote.';
+COMMENT ON COLUMN llamalog.log.id IS
+    'Key of the row in its table; of an adopted log what the application gave it.';

@@ -1,0 +1,430 @@
+"""What a log of the application's own can hold: which of its columns is which of ours, and what stands beside it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from llamalog_sql.connection import Connection, rows
+from llamalog_sql.errors import CannotAdopt
+from llamalog_sql.files import sql_directory
+from llamalog_sql.render import ident, literal
+
+#: The columns of the lens, with their types, that a log may have; id is the key of its rows.
+CANONICAL = {
+    "op": "text",
+    "entity_type": "text",
+    "entity_id": "text",
+    "operation": "text",
+    "category": "text",
+    "sources": "text[]",
+    "status": "text",
+    "reason": "text",
+    "fields_enriched": "text[]",
+    "data_quality_before": "text",
+    "data_quality_after": "text",
+    "error_message": "text",
+    "error_code": "text",
+    "retry_count": "integer",
+    "duration_ms": "integer",
+    "api_call_count": "integer",
+    "metadata": "jsonb",
+    "job_id": "text",
+    "parent_job_id": "text",
+    "root_job_id": "text",
+    "is_root_job": "boolean",
+    "triggered_by": "text",
+    "user_id": "text",
+    "created_at": "timestamp with time zone",
+    "source": "text",
+    "before": "jsonb",
+    "after": "jsonb",
+    "related_type": "text",
+    "related_id": "text",
+    "link_type": "text",
+    "previous_id": "text",
+    "db_user": "text",
+    "txid": "xid8",
+    "transaction_at": "timestamp with time zone",
+}
+
+#: What only capture and backfill know; a column of that name is none of it.
+_OURS = {
+    "op",
+    "before",
+    "after",
+    "related_type",
+    "related_id",
+    "link_type",
+    "previous_id",
+    "db_user",
+    "txid",
+    "transaction_at",
+}
+
+#: What every captured row has.
+_ALWAYS_KNOWN = {
+    "operation",
+    "category",
+    "status",
+    "created_at",
+    "retry_count",
+    "api_call_count",
+    "is_root_job",
+}
+
+#: What backfill may correct: never in the application's own column.
+_CORRECTED = {"category", "root_job_id", "is_root_job"}
+
+#: Rows written since adoption count from here; the old ones below it.
+FIRST_SEQ = 10_000_000_000_001
+
+#: The value of an application's enum that comes nearest to one of ours that it lacks, the best first.
+_NEAREST = {
+    "category": {
+        "UPDATED": ["ENRICHED", "CORRECTED"],
+        "DELETED": ["CORRECTED", "UPDATED"],
+        "TRUNCATED": ["DELETED", "CORRECTED"],
+        "LINKED": ["CREATED", "ENRICHED"],
+        "UNLINKED": ["LINKED", "DELETED", "CORRECTED"],
+        "USER_ACTION": ["CORRECTED", "ENRICHED"],
+    },
+    "status": {"SUCCESS": ["COMPLETED"], "FAILED": ["ERROR"]},
+}
+
+
+@dataclass(frozen=True)
+class LegacyColumn:
+    """A column of the application's.  kind: name of its type in pg_type.  type_name: the same for SQL, with its schema.
+
+    labels: of an enum, in order.  length: most characters, None without limit.
+    """
+
+    name: str
+    kind: str
+    type_name: str
+    labels: list[str]
+    length: int | None
+    is_not_null: bool
+    has_default: bool
+
+    def reading(self, row: str, canonical: str) -> str:
+        """Return the SQL of its value as the lens has it."""
+        value = f"{row}.{ident(self.name)}"
+        wanted = CANONICAL[canonical]
+        if wanted == "timestamp with time zone":
+            return f"({value} AT TIME ZONE 'UTC')" if self.kind == "timestamp" else value
+        if wanted == "text[]" and not self.kind.startswith("_"):
+            return f"string_to_array({value}::text, ',')"
+        return value if self.kind == _KINDS.get(wanted) else f"{value}::{wanted}"
+
+    def writing(self, value: str, canonical: str) -> str:
+        """Return the SQL of the nearest value that it can hold, from the exact one."""
+        if self.labels:
+            return self._nearest_label(value, canonical)
+        if self.kind == "uuid":
+            return f"CASE WHEN {value} ~ '^[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}$' THEN {value}::uuid END"
+        if self.kind in {"int2", "int4", "int8"}:
+            digits = {"int2": 4, "int4": 9, "int8": 18}[self.kind]
+            return f"CASE WHEN {value} ~ '^-?[0-9]{{1,{digits}}}$' THEN {value}::{self.kind} END"
+        if self.kind == "timestamp":
+            return f"{value} AT TIME ZONE 'UTC'"
+        if CANONICAL[canonical] == "text[]" and not self.kind.startswith("_"):
+            return f"left(array_to_string({value}, ','), {self.length or 10_000_000})"
+        if self.length is not None:
+            return f"left({value}, {self.length})"
+        return value if self.kind in {"text", "timestamptz"} else f"{value}::{self.type_name}"
+
+    def _nearest_label(self, value: str, canonical: str) -> str:
+        cases = []
+        for exact, nearest in _NEAREST.get(canonical, {}).items():
+            if exact not in self.labels:
+                found = next((label for label in nearest if label in self.labels), None)
+                found = found or (self.labels[0] if self.is_not_null else None)
+                cases.append((exact, found))
+        cases = [*((label, label) for label in self.labels), *cases]
+        lines = " ".join(
+            f"WHEN {literal(exact)} THEN {literal(found)}::{self.type_name}"
+            for exact, found in cases
+        )
+        other = f" ELSE {literal(self.labels[0])}::{self.type_name}" if self.is_not_null else ""
+        return f"CASE {value} {lines}{other} END"
+
+
+#: The type as pg_type calls it.
+_KINDS = {
+    "text": "text",
+    "text[]": "_text",
+    "integer": "int4",
+    "jsonb": "jsonb",
+    "boolean": "bool",
+    "timestamp with time zone": "timestamptz",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A column of the lens in an adopted log.  legacy: the application's column.  ours: the one that was added."""
+
+    name: str
+    legacy: LegacyColumn | None
+    ours: str | None
+
+    @property
+    def written(self) -> str:
+        """The column that capture writes."""
+        if self.ours is not None:
+            return self.ours
+        assert self.legacy is not None
+        return self.legacy.name
+
+    def reading(self, row: str) -> str:
+        """Return the SQL of the exact value."""
+        if self.legacy is None:
+            return f"{row}.{ident(self.written)}"
+        legacy = self.legacy.reading(row, self.name)
+        return f"coalesce({row}.{ident(self.ours)}, {legacy})" if self.ours else legacy
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An adopted log.  key: the column that names its rows.  entity_ids: column by entity type.
+
+    own_rows: rows of llamalog's own log from before the adoption, which the lens shows too.
+    """
+
+    schema_name: str
+    old_name: str
+    table_name: str
+    key: str
+    legacy: list[LegacyColumn]
+    parts: list[Part]
+    entity_ids: dict[str, str] = field(default_factory=dict)
+    own_rows: int = 0
+
+    @property
+    def table(self) -> str:
+        return f"{ident(self.schema_name)}.{ident(self.table_name)}"
+
+    @property
+    def old_table(self) -> str:
+        return f"{ident(self.schema_name)}.{ident(self.old_name)}"
+
+    @property
+    def added(self) -> dict[str, str]:
+        """The columns of ours with their types."""
+        return {
+            "seq": "bigint",
+            **{part.ours: CANONICAL[part.name] for part in self.parts if part.ours is not None},
+        }
+
+    @property
+    def exact(self) -> list[Part]:
+        """What stands in two columns, the application's and ours."""
+        return [part for part in self.parts if part.ours is not None and part.legacy is not None]
+
+    def legacy_column(self, name: str) -> LegacyColumn:
+        return next(column for column in self.legacy if column.name == name)
+
+    def part(self, name: str) -> Part:
+        return next(part for part in self.parts if part.name == name)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Shape:
+        legacy = {column["name"]: LegacyColumn(**column) for column in stored["legacy"]}
+        parts = [
+            Part(
+                part["name"],
+                legacy[part["legacy"]["name"]] if part["legacy"] else None,
+                part["ours"],
+            )
+            for part in stored["parts"]
+        ]
+        return cls(**{**stored, "legacy": list(legacy.values()), "parts": parts})
+
+
+def recognise(
+    conn: Connection, schema_name: str, table_name: str, oid: int, mapping: dict[str, str]
+) -> Shape:
+    """Return which column of a log is which of ours.  mapping: the application's names for ours.
+
+    Raises CannotAdopt (LL015) for a table that is no log.
+    """
+    shown = f"{schema_name}.{table_name}"
+    columns = {
+        column[0]: LegacyColumn(*column)
+        for column in rows(
+            conn,
+            "SELECT a.attname::text, t.typname::text, format('%%I.%%I', n.nspname, t.typname),"
+            " ARRAY(SELECT e.enumlabel::text FROM pg_enum AS e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder),"
+            " CASE WHEN t.typname IN ('varchar', 'bpchar') AND a.atttypmod > 4 THEN a.atttypmod - 4 END, a.attnotnull,"
+            " a.atthasdef OR a.attidentity <> ''"
+            " FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid JOIN pg_namespace AS n ON n.oid = t.typnamespace"
+            " WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+            [oid],
+        )
+    }
+    for given, wanted in mapping.items():
+        if given not in columns:
+            raise CannotAdopt(
+                f"{shown} has no column {given}",
+                sqlstate="42703",
+                hint=f"Its columns are {', '.join(columns)}.",
+            )
+        if wanted not in {*CANONICAL, "id"}:
+            raise CannotAdopt(
+                f"{wanted} is no column of the log", hint=f"Those are {', '.join(CANONICAL)}."
+            )
+    by_ours = {wanted: given for given, wanted in mapping.items()}
+    key = rows(
+        conn,
+        "SELECT a.attname::text FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid"
+        " AND a.attnum = i.indkey[0] WHERE i.indrelid = %s AND i.indisprimary AND i.indnkeyatts = 1",
+        [oid],
+    )
+    missing = [
+        name for name in ("operation", "created_at") if by_ours.get(name, name) not in columns
+    ]
+    if missing or not key:
+        raise CannotAdopt(
+            f"{shown} is no log",
+            detail=f"It lacks {', '.join([*missing, *([] if key else ['a primary key of one column'])])}.",
+            hint="Name its columns: --map COLUMN=operation --map COLUMN=created_at; llamalog adopt --help",
+        )
+
+    def free(name: str) -> str:
+        return name if name not in columns else f"llamalog_{name}"
+
+    parts = []
+    for name, kind in CANONICAL.items():
+        legacy = columns.get(by_ours.get(name, name if name not in _OURS else ""))
+        if legacy is None or (legacy.name in mapping and mapping[legacy.name] != name):
+            parts.append(Part(name, None, free(name)))
+        elif legacy.kind == _KINDS.get(kind) and name not in _CORRECTED:
+            parts.append(Part(name, legacy, None))
+        else:
+            _refuse_unreadable(shown, legacy, name)
+            parts.append(Part(name, legacy, free(f"exact_{name}")))
+    taken = {part.legacy.name for part in parts if part.legacy is not None}
+    for column in columns.values():
+        unknown = column.name not in {*taken, key[0][0]}
+        asked = next((p.name for p in parts if p.legacy is column), None)
+        if column.is_not_null and (
+            not column.has_default
+            if unknown or column.name == key[0][0]
+            else asked not in _ALWAYS_KNOWN
+        ):
+            raise CannotAdopt(
+                f"column {column.name} of {shown} is NOT NULL, and captured rows have no value for it",
+                hint="Give it a default, or let it be null."
+                if unknown or column.name == key[0][0]
+                else "Let it be null.",
+            )
+    types = next(
+        (part.legacy.labels for part in parts if part.name == "entity_type" and part.legacy), []
+    )
+    types = types or [
+        name for (name,) in rows(conn, "SELECT entity_type FROM llamalog.watches WHERE NOT is_link")
+    ]
+    return Shape(
+        schema_name,
+        table_name,
+        "llama_logs",
+        key[0][0],
+        list(columns.values()),
+        parts,
+        {
+            kind: f"{kind.lower()}_id"
+            for kind in types
+            if f"{kind.lower()}_id" in columns and f"{kind.lower()}_id" not in taken
+        },
+    )
+
+
+def _refuse_unreadable(shown: str, column: LegacyColumn, name: str) -> None:
+    wanted = CANONICAL[name]
+    readable = {
+        "timestamp with time zone": {"timestamp", "timestamptz"},
+        "integer": {"int2", "int4", "int8"},
+        "boolean": {"bool"},
+        "jsonb": {"json", "jsonb"},
+    }.get(wanted)
+    if readable is not None and column.kind not in readable:
+        raise CannotAdopt(
+            f"column {column.name} of {shown} is of type {column.kind}, no {wanted}",
+            hint=f"Rename it, or name another: --map COLUMN={name}",
+        )
+
+
+def adopted(conn: Connection) -> Shape | None:
+    """Return the shape of the adopted log, None while llamalog keeps its own."""
+    if not rows(conn, "SELECT 1 WHERE to_regclass('llamalog.adoptions') IS NOT NULL"):
+        return None
+    found = rows(
+        conn,
+        "SELECT shape FROM llamalog.adoptions WHERE adopted_at IS NOT NULL AND undone_at IS NULL",
+    )
+    return Shape.from_json(found[0][0]) if found else None
+
+
+def lens(shape: Shape) -> str:
+    """Return the SQL of the lens on an adopted log: sql/views/log.sql, each column as it is kept there."""
+    text = (sql_directory() / "views" / "log.sql").read_text(encoding="utf-8")
+    found = re.search(r"SELECT\n(.*?)\nFROM llamalog\.llama_logs AS llama_logs;", text, re.DOTALL)
+    assert found is not None
+    columns = re.findall(r"^    llama_logs\.(\w+)(::\w+)?(?: AS (\w+))?,?$", found[1], re.MULTILINE)
+    names = [alias or name for name, _, alias in columns]
+    select = ",\n".join(f"    {_seen(shape, name)} AS {name}" for name in names)
+    query = f"SELECT\n{select}\nFROM {shape.table} AS log"
+    if shape.own_rows:
+        # before the first of the adopted log's new rows, in their own order
+        own = found[1].replace(
+            "llama_logs.id AS seq", f"llama_logs.id + {FIRST_SEQ - 1 - 10**12} AS seq"
+        )
+        query += f"\nUNION ALL\nSELECT\n{own}\nFROM llamalog.{OWN_LOG} AS llama_logs"
+    return text[: found.start()] + query + ";" + text[found.end() :]
+
+
+#: Where llamalog's own log stands while another is adopted.
+OWN_LOG = "llama_logs_before_adoption"
+
+
+def _seen(shape: Shape, name: str) -> str:
+    """Return the SQL of a column of the lens."""
+    if name == "id":
+        return f"log.{ident(shape.key)}::text"
+    if name == "seq":
+        created = shape.part("created_at").reading("log")
+        # provisional until backfill has numbered it
+        return f"coalesce(log.seq, (extract(epoch FROM {created}) * 1000)::bigint)"
+    seen = shape.part(name).reading("log")
+    if name == "category":
+        operation, status = (shape.part(other).reading("log") for other in ("operation", "status"))
+        return f"coalesce({seen}, llamalog.category_of({operation}, {status}))"
+    if name == "txid":
+        return f"coalesce({seen}, '2'::xid8)"  # older than every snapshot
+    if name in {"is_root_job"}:
+        return f"coalesce({seen}, false)"
+    if name in {"retry_count", "api_call_count"}:
+        return f"coalesce({seen}, 0)"
+    if name == "status":
+        return f"coalesce({seen}, 'SUCCESS')"
+    return seen
+
+
+def writer(shape: Shape) -> str:
+    """Return the SQL of the view through which capture writes into an adopted log."""
+    columns = [f"    log.seq AS id,\n    log.{ident(shape.part('op').written)} AS op"]
+    columns += [
+        f"    log.{ident(part.written)} AS {part.name}" for part in shape.parts if part.name != "op"
+    ]
+    select = ",\n".join(columns)
+    return (
+        f"CREATE VIEW llamalog.llama_logs AS\nSELECT\n{select}\nFROM {shape.table} AS log;\n"
+        "COMMENT ON VIEW llamalog.llama_logs IS"
+        " 'The adopted log as capture writes it; read it through llamalog.log.';\n"
+    )
