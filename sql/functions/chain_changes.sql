@@ -70,6 +70,14 @@ BEGIN
             AND (
                 own.is_root_job
                 OR path.makes = 'one' AND coalesce(path.head_type, own.entity_type) = own.entity_type
+                -- a row of the application's own says no path: its job is about this entity if it is about no other such
+                OR own.op IS NULL AND own.source IS NULL AND NOT EXISTS (
+                    SELECT
+                    FROM llamalog.log AS other
+                    WHERE other.job_id = own.job_id
+                        AND other.entity_type = own.entity_type
+                        AND other.entity_id <> own.entity_id
+                )
             )
         UNION
         SELECT caused.job_id
