@@ -427,6 +427,15 @@ def test_rows_that_move_together_are_told_apart(each_db):
 
 
 @pytest.mark.usefixtures("sales")
+def test_row_that_moved_is_not_found_as_deleted_under_the_key_that_it_had(each_db):
+    each_db.execute("UPDATE sales SET region = 'us' WHERE region = 'eu'")
+    each_db.execute("DELETE FROM sales WHERE id = 200")
+    assert each_db.execute(
+        "SELECT entity_id, is_alive FROM llamalog.find(',', 'SALE')"
+    ).fetchall() == [("us,1", True), ("us,2", True), ("us,200", False)]
+
+
+@pytest.mark.usefixtures("sales")
 def test_delete_and_insert_of_the_same_key_in_one_function_is_no_move(each_db):
     each_db.execute(
         "DO $$ BEGIN DELETE FROM sales WHERE id = 1; INSERT INTO sales VALUES ('eu', 1, 99); END $$"
@@ -491,6 +500,46 @@ def test_link_that_changes_an_end_names_the_old_one(each_db, new, changes):
     assert changes(each_db, columns, op="U") == [
         (second, artist, first, {"album_id": first}, {"album_id": second}),
         (second, other, artist, {"artist_id": artist}, {"artist_id": other}),
+    ]
+
+
+@pytest.fixture
+def visits(each_db, watch) -> None:
+    each_db.execute(
+        "CREATE TABLE shops (id integer PRIMARY KEY); CREATE TABLE clients (id integer PRIMARY KEY);"
+        "CREATE TABLE visits (id integer PRIMARY KEY, shop_id integer REFERENCES shops ON DELETE SET NULL,"
+        " client_id integer REFERENCES clients ON DELETE SET NULL)"
+    )
+    watch("shops", "clients")
+    watch("visits", kind="link")
+    each_db.execute("INSERT INTO shops VALUES (1); INSERT INTO clients VALUES (2)")
+
+
+@pytest.mark.usefixtures("visits")
+def test_link_without_an_end_is_logged(each_db, changes):
+    each_db.execute("INSERT INTO visits VALUES (7, NULL, 2), (8, 1, NULL), (9, NULL, NULL)")
+    each_db.execute("DELETE FROM visits")
+    assert changes(
+        each_db, "op, related_id, coalesce(before, after) ->> 'id'", link_type="VISIT"
+    ) == [
+        ("I", "2", "7"),
+        ("I", None, "8"),
+        ("I", None, "9"),
+        ("D", "2", "7"),
+        ("D", None, "8"),
+        ("D", None, "9"),
+    ]
+
+
+@pytest.mark.usefixtures("visits")
+def test_link_that_loses_its_ends_is_logged(each_db, changes):
+    each_db.execute("INSERT INTO visits VALUES (7, 1, 2)")
+    each_db.execute("DELETE FROM shops")
+    each_db.execute("DELETE FROM clients")
+    assert changes(each_db, "op, before, after", link_type="VISIT") == [
+        ("I", None, {"id": 7, "shop_id": 1, "client_id": 2}),
+        ("U", {"shop_id": 1}, {"shop_id": None}),
+        ("U", {"client_id": 2}, {"client_id": None}),
     ]
 
 
@@ -560,6 +609,27 @@ def test_keys_that_two_rows_swap_keep_their_histories_apart(each_db):
     each_db.execute("UPDATE pages SET id = 3 - id")
     each_db.execute("UPDATE pages SET name = 'still a' WHERE name = 'a'")
     assert page_history(each_db, 2) == [("1", None, None), ("2", "1", None), ("2", None, "still a")]
+
+
+@pytest.mark.usefixtures("pages")
+def test_keys_that_two_rows_swap_twice_keep_their_histories_apart(each_db):
+    each_db.execute("INSERT INTO pages VALUES (1, 'a'), (2, 'b')")
+    each_db.execute("UPDATE pages SET id = 3 - id")
+    each_db.execute("UPDATE pages SET id = 3 - id")
+    each_db.execute("UPDATE pages SET name = 'still ' || name")
+    assert {key: page_history(each_db, key) for key in (1, 2)} == {
+        1: [("1", None, None), ("2", "1", None), ("1", "2", None), ("1", None, "still a")],
+        2: [("2", None, None), ("1", "2", None), ("2", "1", None), ("2", None, "still b")],
+    }
+
+
+def test_history_follows_a_key_that_one_function_changes_twice(each_db, watch):
+    each_db.execute("CREATE TABLE pages (id integer PRIMARY KEY, name text)")
+    watch("pages")
+    each_db.execute("INSERT INTO pages VALUES (1, 'a')")
+    each_db.execute("DO $$ BEGIN UPDATE pages SET id = 2; UPDATE pages SET id = 3; END; $$")
+    story = [("1", None, None), ("2", "1", None), ("3", "2", None)]
+    assert [page_history(each_db, key) for key in (1, 2, 3)] == [story, story, story]
 
 
 @pytest.mark.usefixtures("pages")
@@ -877,6 +947,20 @@ def test_change_that_a_nondeterministic_collation_calls_equal_is_logged(each_db,
     each_db.execute("INSERT INTO cells VALUES (1, 'Abc')")
     each_db.execute("UPDATE cells SET v = 'aBC'")
     assert changes(each_db, "before, after", op="U") == [({"v": "Abc"}, {"v": "aBC"})]
+
+
+def test_array_that_once_held_a_null_is_no_change_without_it(each_db, watch, changes):
+    each_db.execute("CREATE TABLE lists (id integer PRIMARY KEY, a integer[])")
+    watch("lists")
+    each_db.execute("INSERT INTO lists VALUES (1, '{1,2}')")
+    each_db.execute("UPDATE lists SET a = (ARRAY[1, 2, NULL])[1:2]")
+    each_db.execute("UPDATE lists SET a = '[0:1]={1,2}'")
+    each_db.execute("UPDATE lists SET a = '{1,NULL}'")
+    assert changes(each_db, "op, after ->> 'a'") == [
+        ("I", None),
+        ("U", "[0:1]={1,2}"),
+        ("U", "[1, null]"),
+    ]
 
 
 def test_domains_composites_and_enums_are_judged_by_image(each_db, watch, changes):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from llamalog_sql import queries
+from llamalog_sql import queries, watching
 from llamalog_sql.errors import BadCursor, LlamaLogError
 
 
@@ -123,6 +123,65 @@ def test_a_job_that_wrote_nothing_links_its_parent_to_the_job_it_started(db, new
     assert nodes["job check"].parent_node == "job add"
     assert nodes["job check"].seq is None
     assert nodes["job enrich"].parent_node == "job check"
+
+
+SHOP = """
+CREATE TABLE customers (id integer PRIMARY KEY, name text);
+CREATE TABLE orders (
+    id integer PRIMARY KEY,
+    customer_id integer REFERENCES customers ON DELETE CASCADE ON UPDATE CASCADE
+);
+"""
+
+
+def test_job_of_a_head_that_an_earlier_job_made_hangs_below_the_job_that_wrote(db):
+    db.execute(SHOP)
+    watching.watch(db, ["customers", "orders"])
+    db.execute("SELECT llamalog.set_context(source => 'checkout', job_id => 'I')")
+    db.execute("INSERT INTO customers VALUES (4, 'Ann')")
+    db.execute("SELECT llamalog.set_context(source => 'checkout', job_id => 'J')")
+    db.execute("INSERT INTO orders VALUES (7, 4)")
+    nodes = queries.tree(db, "CUSTOMER", "4")
+    assert [(n.depth, n.node, n.parent_node) for n in nodes if n.seq is None] == [
+        (0, "job I", None),
+        (0, "job J", None),
+        (1, "job J/CUSTOMER:4", "job J"),
+    ]
+    assert [(n.depth, n.parent_node, n.entity_type, n.entity_id) for n in nodes if n.seq] == [
+        (1, "job I", "CUSTOMER", "4"),
+        (2, "job J/CUSTOMER:4", "ORDER", "7"),
+    ]
+
+
+def test_chain_holds_no_parts_of_the_one_who_has_the_former_key_now(database):
+    database.execute(SHOP)
+    watching.watch(database, ["customers", "orders"])
+    database.execute("INSERT INTO customers VALUES (1, 'Ann')")
+    database.execute("INSERT INTO orders VALUES (10, 1)")
+    database.execute("UPDATE customers SET id = 2")
+    database.execute("INSERT INTO customers VALUES (1, 'Ben')")
+    database.execute("INSERT INTO orders VALUES (11, 1)")
+    database.execute("UPDATE orders SET id = id + 100")
+    chains = {
+        key: [
+            (c.entity_type, c.category, c.entity_id) for c in everything(database, "CUSTOMER", key)
+        ]
+        for key in ("1", "2")
+    }
+    assert chains == {
+        "1": [
+            ("CUSTOMER", "CREATED", "1"),
+            ("ORDER", "CREATED", "11"),
+            ("ORDER", "UPDATED", "111"),
+        ],
+        "2": [
+            ("CUSTOMER", "CREATED", "1"),
+            ("ORDER", "CREATED", "10"),
+            ("CUSTOMER", "UPDATED", "2"),
+            ("ORDER", "UPDATED", "10"),
+            ("ORDER", "UPDATED", "110"),
+        ],
+    }
 
 
 def test_jobs_that_cause_each_other_in_a_circle_are_shown_once(db, new):
@@ -264,6 +323,26 @@ def test_questions_that_make_no_sense_are_refused(db, new):
     assert refused.value.sqlstate == "22023"
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="row_limit null"):
         db.execute("SELECT llamalog.history('ALBUM', %s, NULL)", [album])
+
+
+@pytest.mark.parametrize("ask", [queries.history, queries.chain], ids=["history", "chain"])
+def test_limit_that_no_integer_holds_is_refused_as_such(db, new, ask):
+    album = new.album(db)
+    with pytest.raises(LlamaLogError, match="integer out of range") as refused:
+        ask(db, "ALBUM", album, limit=2**31)
+    assert refused.value.sqlstate == "22003"
+
+
+def test_numbers_of_images_are_exact(db):
+    db.execute("CREATE TABLE prices (id integer PRIMARY KEY, amount numeric)")
+    watching.watch(db, ["prices"])
+    db.execute("INSERT INTO prices VALUES (1, 12345678901234567890.1230)")
+    db.execute("UPDATE prices SET amount = 1.10")
+    (change, _) = queries.history(db, "PRICE", "1")
+    assert [str(change.before["amount"]), str(change.after["amount"])] == [
+        "12345678901234567890.1230",
+        "1.10",
+    ]
 
 
 def test_unknown_type_category_and_dates_are_refused_with_hints(db, new):

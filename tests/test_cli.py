@@ -94,6 +94,62 @@ def test_history_as_table_json_lines_and_csv(llamalog, database, new):
     assert json.loads(rows[0]["after"]) == {"genres": ["rock", "art rock"]}
 
 
+def test_numbers_keep_every_digit_in_every_format(llamalog, database):
+    database.execute("CREATE TABLE prices (id int PRIMARY KEY, amount numeric)")
+    assert llamalog("watch", "prices").exit_code == 0
+    database.execute("INSERT INTO prices VALUES (1, 12345678901234567890.1230)")
+    database.execute("UPDATE prices SET amount = 1.10")
+    images = ('{"amount": 12345678901234567890.1230}', '{"amount": 1.10}')
+    for command in ("history", "chain"):
+        for form in ("jsonl", "csv"):
+            shown = llamalog(command, "PRICE", "1", "--format", form).stdout.replace('""', '"')
+            assert [image for image in images if image not in shown] == []
+        shown = " ".join(llamalog(command, "PRICE", "1", "--format", "json").stdout.split())
+        assert [
+            image for image in images if image.replace("{", "{ ").replace("}", " }") not in shown
+        ] == []
+        table = llamalog(command, "PRICE", "1").stdout
+        assert "amount: 12345678901234567890.1230 → 1.10" in table
+
+
+def test_history_and_find_say_when_there_is_more(llamalog, database, new):
+    album = new.album(database)
+    database.execute("UPDATE albums SET label = 'Parlophone'")
+    cut = llamalog("history", "ALBUM", album, "--limit", "1", "--format", "jsonl")
+    assert [json.loads(line)["op"] for line in cut.stdout.splitlines()] == ["U"]
+    assert cut.stderr == "[🦙 LlamaLog] only the newest 1; for more, --limit\n"
+    assert llamalog("history", "ALBUM", album, "--limit", "2").stderr == ""
+    new.album(database, "Computer World")
+    cut = llamalog("find", "computer", "--limit", "1", "--format", "jsonl")
+    assert [json.loads(line)["label"] for line in cut.stdout.splitlines()] == ["OK Computer"]
+    assert cut.stderr == "[🦙 LlamaLog] only 1; for more, --limit\n"
+    assert llamalog("find", "computer", "--limit", "2").stderr == ""
+
+
+@pytest.mark.parametrize("name", ["history", "chain", "tree", "why"])
+def test_times_are_shown_in_utc_wherever_the_reader_sits(llamalog, database, new, name):
+    new.album(database)
+    there = llamalog(name, "ALBUM", "OK Computer", PGTZ="Asia/Tokyo")
+    assert there.stdout == llamalog(name, "ALBUM", "OK Computer", PGTZ="UTC").stdout
+    assert (there.exit_code, there.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["history", "chain", "tree", "why"])
+def test_terminal_that_cannot_show_a_llama_gets_an_answer(database, new, name):
+    new.album(database, "Ágætis byrjun")
+    address = {**database.info.get_parameters(), "password": database.info.password}
+    own = psycopg.conninfo.make_conninfo("", **{k: v for k, v in address.items() if v})
+    shown = subprocess.run(
+        [sys.executable, "-m", "llamalog_sql.cli", name, "ALBUM", "Ágætis byrjun"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LLAMALOG_DSN": own, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+        check=False,
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "\\xc1g\\xe6tis byrjun" in shown.stdout
+
+
 def test_chain_pages_by_cursor(llamalog, database, new):
     album = new.album(database)
     for number in range(1, 5):
@@ -241,6 +297,52 @@ def test_check_is_silent_about_a_good_installation_and_finds_a_lost_trigger(llam
     assert "public.albums: missing or disabled: 00_llamalog_update" in result.stdout
 
 
+def test_check_finds_a_table_that_took_the_name_of_a_watched_one(llamalog, database):
+    database.execute(
+        "CREATE TABLE labels (id int PRIMARY KEY); CREATE TABLE labels_new (LIKE labels)"
+    )
+    assert llamalog("watch", "labels").exit_code == 0
+    database.execute("DROP TABLE labels; ALTER TABLE labels_new RENAME TO labels")
+    result = llamalog("check")
+    assert (result.exit_code, result.stdout) == (
+        1,
+        "public.labels: took the place of the one watched as LABEL, and is not\n"
+        "  hint: Run: llamalog watch public.labels, or llamalog unwatch LABEL if that is meant\n",
+    )
+    database.execute("ALTER TABLE labels ADD PRIMARY KEY (id)")
+    assert llamalog("watch", "labels").exit_code == 0
+    assert llamalog("check").stdout == "ok\n"
+
+
+def test_check_and_status_after_a_rollback_of_one_step_are_short(llamalog):
+    assert llamalog("rollback", "--yes").exit_code == 0
+    found = llamalog("check")
+    assert found.exit_code == 1
+    assert len(found.stdout.splitlines()) <= 14
+    assert "more functions and views: are not applied" in found.stdout
+    assert "watched      5 tables, none captured now: llamalog migrate" in llamalog("status").stdout
+    assert json.loads(llamalog("status", "--format", "json").stdout)[0]["registered"] == 5
+
+
+def test_fast_capture_without_event_triggers_is_warned_of(llamalog, database):
+    database.execute("DROP EVENT TRIGGER llamalog_ddl")
+    said = llamalog("watch", "albums", "--capture", "rendered").stderr
+    assert "without event triggers nothing follows a change of public.albums" in said
+    assert (
+        "without event triggers" not in llamalog("watch", "albums", "--capture", "tolerant").stderr
+    )
+
+
+def test_unwatch_says_what_other_tables_are_now(llamalog):
+    said = llamalog("unwatch", "albums").stderr.splitlines()
+    assert [line.split("; ")[0] for line in said] == [
+        "[🦙 LlamaLog] unwatched public.albums as ALBUM: its history stays",
+        "[🦙 LlamaLog] changed public.tracks as TRACK: entity",
+        "[🦙 LlamaLog] changed public.album_artists as ALBUM_ARTIST: part of ARTIST by artist_id",
+        "[🦙 LlamaLog] changed public.track_artists as TRACK_ARTIST: link TRACK – ARTIST",
+    ]
+
+
 def test_watch_says_what_it_took_the_table_for_and_nothing_changes_twice(llamalog, database):
     database.execute("CREATE TABLE labels (id int PRIMARY KEY, name text, founded int)")
     assert llamalog("watch", "labels", "--dry-run").stdout == (
@@ -281,6 +383,15 @@ def test_maintain_makes_the_months_it_said(llamalog):
 
 def test_migrate_twice_changes_nothing(llamalog):
     assert "up to date; nothing was changed" in llamalog("migrate").stderr
+    assert llamalog("migrate", "--dry-run").stdout == "nothing to do\n"
+
+
+def test_dry_run_of_migrate_names_the_tables_whose_capture_would_be_renewed(llamalog, database):
+    database.execute("ALTER TABLE albums ADD mood text")
+    assert llamalog("migrate", "--dry-run").stdout == (
+        "would renew the capture of public.albums: the table has changed; the tolerant capture stands in\n"
+    )
+    assert "renewed the capture of public.albums" in llamalog("migrate").stderr
     assert llamalog("migrate", "--dry-run").stdout == "nothing to do\n"
 
 
@@ -337,6 +448,9 @@ def test_a_malformed_cursor_is_said_in_a_line(llamalog, database, new):
     [
         ("history", "ALBUM", "x", "--limit", "-1"),
         ("chain", "ALBUM", "x", "--limit", "0"),
+        ("history", "ALBUM", "x", "--limit", "2147483647"),
+        ("find", "x", "--limit", "99999999999999999999"),
+        ("chain", "ALBUM", "x", "--limit", "9223372036854775808"),
         ("chain", "ALBUM", "x", "--since", "yesterday"),
         ("chain", "ALBUM", "x", "--until", "2026-13-01"),
         ("chain", "ALBUM"),

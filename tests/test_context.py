@@ -109,6 +109,25 @@ def test_inner_block_is_caused_by_the_outer_one_which_holds_again_after_it(datab
     ).fetchall()
 
 
+def test_block_that_goes_on_with_the_job_of_the_outer_one_is_not_its_own_parent(
+    database, new, changes
+):
+    with context(database, source="addAlbum", job_id="j"):
+        with context(database, source="enrichment", job_id="j"):
+            new.artist(database)
+        new.artist(database, "Björk")
+    assert database.execute(
+        "SELECT job_id, parent_job_id, source FROM llamalog.jobs"
+    ).fetchall() == [
+        ("j", None, "addAlbum"),
+        ("j", None, "enrichment"),
+    ]
+    assert changes(database, "parent_job_id, root_job_id, source") == [
+        ("j", "j", "enrichment"),
+        ("j", "j", "addAlbum"),
+    ]
+
+
 def test_outer_context_holds_again_after_an_inner_block_that_failed(database, new, changes):
     with context(database, source="addAlbum", job_id="outer"):
         with (  # noqa: PT012  the block is what is tested
@@ -168,6 +187,45 @@ def test_failure_of_the_application_itself_is_recorded_by_its_name(database, cha
     with pytest.raises(KeyError), context(database, source="enrichment"):
         raise KeyError("tracks")
     assert changes(database, "error_code, error_message") == [("KeyError", "'tracks'")]
+
+
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (Speechless(), "Speechless", "Speechless"),
+        (ValueError("half a \ud83e llama"), "ValueError", "half a \\ud83e llama"),
+        (ValueError("a\0b"), "ValueError", "a\\0b"),
+        (KeyboardInterrupt(), "KeyboardInterrupt", "KeyboardInterrupt"),
+    ],
+    ids=["speechless", "half a character", "zero byte", "interrupted"],
+)
+def test_failure_is_recorded_whatever_it_says_of_itself(database, changes, error, code, message):
+    with pytest.raises(type(error)) as raised, context(database, source="enrichment", job_id="e"):
+        raise error
+    assert raised.value is error
+    assert changes(database, "category, job_id, error_code, error_message") == [
+        ("FAILED", "e", code, message)
+    ]
+
+
+def test_failure_is_recorded_when_the_block_lost_its_connection(database, connect, new, changes):
+    conn = connect(database)
+    with (  # noqa: PT012  the block is what is tested
+        pytest.raises(KeyError) as raised,
+        context(conn, source="enrichment", job_id="e"),
+    ):
+        new.album(conn)
+        conn.close()
+        raise KeyError("tracks")
+    assert raised.value.args == ("tracks",)
+    assert changes(database, "category, job_id, error_code, error_message") == [
+        ("FAILED", "e", "KeyError", "'tracks'")
+    ]
 
 
 def test_deliberate_rollback_is_no_failure(database, new, changes):
@@ -232,6 +290,21 @@ def test_context_works_with_rows_as_dictionaries(database, connect, new, changes
     with context(conn, source="addAlbum", job_id="a", sources=["SPOTIFY"], metadata={"k": [1]}):
         conn.execute("INSERT INTO artists (name, updated_at) VALUES ('Björk', now())")
     assert changes(database, "parent_job_id, sources, metadata") == [("a", ["SPOTIFY"], {"k": [1]})]
+
+
+def test_context_works_with_cursors_that_take_parameters_as_the_server_does(
+    database, connect, changes
+):
+    conn = connect(database)
+    conn.cursor_factory = psycopg.RawCursor
+    with context(conn, source="addAlbum", job_id="a"):
+        conn.execute("INSERT INTO artists (name, updated_at) VALUES ($1, now())", ["Björk"])
+    with pytest.raises(KeyError), context(conn, source="enrichment", job_id="e"):
+        raise KeyError("tracks")
+    assert changes(database, "category, coalesce(job_id, parent_job_id)") == [
+        ("CREATED", "a"),
+        ("FAILED", "e"),
+    ]
 
 
 def test_applications_may_write_rows_of_their_own(db, new, changes):

@@ -476,6 +476,53 @@ def test_casts_of_the_application_do_not_run_with_the_rights_of_the_log(each_db,
     assert each_db.execute("SELECT who FROM bakery.seen").fetchall() == []
 
 
+def test_functions_of_the_application_do_not_run_in_answers(each_db, watch):
+    each_db.execute(OWNED)
+    each_db.execute(
+        """
+        CREATE FUNCTION bakery.look(bakery.pair) RETURNS text LANGUAGE plpgsql AS
+            $$ BEGIN INSERT INTO bakery.seen VALUES ('cast ' || current_user); RETURN 'seen'; END $$;
+        CREATE CAST (bakery.pair AS text) WITH FUNCTION bakery.look(bakery.pair);
+        CREATE FUNCTION bakery.is_code(text) RETURNS boolean LANGUAGE plpgsql AS
+            $$ BEGIN INSERT INTO bakery.seen VALUES ('check ' || current_user); RETURN true; END $$;
+        CREATE DOMAIN bakery.code AS text CHECK (bakery.is_code(VALUE));
+        CREATE TABLE bakery.breads (id bakery.code PRIMARY KEY, name bakery.pair);
+        """
+    )
+    each_db.execute("RESET ROLE")
+    watch("bakery.breads")
+    each_db.execute("INSERT INTO bakery.breads VALUES ('rye', '(1,ok)')")
+    each_db.execute("TRUNCATE bakery.seen")
+    (told,) = each_db.execute("SELECT sentence FROM llamalog.why('BREAD', 'rye')").fetchone()
+    assert told.startswith("BREAD “(1,ok)” was created by ")
+    for question in (
+        "SELECT label FROM llamalog.labels('BREAD', '{rye}')",
+        "SELECT label FROM llamalog.find('ok')",
+        "SELECT label FROM llamalog.find('(1,ok)', 'BREAD', true)",
+        "SELECT label FROM llamalog.tree('BREAD', 'rye') WHERE seq IS NOT NULL",
+    ):
+        assert each_db.execute(question).fetchall() == [("(1,ok)",)]
+    assert each_db.execute("SELECT llamalog.resolve('BREAD', '(1,ok)')").fetchone() == ("rye",)
+    each_db.execute("SELECT llamalog.history('BREAD', 'rye'), llamalog.chain('BREAD', 'rye')")
+    assert each_db.execute("SELECT who FROM bakery.seen").fetchall() == []
+
+
+def test_reader_who_may_not_look_into_the_schema_of_a_table_gets_answers(each_db, watch):
+    each_db.execute(
+        "CREATE SCHEMA shop; CREATE TABLE shop.things (id integer PRIMARY KEY, name text);"
+        "CREATE ROLE reader; GRANT SELECT ON ALL TABLES IN SCHEMA llamalog TO reader"
+    )
+    watch("shop.things")
+    each_db.execute("INSERT INTO shop.things VALUES (1, 'lamp'), (2, 'lantern')")
+    each_db.execute("DELETE FROM shop.things WHERE id = 2")
+    each_db.execute("SET LOCAL ROLE reader")
+    assert each_db.execute(
+        "SELECT entity_type, entity_id, label, is_alive FROM llamalog.find('la')"
+    ).fetchall() == [("THING", "2", "lantern", False)]
+    for given, key in (("1", "1"), ("lantern", "2")):
+        assert each_db.execute("SELECT llamalog.resolve('THING', %s)", [given]).fetchone() == (key,)
+
+
 def test_functions_and_operators_of_the_application_do_not_run_in_capture(each_db, watch):
     each_db.execute(OWNED)
     each_db.execute(

@@ -905,6 +905,21 @@ def test_rolling_back_everything_keeps_the_log_and_migrate_goes_on_with_it(datab
     ) == [("before", "CREATED"), ("after", "CREATED")]
 
 
+def test_rolling_back_everything_keeps_which_job_caused_which(database):
+    database.execute(
+        "SELECT llamalog.start_job('check', parent_job_id => 'add', source => 'enrichment_check')"
+    )
+    before = rows(database, "SELECT * FROM llamalog.jobs")
+    migrate.rollback(database, everything=True)
+    assert rows(database, "SELECT * FROM llamalog.jobs") == before
+    migrate.migrate(database)
+    assert rows(database, "SELECT job_id, parent_job_id, source FROM llamalog.jobs") == [
+        ("check", "add", "enrichment_check")
+    ]
+    migrate.rollback(database, everything=True, drop_log=True)
+    assert value(database, "SELECT to_regclass('llamalog.jobs')") is None
+
+
 def test_the_log_is_never_erased_unasked(database):
     add_album(database)
     migrate.rollback(database, everything=True)

@@ -63,6 +63,12 @@ CHANGES = [
     ("drop a column", "ALTER TABLE shop.things DROP name", "shop.things", "price"),
     ("rename a column", "ALTER TABLE shop.things RENAME name TO title", "shop.things", "title"),
     (
+        "rename a column as if of a view",
+        "ALTER VIEW shop.things RENAME COLUMN name TO title",
+        "shop.things",
+        "title",
+    ),
+    (
         "change a type",
         "ALTER TABLE shop.things ALTER price TYPE text USING price::text",
         "shop.things",
@@ -105,6 +111,12 @@ CHANGES = [
         "price",
     ),
     ("move the table", "ALTER TABLE shop.things SET SCHEMA public", "public.things", "price"),
+    (
+        "move the table to a closed schema",
+        "CREATE SCHEMA store; ALTER TABLE shop.things SET SCHEMA store",
+        "store.things",
+        "price",
+    ),
     ("rename the schema", "ALTER SCHEMA shop RENAME TO store", "store.things", "price"),
     (
         "hang a row trigger",
@@ -250,6 +262,18 @@ def test_renamed_column_that_is_redacted_stays_redacted(each_db, watch, changes)
     assert [row for row in changes(each_db, "log::text") if "SECRET" in row] == []
 
 
+def test_renamed_column_that_is_the_label_stays_the_label(each_db, watch):
+    each_db.execute("CREATE TABLE people (id integer PRIMARY KEY, name text)")
+    watch("people")
+    each_db.execute("INSERT INTO people VALUES (1, 'Ann')")
+    each_db.execute("ALTER TABLE people RENAME name TO called")
+    for _ in range(2):
+        migrate.migrate(each_db)
+        assert each_db.execute("SELECT * FROM llamalog.labels('PERSON', '{1}')").fetchall() == [
+            ("1", "Ann", True)
+        ]
+
+
 def test_renamed_column_that_is_ignored_stays_ignored(each_db, watch, changes):
     each_db.execute("CREATE TABLE people (id integer PRIMARY KEY, visits integer)")
     watch("people", ignore=["visits"])
@@ -361,6 +385,55 @@ def test_table_that_lost_its_key_is_captured_on_and_told_of(each_db, watch, chan
     assert changes(each_db, "op, entity_id") == [("I", "a"), ("U", "a"), ("T", "a")]
 
 
+@pytest.mark.parametrize(
+    ("ddl", "insert", "row"),
+    [
+        (
+            "ALTER TABLE codes DROP CONSTRAINT codes_code_key; ALTER TABLE codes ALTER code DROP NOT NULL",
+            "INSERT INTO codes VALUES (NULL, 'a')",
+            {"code": None, "v": "a"},
+        ),
+        (
+            "ALTER TABLE codes DROP code; ALTER TABLE codes ADD w text",
+            "INSERT INTO codes VALUES ('a', NULL)",
+            {"v": "a", "w": None},
+        ),
+    ],
+    ids=["key", "whole row"],
+)
+@pytest.mark.parametrize("is_migrated", [False, True], ids=["before migrate", "after migrate"])
+def test_nulls_in_what_is_left_of_a_key_fail_no_write(
+    each_db, watch, changes, ddl, insert, row, is_migrated
+):
+    each_db.execute("CREATE TABLE codes (code text NOT NULL UNIQUE, v text)")
+    watch("codes", image="full")
+    each_db.execute(ddl)
+    if is_migrated:
+        migrate.migrate(each_db)
+    each_db.execute(insert)
+    each_db.execute("DELETE FROM codes")
+    each_db.execute(insert)
+    each_db.execute("TRUNCATE codes")
+    assert changes(each_db, "op, before, after") == [
+        ("I", None, row),
+        ("D", row, None),
+        ("I", None, row),
+        ("T", row, None),
+    ]
+    if is_migrated:
+        assert changes(each_db, "entity_id") == ["\\N"] * 4
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM codes", "TRUNCATE codes"])
+def test_table_without_columns_can_be_emptied(each_db, watch, changes, statement):
+    each_db.execute("CREATE TABLE codes (code text NOT NULL UNIQUE, v text)")
+    watch("codes")
+    each_db.execute("INSERT INTO codes VALUES ('a'), ('b')")
+    each_db.execute("ALTER TABLE codes DROP code, DROP v")
+    each_db.execute(statement)
+    assert changes(each_db, "before")[2:] == [{}, {}]
+
+
 def test_table_whose_key_is_gone_does_not_stop_migrate_for_the_others(each_db, watch, changes):
     each_db.execute("CREATE TABLE codes (code text NOT NULL UNIQUE, v text)")
     watch("codes")
@@ -421,6 +494,58 @@ def test_change_that_lets_readers_read_on_still_does(database, connect, ddl):
     assert ids(database, "THING") == [("I", "1"), ("D", "1")]
 
 
+def test_trigger_made_elsewhere_waits_for_no_writer_and_leaves_the_capture_fast(database, connect):
+    database.execute(
+        "CREATE TABLE notes (id integer PRIMARY KEY);"
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+    )
+    fast = "SELECT DISTINCT capture, rendered <> 'fallen back' FROM llamalog.watches"
+    writer = connect(database)
+    writer.execute("BEGIN; INSERT INTO artists (name, updated_at) VALUES ('Björk', now())")
+    database.execute("SET lock_timeout = '2s'; CREATE TEMPORARY TABLE scratch (id integer)")
+    hang = "CREATE TRIGGER a AFTER INSERT ON {} FOR EACH ROW EXECUTE FUNCTION nothing()"
+    database.execute(hang.format("scratch"))
+    assert drifted(database) == {}
+    database.execute(hang.format("notes"))
+    assert database.execute(fast).fetchall() == [("rendered", True)]
+    writer.execute("COMMIT")
+    database.execute(hang.format("albums"))
+    assert database.execute(
+        "SELECT entity_type FROM llamalog.watches WHERE capture = 'tolerant'"
+    ).fetchall() == [("ALBUM",)]
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_transaction_whose_snapshot_is_older_than_the_watch_is_to_be_tried_again(
+    database, connect, changes, level
+):
+    database.execute("CREATE TABLE things (id integer PRIMARY KEY)")
+    early = connect(database)
+    early.execute(f"BEGIN ISOLATION LEVEL {level}; SELECT FROM albums")
+    watching.watch(database, ["things"], Options(capture="tolerant"))
+    with pytest.raises(psycopg.errors.SerializationFailure):
+        early.execute("INSERT INTO things VALUES (1)")
+    early.execute("ROLLBACK")
+    early.execute(f"BEGIN ISOLATION LEVEL {level}; INSERT INTO things VALUES (1); COMMIT")
+    assert changes(database, "op, entity_id") == [("I", "1")]
+
+
+def test_temporary_heir_stands_in_the_way_of_no_other_session(database, connect):
+    database.execute("CREATE TABLE heads (id integer PRIMARY KEY, v text)")
+    watching.watch(database, ["heads"])
+    other = connect(database)
+    other.execute("CREATE TEMPORARY TABLE scratch () INHERITS (heads)")
+    database.execute("CREATE TABLE notes (id integer)")
+    migrate.migrate(database)
+    database.execute("CREATE TABLE heirs () INHERITS (heads)")
+    database.execute("INSERT INTO heads VALUES (1); INSERT INTO heirs VALUES (2)")
+    other.execute("INSERT INTO scratch VALUES (3)")
+    assert ids(database, "HEAD") == [("I", "1"), ("I", "2")]
+    assert other.execute(
+        "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'scratch'::regclass"
+    ).fetchone() == (0,)
+
+
 # -- families ---------------------------------------------------------------------------------------------------------
 
 EVENTS = """
@@ -441,6 +566,27 @@ def test_new_partition_is_captured_in_the_transaction_that_makes_it(each_db, wat
     assert watching.drifted(each_db) == []
     write(each_db, "events_high", "v", 22)
     assert ids(each_db, "EVENT") == [*story(11), *story(21), *story(22)]
+
+
+def test_owner_adds_partitions_to_a_table_that_a_superuser_watches(each_db, watch):
+    each_db.execute(
+        "CREATE ROLE baker; CREATE SCHEMA bakery AUTHORIZATION baker; SET LOCAL ROLE baker;"
+        "CREATE TABLE bakery.breads (id integer PRIMARY KEY, v text) PARTITION BY RANGE (id)"
+    )
+    each_db.execute("RESET ROLE")
+    watch("bakery.breads")
+    each_db.execute(
+        "SET LOCAL ROLE baker;"
+        "CREATE TABLE bakery.low PARTITION OF bakery.breads FOR VALUES FROM (0) TO (10);"
+        "CREATE TABLE bakery.rest PARTITION OF bakery.breads DEFAULT;"
+        "CREATE TABLE bakery.high (id integer PRIMARY KEY, v text);"
+        "ALTER TABLE bakery.breads ATTACH PARTITION bakery.high FOR VALUES FROM (20) TO (30)"
+    )
+    write(each_db, "bakery.low", "v", 1)
+    write(each_db, "bakery.rest", "v", 11)
+    write(each_db, "bakery.high", "v", 21)
+    each_db.execute("RESET ROLE")
+    assert ids(each_db, "BREAD") == [*story(1), *story(11), *story(21)]
 
 
 def test_change_of_a_partitioned_table_breaks_no_write_and_hides_none(each_db, watch):
@@ -526,6 +672,20 @@ def test_heir_that_leaves_the_family_does_not_take_the_watch_with_it(each_db, wa
 
 
 # -- the end of a table -----------------------------------------------------------------------------------------------
+
+
+def test_answers_are_given_when_the_type_of_the_key_has_another_name(each_db, watch):
+    each_db.execute(
+        "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE feelings (mood mood PRIMARY KEY, name text)"
+    )
+    watch("feelings")
+    each_db.execute("INSERT INTO feelings VALUES ('sad', 'sadness')")
+    each_db.execute("ALTER TYPE mood RENAME TO feeling")
+    (told,) = each_db.execute("SELECT sentence FROM llamalog.why('FEELING', 'sad')").fetchone()
+    assert told.startswith("FEELING “sadness” was created by ")
+    assert each_db.execute(
+        "SELECT category, label FROM llamalog.tree('FEELING', 'sad') WHERE seq IS NOT NULL"
+    ).fetchall() == [("CREATED", "sadness")]
 
 
 @pytest.mark.parametrize("ddl", ["DROP TABLE shop.things", "DROP SCHEMA shop CASCADE"])
@@ -719,6 +879,39 @@ def test_dropped_table_is_told_and_keeps_its_history_without_event_triggers(mode
     migrate.migrate(modest)
     assert drifted(modest) == {}
     assert ids(modest, "THING") == [("I", "1")]
+
+
+def test_redacted_column_whose_name_another_takes_hides_both_without_event_triggers(
+    modest, changes
+):
+    modest.execute("CREATE TABLE people (id integer PRIMARY KEY, email text)")
+    watching.watch(modest, ["people"], Options(redact=["email"], image="full"))
+    modest.execute("ALTER TABLE people RENAME email TO mail; ALTER TABLE people ADD email text")
+    for _ in range(2):
+        modest.execute("INSERT INTO people VALUES (1, 'SECRET 1', 'SECRET 2')")
+        modest.execute("UPDATE people SET mail = 'SECRET 3', email = 'SECRET 4'")
+        modest.execute("DELETE FROM people; INSERT INTO people VALUES (1, 'SECRET 1', 'SECRET 2')")
+        modest.execute("TRUNCATE people")
+        migrate.migrate(modest)
+    assert changes(modest, "op") == ["I", "U", "D", "I", "T"] * 2
+    assert [row for row in changes(modest, "log::text") if "SECRET" in row] == []
+
+
+def test_tables_that_swapped_names_are_both_captured_without_event_triggers(modest):
+    modest.execute("CREATE TABLE things (id integer PRIMARY KEY, v text)")
+    modest.execute("CREATE TABLE others (id integer PRIMARY KEY, w text)")
+    watching.watch(modest, ["things", "others"])
+    modest.execute(
+        "ALTER TABLE things RENAME TO between; ALTER TABLE others RENAME TO things;"
+        "ALTER TABLE between RENAME TO others"
+    )
+    write(modest, "others", "v", 1)
+    migrate.migrate(modest)
+    assert drifted(modest) == {}
+    write(modest, "others", "v", 2)
+    write(modest, "things", "w", 3)
+    assert ids(modest, "THING") == [*story(1), *story(2)]
+    assert ids(modest, "OTHER") == story(3)
 
 
 def test_rows_of_a_new_partition_are_captured_without_event_triggers(modest):

@@ -132,6 +132,25 @@ def test_tables_and_columns_of_any_name_are_captured(bare, changes, kind):
     }
 
 
+@each_kind
+def test_columns_called_like_a_row_do_not_take_its_place(bare, changes, kind):
+    names = ["n", "o", "new_row", "old_row", "new_row1", "old_row_", "new", "old", "live"]
+    columns = ", ".join(f"{quoted(name)} text" for name in names)
+    bare.execute(f"CREATE TABLE odd (id integer PRIMARY KEY, {columns})".encode())
+    watch(bare, "odd", capture=kind, image="full")
+    bare.execute("INSERT INTO odd (id, n, old_row) VALUES (1, 'x', 'y')")
+    bare.execute("DELETE FROM odd")
+    bare.execute("INSERT INTO odd (id, n, old_row) VALUES (1, 'x', 'y')")
+    bare.execute("TRUNCATE odd")
+    row = {"id": 1, **dict.fromkeys(names), "n": "x", "old_row": "y"}
+    assert changes(bare, "op, entity_id, before, after") == [
+        ("I", "1", None, row),
+        ("D", "1", row, None),
+        ("I", "1", None, row),
+        ("T", "1", row, None),
+    ]
+
+
 def test_column_of_any_name_can_have_every_part_to_play(bare, changes):
     def play(conn: psycopg.Connection[Any], name: str) -> list[Any]:
         conn.execute(f"CREATE TABLE people (id integer PRIMARY KEY, {quoted(name)} text)".encode())
@@ -717,6 +736,16 @@ def test_unwatched_table_that_is_watched_again_goes_on_with_its_history(db, new,
     ]
 
 
+def test_unwatch_tells_which_other_tables_became_something_else(db):
+    outcomes = watching.unwatch(db, ["albums"])
+    assert [(o.action, o.table, o.description.split(";")[0]) for o in outcomes] == [
+        ("unwatched", "public.albums", "its history stays"),
+        ("changed", "public.tracks", "entity"),
+        ("changed", "public.album_artists", "part of ARTIST by artist_id"),
+        ("changed", "public.track_artists", "link TRACK – ARTIST"),
+    ]
+
+
 def test_parts_of_an_unwatched_table_stand_for_themselves(db, new, changes):
     watching.unwatch(db, ["ALBUM"])
     kinds = "entity_type, is_link, subject_type, related_type"
@@ -975,6 +1004,39 @@ def test_options_are_remembered_until_they_are_given_anew(bare):
     assert registered(bare, columns, entity_type="ORDER") == [
         (["remark", "updated_at"], "remark", "none")
     ]
+
+
+def test_redaction_adds_up_and_ends_only_when_that_is_asked(bare):
+    watch_orders(bare, redact=["remark"])
+    redacted = []
+    for options in ({"redact": ["title"]}, {}, {"redact": ["none"]}, {}):
+        watch(bare, "orders", **options)
+        redacted += registered(bare, "redacted_columns", entity_type="ORDER")
+    assert redacted == [["remark", "title"], ["remark", "title"], [], []]
+
+
+def test_redaction_holds_again_when_a_table_is_watched_again(bare, changes):
+    watch_orders(bare, redact=["remark"])
+    watching.unwatch(bare, ["orders"])
+    watch(bare, "orders", image="full")
+    bare.execute("INSERT INTO orders VALUES (8, 'c8', 1, 2, 'T', 'SECRET', 'G', 'O', now())")
+    watching.unwatch(bare, ["orders"])
+    watch(bare, "orders", redact=["title"])
+    bare.execute("DELETE FROM orders WHERE id = 8")
+    images = [before or after for before, after in changes(bare, "before, after", entity_id="8")]
+    assert [(image["remark"], image["title"]) for image in images] == [
+        ("[redacted]", "T"),
+        ("[redacted]", "[redacted]"),
+    ]
+
+
+@pytest.mark.parametrize("options", [{"part_of": "nope"}, {"key": ["nope"]}])
+def test_option_that_names_no_column_is_refused_as_such(bare, options):
+    bare.execute(ORDERS)
+    with pytest.raises(CannotWatch) as refusal:
+        watch(bare, "orders", **options)
+    assert refusal.value.sqlstate == "42703"
+    assert "nope" in str(refusal.value)
 
 
 def test_one_entity_type_for_several_tables_is_a_misuse(bare):
