@@ -264,7 +264,8 @@ def _number(
         while at < last:
             upto = min(at + size, last)
             started = time.monotonic()
-            corrected = _patiently(conn, update, [at, upto])
+            batch = update.replace("@after@", str(at)).replace("@upto@", str(upto))
+            corrected = _patiently(conn, batch)
             took = time.monotonic() - started
             result.corrected_roots += corrected
             since_vacuum += upto - at
@@ -285,12 +286,12 @@ def _number(
     result.rows_per_second = round(result.rows / max(result.seconds, 0.001))
 
 
-def _patiently(conn: Connection, update: str, bounds: list[int]) -> int:
+def _patiently(conn: Connection, update: str) -> int:
     """Run a batch, again where a writer was in its way; return how many is_root_job were corrected."""
     attempt = 0
     while True:
         try:
-            ((corrected,),) = rows(conn, update, bounds)
+            ((corrected,),) = rows(conn, update)
         except (
             psycopg.errors.LockNotAvailable,
             psycopg.errors.DeadlockDetected,
@@ -305,7 +306,7 @@ def _patiently(conn: Connection, update: str, bounds: list[int]) -> int:
 
 
 def _update(conn: Connection, shape: Shape) -> str:
-    """Return the SQL of a batch; its parameters are the seq before it and its last."""
+    """Return the SQL of a batch; @after@ and @upto@ stand for the seq before it and its last."""
     read = {part.name: part.reading("log") for part in shape.parts}
     category = (
         f"(SELECT coalesce(rule.known, 'UPDATED') FROM pg_temp.backfill_operations AS rule"
@@ -363,10 +364,10 @@ def _update(conn: Connection, shape: Shape) -> str:
         ]
     return (
         f"WITH done AS (UPDATE {shape.table} AS log SET {', '.join(sets)}"
-        f" FROM (SELECT seq, id FROM pg_temp.backfill_rows WHERE seq > %s AND seq <= %s ORDER BY seq) AS old"
+        f" FROM (SELECT seq, id FROM pg_temp.backfill_rows WHERE seq > @after@ AND seq <= @upto@ ORDER BY seq) AS old"
         f" WHERE log.{ident(shape.key)} = old.id AND log.seq IS NULL RETURNING log.{flag_column} AS corrected)"
         " SELECT count(done.corrected) FROM done"
-    ).replace("LIKE '%", "LIKE '%%")
+    )
 
 
 def _related(conn: Connection, shape: Shape) -> tuple[str, str] | None:
@@ -380,11 +381,10 @@ def _related(conn: Connection, shape: Shape) -> tuple[str, str] | None:
         " format('(SELECT %s FROM %s AS live WHERE %s)',"
         " llamalog.key_expression(llamalog.table_of(watch), watch.related_columns, 'live'),"
         " llamalog.table_of(watch)::regclass,"
-        " llamalog.key_match(llamalog.table_of(watch), watch.key_columns, 'live', %s))"
+        f" llamalog.key_match(llamalog.table_of(watch), watch.key_columns, 'live', {literal(entity_id)}))"
         " FROM llamalog.watches AS watch WHERE NOT watch.is_link AND watch.related_type IS NOT NULL"
         " AND watch.unwatched_at IS NULL AND llamalog.table_of(watch) IS NOT NULL AND cardinality(watch.key_columns) = 1"
         " AND watch.key_types[1] IN ('uuid', 'text')",
-        [entity_id],
     ):
         kinds.append(f"WHEN {literal(part)} THEN {literal(whole)}")
         column = shape.entity_ids.get(whole)

@@ -86,8 +86,9 @@ def context(
     try:
         with conn.transaction():
             outer = _settings(conn)
-            if outer["job_id"] and parent_job_id is None and outer["job_id"] != job_id:
-                given["parent_job_id"] = outer["job_id"]
+            if outer["job_id"] and parent_job_id is None:
+                is_same = outer["job_id"] == job_id
+                given["parent_job_id"] = outer["parent_job_id"] if is_same else outer["job_id"]
                 given["root_job_id"] = (
                     root_job_id or outer["root_job_id"] or outer["parent_job_id"] or outer["job_id"]
                 )

@@ -10,8 +10,9 @@ CREATE OR REPLACE FUNCTION llamalog.fields_expression(
     SET search_path = pg_catalog, pg_temp
 AS $function$
     SELECT
-        coalesce(
-            format(
+        CASE
+            WHEN count(*) = 0 THEN 'ARRAY[]::text[]'
+            ELSE format(
                 E'array_remove(\n            ARRAY[\n                %s\n            ],\n            NULL\n        )',
                 string_agg(
                     format(
@@ -21,9 +22,8 @@ AS $function$
                     ),
                     E',\n                '
                 )
-            ),
-            'ARRAY[]::text[]'
-        )
+            )
+        END
     FROM llamalog.table_columns(fields_expression.relation) AS shown
     WHERE NOT shown.is_generated
         AND shown.name <> ALL (fields_expression.ignored);
