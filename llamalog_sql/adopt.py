@@ -29,6 +29,10 @@ from llamalog_sql.render import ident, literal, render
 logger = logging.getLogger(__name__)
 
 TRIGGER = "00_llamalog_fill"
+AGAIN = "00_llamalog_refill"
+
+#: The index that backfill drops and builds anew.
+RELATED = "lens_related_id"
 
 #: The rows of before the adoption.
 _OF_OLD = f"WHERE log.seq IS NULL OR log.seq BETWEEN 1 AND {FIRST_SEQ - 1}"
@@ -171,7 +175,7 @@ def adopt(
             f"{shape.table} is not what it was: {before.checksum} before, {after.checksum} after",
             hint="Run: llamalog adopt --undo",
         )
-    _build_indexes(conn, shape)
+    build_indexes(conn, shape)
     _store_proof(conn, shape)
     report.unneeded = _unneeded(conn, shape)
     if drop_indexes:
@@ -239,7 +243,8 @@ def undo(conn: Connection, *, patience: Patience | None = None) -> Undoing:
     removal = [
         f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
         f"DROP TRIGGER IF EXISTS {ident(TRIGGER)} ON {table}",
-        "DROP FUNCTION IF EXISTS llamalog.fill_adopted()",
+        f"DROP TRIGGER IF EXISTS {ident(AGAIN)} ON {table}",
+        "DROP FUNCTION IF EXISTS llamalog.fill_adopted(), llamalog.refill_adopted()",
         f"ALTER TABLE {table} "
         + ", ".join(f"DROP COLUMN IF EXISTS {ident(name)}" for name in found.shape.added),
         "DROP SEQUENCE IF EXISTS llamalog.adopted_seq",
@@ -288,7 +293,7 @@ def _switching_back(conn: Connection, found: Adoption, owner: str) -> list[str]:
         f"UPDATE llamalog.repeatables SET checksum = {literal(lens.checksum)} WHERE name = 'views/log.sql'",
         "RESET ROLE",
     ]
-    statements += [f"DROP INDEX IF EXISTS {schema}.{ident(name)}" for name, _ in _indexes(shape)]
+    statements += [f"DROP INDEX IF EXISTS {schema}.{ident(name)}" for name, _ in indexes(shape)]
     statements += [
         f"ALTER TABLE {shape.table} RENAME CONSTRAINT {ident(new)} TO {ident(old)}"
         if kind == "CONSTRAINT"
@@ -386,6 +391,11 @@ def _steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> lis
                 _enum_values(conn, shape),
             )
         )
+    judged = ", ".join(
+        ident(part.legacy.name)
+        for part in (shape.part("operation"), shape.part("status"))
+        if part.legacy is not None
+    )
     steps.append(
         Step(
             "columns",
@@ -408,6 +418,9 @@ def _steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> lis
                 f"ALTER FUNCTION llamalog.fill_adopted() OWNER TO {ident(owner)}",
                 f"CREATE TRIGGER {ident(TRIGGER)} BEFORE INSERT ON {shape.old_table}"
                 " FOR EACH ROW EXECUTE FUNCTION llamalog.fill_adopted()",
+                f"ALTER FUNCTION llamalog.refill_adopted() OWNER TO {ident(owner)}",
+                f"CREATE TRIGGER {ident(AGAIN)} BEFORE UPDATE OF {judged} ON {shape.old_table}"
+                " FOR EACH ROW EXECUTE FUNCTION llamalog.refill_adopted()",
             ],
         )
     )
@@ -439,9 +452,9 @@ def _steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> lis
     steps.append(
         Step(
             "indexes",
-            f"build {len(_indexes(shape))} indexes beside readers and writers",
+            f"build {len(indexes(shape))} indexes beside readers and writers",
             "SHARE UPDATE EXCLUSIVE, which no reader or writer notices, while the table is read",
-            [f"CREATE INDEX CONCURRENTLY {definition}" for _, definition in _indexes(shape)],
+            [f"CREATE INDEX CONCURRENTLY {definition}" for _, definition in indexes(shape)],
         )
     )
     return steps
@@ -503,14 +516,12 @@ def _is_done(conn: Connection, name: str) -> bool:
     return name not in names or names.index(name) <= reached
 
 
-def _indexes(shape: Shape) -> list[tuple[str, str]]:
+def indexes(shape: Shape) -> list[tuple[str, str]]:
     """Return (name, definition) of the indexes that questions need."""
 
     def index(name: str, columns: list[str], where: str = "") -> tuple[str, str]:
         read = ", ".join(
             f"({shape.part(column).reading(shape.table_name).replace(f'{shape.table_name}.', '')})"
-            if column != "seq"
-            else "seq"
             for column in columns
         )
         full = f"llama_logs_{name}_idx"
@@ -520,23 +531,24 @@ def _indexes(shape: Shape) -> list[tuple[str, str]]:
         part = shape.part(column).reading(shape.table_name).replace(f"{shape.table_name}.", "")
         return f" WHERE {part} IS NOT NULL"
 
+    # none holds what backfill writes but the last: a row whose indexed columns stay is rewritten in its page
     return [
-        index("lens_entity_id", ["entity_id", "seq"]),
-        index("lens_related_id", ["related_id", "seq"], known("related_id")),
-        index("lens_previous_id", ["previous_id", "seq"], known("previous_id")),
-        index("lens_job_id", ["job_id", "seq"], known("job_id")),
-        index("lens_parent_job_id", ["parent_job_id", "seq"], known("parent_job_id")),
+        index("lens_entity_id", ["entity_id"]),
+        index("lens_job_id", ["job_id"], known("job_id")),
+        index("lens_parent_job_id", ["parent_job_id"], known("parent_job_id")),
+        index("lens_previous_id", ["previous_id"], known("previous_id")),
         (
             "llama_logs_lens_removed_idx",
-            f"llama_logs_lens_removed_idx ON {shape.table} (seq)"
+            f"llama_logs_lens_removed_idx ON {shape.table} ({ident(shape.part('op').written)})"
             f" WHERE {ident(shape.part('op').written)} IN ('D', 'T')",
         ),
+        index(RELATED, ["related_id"], known("related_id")),
     ]
 
 
-def _build_indexes(conn: Connection, shape: Shape) -> None:
+def build_indexes(conn: Connection, shape: Shape) -> None:
     """Build the indexes that are not there yet; one that was left invalid by an interruption, anew."""
-    for name, definition in _indexes(shape):
+    for name, definition in indexes(shape):
         state = first_row(
             conn,
             "SELECT i.indisvalid FROM pg_index AS i WHERE i.indexrelid = to_regclass(%s)",

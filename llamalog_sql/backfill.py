@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from llamalog_sql import legacy
+from llamalog_sql import adopt, legacy
 from llamalog_sql.connection import Connection, as_owner, first_row, rows
 from llamalog_sql.errors import LlamaLogError
 from llamalog_sql.legacy import FIRST_SEQ, Shape
@@ -25,8 +25,11 @@ logger = logging.getLogger(__name__)
 #: How long a batch may take, seconds: whoever wants to write one of its rows waits as long.
 _BATCH_SECONDS = 0.025
 
-#: Dead rows are cleared away each time that this part of the table has been rewritten.
-_VACUUM_SHARE = 0.12
+#: The rows are taken stretch by stretch, each in rounds: the first takes so many of _PARTS, every other one. What the first
+#: leaves behind in a page is room in which the rows of the others are rewritten, where they stand, and no index notices.
+_STRETCH = 32_768
+_PARTS = 32
+_FIRST_PARTS = 7
 
 _INFERRED = '{"llamalog": {"inferred": true}}'
 
@@ -118,9 +121,7 @@ def _alone(conn: Connection) -> None:
 
 
 def _cleared(conn: Connection) -> None:
-    conn.execute(
-        "DROP TABLE IF EXISTS pg_temp.backfill_rows, pg_temp.backfill_jobs, pg_temp.backfill_operations"
-    )
+    conn.execute("DROP TABLE IF EXISTS pg_temp.backfill_jobs, pg_temp.backfill_operations")
 
 
 # -- before the first batch -------------------------------------------------------------------------------------------
@@ -133,19 +134,8 @@ def _prepared(conn: Connection) -> Result:
     _cleared(conn)
     if shape is None:
         return result
-    read = {
-        name: shape.part(name).reading("log")
-        for name in ("created_at", "operation", "status", "category", "is_root_job")
-    }
+    read = {name: shape.part(name).reading("log") for name in ("operation", "status")}
     with conn.transaction():
-        # whatever the day's rows are, in the order of their time
-        conn.execute(
-            "CREATE TEMPORARY TABLE backfill_rows AS SELECT"
-            f" row_number() OVER (ORDER BY {read['created_at']}, log.{ident(shape.key)})"
-            f" + coalesce((SELECT max(seq) FROM {shape.table} WHERE seq BETWEEN 1 AND {FIRST_SEQ - 1}), 0) AS seq,"
-            f" log.{ident(shape.key)} AS id FROM {shape.table} AS log WHERE log.seq IS NULL".encode()
-        )
-        conn.execute("ALTER TABLE pg_temp.backfill_rows ADD PRIMARY KEY (seq)")
         theirs = shape.part("category").legacy
         own = theirs.reading("log", "category") if theirs else "NULL::text"
         conn.execute(
@@ -154,7 +144,7 @@ def _prepared(conn: Connection) -> Result:
             f"SELECT {read['operation']} AS operation, {read['status']} AS status, {own} AS own, count(*) AS rows"
             f" FROM {shape.table} AS log WHERE log.seq IS NULL GROUP BY 1, 2, 3) AS found".encode()
         )
-        conn.execute("CREATE INDEX ON pg_temp.backfill_operations (operation, status)")
+        conn.execute("ANALYZE pg_temp.backfill_operations")
         _find_roots(conn)
     for operation, own_category, known, count in rows(
         conn, "SELECT operation, own, known, rows FROM pg_temp.backfill_operations"
@@ -172,7 +162,7 @@ def _prepared(conn: Connection) -> Result:
         " count(*) FILTER (WHERE job.root_job_id IS NULL), count(*) FILTER (WHERE job.is_own_parent),"
         " count(*) FILTER (WHERE job.parents > 1) FROM pg_temp.backfill_jobs AS job",
     )
-    ((result.rows,),) = rows(conn, "SELECT count(*) FROM pg_temp.backfill_rows")
+    result.rows = sum(result.categories.values())
     return result
 
 
@@ -251,47 +241,57 @@ def _number(
     progress: Callable[[int, int, float], None],
 ) -> None:
     """Write place, category, root and whole of each old row."""
-    bounds = first_row(conn, "SELECT min(seq), max(seq) FROM pg_temp.backfill_rows")
-    if bounds is None or bounds[0] is None:
+    if result.rows == 0:
         return
+    related = f"{ident(shape.schema_name)}.llama_logs_{adopt.RELATED}_idx"
+    _until_locked(conn, f"DROP INDEX CONCURRENTLY IF EXISTS {related}")
+    _decide(conn, shape)
+    total = first_row(conn, "SELECT count(*) FROM llamalog.backfill_rows")
+    assert total is not None
+    began = said = time.monotonic()
+    done, size = 0, min(1000, pace.batch_size)
     # the plan is the same for each batch, and never by the whole table
     conn.execute("SELECT set_config('enable_seqscan', 'off', false)")
     try:
-        update = _update(conn, shape)
-        first, last = bounds
-        began = said = time.monotonic()
-        size, since_vacuum, at = min(1000, pace.batch_size), 0, first - 1
-        while at < last:
-            upto = min(at + size, last)
-            started = time.monotonic()
-            batch = update.replace("@after@", str(at)).replace("@upto@", str(upto))
-            corrected = _patiently(conn, batch)
-            took = time.monotonic() - started
-            result.corrected_roots += corrected
-            since_vacuum += upto - at
-            at = upto
-            size = max(50, min(pace.batch_size, int(size * min(2.0, _BATCH_SECONDS / took))))
-            if since_vacuum > max(20_000, result.rows * _VACUUM_SHARE):
-                conn.execute(f"VACUUM (TRUNCATE false) {shape.table}".encode())
-                since_vacuum = 0
-            if time.monotonic() - said > 1 or at == last:
-                said = time.monotonic()
-                progress(at - first + 1, result.rows, said - began)
-            if pace.sleep:
-                time.sleep(pace.sleep)
+        for stretch, turn in rows(
+            conn,
+            "SELECT DISTINCT stretch, round FROM llamalog.backfill_rows ORDER BY stretch, round",
+        ):
+            at, is_last = 0, False
+            while not is_last:
+                started = time.monotonic()
+                batch = _update(
+                    shape, f"stretch = {stretch} AND round = {turn} AND seq > {at}", size
+                )
+                found, last, corrected = _patiently(conn, batch)
+                took = time.monotonic() - started
+                is_last, at, done = found < size, last or at, done + found
+                result.corrected_roots += corrected
+                if not is_last or found > size / 2:
+                    size = int(size * min(2.0, _BATCH_SECONDS / took))
+                    size = max(50, min(pace.batch_size, size))
+                if time.monotonic() - said > 1:
+                    said = time.monotonic()
+                    progress(done, total[0], said - began)
+                if pace.sleep:
+                    time.sleep(pace.sleep)
     finally:
         conn.execute("RESET enable_seqscan")
-    conn.execute(f"VACUUM (TRUNCATE false, ANALYZE) {shape.table}".encode())
     result.seconds = round(time.monotonic() - began, 3)
     result.rows_per_second = round(result.rows / max(result.seconds, 0.001))
+    progress(done, total[0], result.seconds)
+    _until_locked(conn, f"VACUUM (TRUNCATE false, ANALYZE) {shape.table}")
+    adopt.build_indexes(conn, shape)
+    with conn.transaction(), as_owner(conn):
+        conn.execute("DROP TABLE llamalog.backfill_rows")
 
 
-def _patiently(conn: Connection, update: str) -> int:
-    """Run a batch, again where a writer was in its way; return how many is_root_job were corrected."""
+def _patiently(conn: Connection, update: str) -> tuple[int, int | None, int]:
+    """Run a batch, again where a writer was in its way; return rows, the last seq, and corrections of is_root_job."""
     attempt = 0
     while True:
         try:
-            ((corrected,),) = rows(conn, update)
+            ((found, last, corrected),) = rows(conn, update)
         except (
             psycopg.errors.LockNotAvailable,
             psycopg.errors.DeadlockDetected,
@@ -302,41 +302,34 @@ def _patiently(conn: Connection, update: str) -> int:
                 raise
             time.sleep(min(0.01 * attempt, 0.5))
         else:
-            return int(corrected)
+            return int(found), last, int(corrected)
 
 
-def _update(conn: Connection, shape: Shape) -> str:
-    """Return the SQL of a batch; @after@ and @upto@ stand for the seq before it and its last."""
+def _decide(conn: Connection, shape: Shape) -> None:
+    """Put down, in a table that outlives an interruption, what becomes of each old row."""
+    if rows(conn, "SELECT 1 WHERE to_regclass('llamalog.backfill_rows') IS NOT NULL"):
+        return
+    with conn.transaction():
+        with as_owner(conn):
+            conn.execute(
+                "CREATE TABLE llamalog.backfill_rows"
+                f" (seq bigint, id {shape.legacy_column(shape.key).type_name}, category text, root_job_id text,"
+                " is_root_job boolean, related_type text, related_id text, stretch integer, round smallint)".encode()
+            )
+            conn.execute(
+                "COMMENT ON TABLE llamalog.backfill_rows IS"
+                " 'What llamalog backfill is about to write; dropped when it is done.'"
+            )
+            conn.execute("GRANT SELECT, INSERT ON llamalog.backfill_rows TO SESSION_USER")
+        conn.execute(f"INSERT INTO llamalog.backfill_rows {_decisions(conn, shape)}".encode())
+        with as_owner(conn):
+            conn.execute("ALTER TABLE llamalog.backfill_rows ADD PRIMARY KEY (stretch, round, seq)")
+            conn.execute("ANALYZE llamalog.backfill_rows")
+
+
+def _decisions(conn: Connection, shape: Shape) -> str:
+    """Return the SQL that makes backfill_rows: of each old row its place, and what is to be written beside it."""
     read = {part.name: part.reading("log") for part in shape.parts}
-    category = (
-        f"(SELECT coalesce(rule.known, 'UPDATED') FROM pg_temp.backfill_operations AS rule"
-        f" WHERE rule.operation = {read['operation']} AND rule.status IS NOT DISTINCT FROM {read['status']} LIMIT 1)"
-    )
-    theirs = shape.part("category").legacy
-    ours = ident(shape.part("category").ours or "category")
-    sets = [
-        "seq = old.seq",
-        f"{ours} = nullif({category.replace('coalesce(rule.known, ' + literal('UPDATED') + ')', 'rule.known')},"
-        f" {theirs.reading('log', 'category')})"
-        if theirs
-        else f"{ours} = {category}",
-    ]
-    # a row without a job of its own has the root of the job that caused it
-    root = (
-        "(SELECT job.root_job_id FROM pg_temp.backfill_jobs AS job"
-        f" WHERE job.job_id = coalesce({shape.part('job_id').reading('log')}, {shape.part('parent_job_id').reading('log')}))"
-    )
-    lone = (
-        f"CASE WHEN {read['job_id']} IS NULL AND NOT EXISTS (SELECT FROM pg_temp.backfill_jobs AS job"
-        f" WHERE job.job_id = {read['parent_job_id']}) THEN {read['parent_job_id']} END"
-    )
-    their_root = shape.part("root_job_id").legacy
-    root_column = ident(shape.part("root_job_id").ours or "root_job_id")
-    sets.append(
-        f"{root_column} = nullif(coalesce({root}, {lone}), {their_root.reading('log', 'root_job_id')})"
-        if their_root
-        else f"{root_column} = coalesce({root}, {lone})"
-    )
     heads = [
         str(kind)
         for (kind,) in rows(
@@ -344,33 +337,68 @@ def _update(conn: Connection, shape: Shape) -> str:
             "SELECT DISTINCT head_type FROM llamalog.source_paths WHERE makes = 'many' AND head_type IS NOT NULL",
         )
     ]
-    flag = shape.part("is_root_job")
-    wanted = (
+    theirs = {name: shape.part(name).legacy for name in ("category", "root_job_id", "is_root_job")}
+    category = "coalesce(rule.known, rule.own, 'UPDATED')"
+    # a row without a job of its own has the root of the job that caused it, which may be no job of the log's
+    root = (
+        f"CASE WHEN job.job_id IS NOT NULL THEN job.root_job_id"
+        f" WHEN {read['job_id']} IS NULL THEN {read['parent_job_id']} END"
+    )
+    flag = (
         f"CASE WHEN {category} = 'CREATED' AND {read['entity_type']} = ANY ({literal(heads)}::text[]) THEN true"
         f" WHEN {category} IN ('CREATED', 'LINKED') AND {read['parent_job_id']} IS NOT NULL THEN false END"
     )
-    flag_column = ident(flag.ours or "is_root_job")
-    sets.append(
-        f"{flag_column} = nullif({wanted}, {flag.legacy.reading('log', 'is_root_job')})"
-        if flag.legacy
-        else f"{flag_column} = coalesce({wanted}, false)"
-    )
-    related = _related(conn, shape)
-    if related is not None:
-        kind, whole = related
-        sets += [
-            f"{ident(shape.part('related_type').written)} = CASE WHEN {whole} IS NOT NULL THEN {kind} END",
-            f"{ident(shape.part('related_id').written)} = {whole}",
-        ]
+
+    def beside(value: str, name: str) -> str:
+        """Return what is to stand in our column: nothing where the application's says it already."""
+        column = theirs[name]
+        return f"nullif({value}, {column.reading('log', name)})" if column else value
+
+    kind, whole = _related(conn, shape)
     return (
-        f"WITH done AS (UPDATE {shape.table} AS log SET {', '.join(sets)}"
-        f" FROM (SELECT seq, id FROM pg_temp.backfill_rows WHERE seq > @after@ AND seq <= @upto@ ORDER BY seq) AS old"
-        f" WHERE log.{ident(shape.key)} = old.id AND log.seq IS NULL RETURNING log.{flag_column} AS corrected)"
-        " SELECT count(done.corrected) FROM done"
+        f"SELECT decided.*, decided.seq / {_STRETCH}, greatest(decided.seq % {_PARTS} - {_FIRST_PARTS - 1}, 0)"
+        " FROM (SELECT"
+        f" row_number() OVER (ORDER BY {read['created_at']}, log.{ident(shape.key)})"
+        f" + coalesce((SELECT max(seq) FROM {shape.table} WHERE seq BETWEEN 1 AND {FIRST_SEQ - 1}), 0) AS seq,"
+        f" log.{ident(shape.key)} AS id,"
+        f" {beside(category, 'category')} AS category,"
+        f" {beside(root, 'root_job_id')} AS root_job_id,"
+        f" {beside(flag, 'is_root_job') if theirs['is_root_job'] else f'coalesce({flag}, false)'} AS is_root_job,"
+        f" CASE WHEN {whole} IS NOT NULL THEN {kind} END AS related_type, {whole} AS related_id"
+        f" FROM {shape.table} AS log"
+        f" LEFT JOIN pg_temp.backfill_operations AS rule ON rule.operation = {read['operation']}"
+        f" AND rule.status = {read['status']}"
+        + (
+            f" AND rule.own = {theirs['category'].reading('log', 'category')}"
+            if theirs["category"]
+            else ""
+        )
+        + " LEFT JOIN pg_temp.backfill_jobs AS job"
+        f" ON job.job_id = coalesce({read['job_id']}, {read['parent_job_id']})"
+        " WHERE log.seq IS NULL) AS decided"
     )
 
 
-def _related(conn: Connection, shape: Shape) -> tuple[str, str] | None:
+def _update(shape: Shape, which: str, size: int) -> str:
+    """Return the SQL of a batch: the next of those rows, by seq."""
+    sets = ", ".join(
+        # what the application has changed meanwhile, its trigger has judged
+        f"{column} = coalesce(log.{column}, decided.{name})"
+        for name, column in (
+            (name, ident(shape.part(name).written))
+            for name in ("category", "root_job_id", "is_root_job", "related_type", "related_id")
+        )
+    )
+    return (
+        f"WITH batch AS MATERIALIZED (SELECT * FROM llamalog.backfill_rows WHERE {which} ORDER BY seq LIMIT {size}),"
+        f" done AS (UPDATE {shape.table} AS log SET seq = decided.seq, {sets} FROM batch AS decided"
+        f" WHERE log.{ident(shape.key)} = decided.id AND log.seq IS NULL RETURNING decided.is_root_job AS corrected)"
+        " SELECT (SELECT count(*) FROM batch), (SELECT max(batch.seq) FROM batch),"
+        " (SELECT count(done.corrected) FROM done)"
+    )
+
+
+def _related(conn: Connection, shape: Shape) -> tuple[str, str]:
     """Return the SQL of type and id of the whole that a row's part belongs to: by the row itself, else by the live row."""
     entity_type = shape.part("entity_type").reading("log")
     entity_id = shape.part("entity_id").reading("log")
@@ -391,7 +419,7 @@ def _related(conn: Connection, shape: Shape) -> tuple[str, str] | None:
         known = f"log.{ident(column)}::text, " if column else ""
         wholes.append(f"WHEN {literal(part)} THEN coalesce({known}{live})")
     if not kinds:
-        return None
+        return "NULL::text", "NULL::text"
     return (
         f"CASE {entity_type} {' '.join(kinds)} END",
         f"CASE {entity_type} {' '.join(wholes)} END",

@@ -78,7 +78,7 @@ SELECT md5('track' || n || '.' || t)::uuid, md5('album' || n)::uuid, 'Track ' ||
 FROM generate_series(1, %(albums)s) AS n, generate_series(1, 10) AS t;
 INSERT INTO public.enrichment_logs (
     id, entity_type, entity_id, album_id, track_id, operation, sources, status, error_code, fields_enriched, job_id,
-    parent_job_id, is_root_job, triggered_by, user_id, created_at
+    parent_job_id, is_root_job, triggered_by, user_id, created_at, reason, metadata, api_call_count, duration_ms
 )
 SELECT
     md5('row' || n || '.' || k)::uuid,
@@ -96,18 +96,25 @@ SELECT
     k = 1,
     'spotify',
     CASE WHEN n %% 7 = 0 THEN 'cuid-ann' END,
-    timestamp '2025-03-01' + n * interval '1 minute' + k * interval '100 ms'
+    timestamp '2025-03-01' + n * interval '1 minute' + k * interval '100 ms',
+    'album found by its title and artist, score ' || n %% 100,
+    jsonb_build_object('query', 'Album ' || n, 'score', n %% 100, 'matched', jsonb_build_array('title', 'artist'),
+        'spotify', md5('spotify' || n), 'musicbrainz', md5('mb' || n)::uuid),
+    k,
+    100 * k
 FROM generate_series(1, %(albums)s) AS n
-CROSS JOIN generate_series(1, 13) AS k
-WHERE k < 4;
-UPDATE public.enrichment_logs SET operation = 'enrichment:album' WHERE operation IS NULL;
+CROSS JOIN generate_series(1, 3) AS k;
 INSERT INTO public.enrichment_logs (
-    id, entity_type, entity_id, track_id, operation, sources, status, parent_job_id, created_at
+    id, entity_type, entity_id, track_id, operation, sources, status, parent_job_id, created_at, fields_enriched,
+    data_quality_after, triggered_by, metadata
 )
 SELECT
     md5('row' || n || '.' || t + 3)::uuid, 'TRACK', md5('track' || n || '.' || t)::uuid, md5('track' || n || '.' || t)::uuid,
     'track:created:enrichment', '{MUSICBRAINZ}', 'SUCCESS', 'enrich-' || n,
-    timestamp '2025-03-01' + n * interval '1 minute' + (t + 3) * interval '100 ms'
+    timestamp '2025-03-01' + n * interval '1 minute' + (t + 3) * interval '100 ms',
+    '{title,track_number,disc_number,duration_ms,musicbrainz_id,isrc}', 'MEDIUM', 'enrichment',
+    jsonb_build_object('title', 'Track ' || t, 'position', t, 'recording', md5('mb' || n || '.' || t)::uuid,
+        'isrc', left(md5('isrc' || n || '.' || t), 12), 'source', 'musicbrainz')
 FROM generate_series(1, %(albums)s) AS n
 CROSS JOIN generate_series(1, 10) AS t;
 """
