@@ -24,6 +24,7 @@ from llamalog_sql import catalog, legacy, migrate, watching
 from llamalog_sql.connection import Connection, first_row, owner_of_the_log, rows
 from llamalog_sql.errors import CannotAdopt, LlamaLogError
 from llamalog_sql.legacy import FIRST_SEQ, OWN_LOG, Shape
+from llamalog_sql.legacy import as_people_write as plain
 from llamalog_sql.render import ident, literal, render
 
 logger = logging.getLogger(__name__)
@@ -124,8 +125,7 @@ def plan(
     extend_enums: bool = False,
 ) -> list[Step]:
     """Return what `adopt` would do; changes nothing.  Raises CannotAdopt (LL015), 42501, 42P01."""
-    found = current(conn)
-    shape = found.shape if found else _examined(conn, name, mapping or {}, extend_enums)
+    shape = _shape_of(conn, name, mapping or {}, extend_enums)
     return _steps(conn, shape, extend_enums=extend_enums)
 
 
@@ -146,17 +146,8 @@ def adopt(
     Interrupted, it goes on where it was. Raises CannotAdopt (LL015), and 55P03 when a lock cannot be had.
     """
     patience = patience or Patience()
-    found = current(conn)
-    if found is None:
-        shape = _examined(conn, name, mapping or {}, extend_enums)
-    else:
-        shape = _same(conn, found, name).shape
-        if found.is_adopted and found.step == "done":
-            raise CannotAdopt(
-                f"{shape.table} is the log already",
-                hint="llamalog adopt --verify compares it; --undo gives it back.",
-            )
-    report = Report(shape.table)
+    shape = _shape_of(conn, name, mapping or {}, extend_enums)
+    report = Report(shape.shown)
     with _one_snapshot(conn) as snapshot:
         before = proof(snapshot, shape, _standing(conn, shape))
         for step in _steps(conn, shape, extend_enums=extend_enums):
@@ -172,7 +163,7 @@ def adopt(
     )
     if (before.row_count, before.checksum) != (after.row_count, after.checksum):
         raise LlamaLogError(
-            f"{shape.table} is not what it was: {before.checksum} before, {after.checksum} after",
+            f"{shape.shown} is not what it was: {before.checksum} before, {after.checksum} after",
             hint="Run: llamalog adopt --undo",
         )
     build_indexes(conn, shape)
@@ -204,7 +195,7 @@ def undo_plan(conn: Connection) -> Undoing:
     found = current(conn)
     if found is None:
         raise CannotAdopt("no log is adopted", hint="Run: llamalog adopt TABLE")
-    result = Undoing(found.shape.old_table)
+    result = Undoing(plain(found.shape.old_table))
     table = _standing(conn, found.shape)
     for name, definition, target in found.foreign_keys:
         if _breaks(conn, table, definition, target):
@@ -373,7 +364,7 @@ def _steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> lis
     steps = [
         Step(
             "begun",
-            f"record the adoption of {shape.old_table}",
+            f"record the adoption of {plain(shape.old_table)}",
             "none",
             [
                 "INSERT INTO llamalog.adoptions (schema_name, table_name, old_name, step, shape, renamed, foreign_keys)"
@@ -399,7 +390,7 @@ def _steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> lis
     steps.append(
         Step(
             "columns",
-            f"add {len(shape.added)} columns to {shape.old_table}, as metadata only, and the trigger that fills them",
+            f"add {len(shape.added)} columns to {plain(shape.old_table)}, as metadata only, and the trigger that fills them",
             "ACCESS EXCLUSIVE on the table, milliseconds",
             [
                 f"LOCK TABLE {shape.old_table} IN ACCESS EXCLUSIVE MODE",
@@ -439,7 +430,7 @@ def _steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> lis
     steps.append(
         Step(
             "switched",
-            f"make {shape.table} the log"
+            f"make {shape.shown} the log"
             + (
                 f"; a view goes on under the name {shape.old_name}"
                 if shape.old_name != shape.table_name
@@ -568,18 +559,26 @@ def build_indexes(conn: Connection, shape: Shape) -> None:
 # -- what is found ----------------------------------------------------------------------------------------------------
 
 
-def _same(conn: Connection, found: Adoption, name: str) -> Adoption:
-    """Return the adoption that has begun.  Raises CannotAdopt when it is that of another table."""
+def _shape_of(conn: Connection, name: str, mapping: dict[str, str], extend_enums: bool) -> Shape:
+    """Return the shape of the table, as it was found when its adoption began.  Raises CannotAdopt."""
+    found = current(conn)
+    if found is None:
+        return _examined(conn, name, mapping, extend_enums)
+    if found.step == "undoing":
+        raise CannotAdopt(
+            f"{plain(found.shape.old_table)} is being given back",
+            hint="Let that end first: llamalog adopt --undo",
+        )
     asked = catalog.oid_of(conn, name)
     known = {
         catalog.oid_of(conn, table) for table in (found.shape.table, found.shape.old_table)
     } - {None}
-    if asked not in known:
+    if asked not in known or found.step == "done":
         raise CannotAdopt(
-            f"{found.shape.old_table} is adopted already",
-            hint="There is one log. llamalog adopt --undo gives it back.",
+            f"{found.shape.shown} is the log already",
+            hint="There is one log: llamalog adopt --verify compares it, --undo gives it back.",
         )
-    return found
+    return found.shape
 
 
 def _adopted(conn: Connection) -> Adoption:

@@ -50,7 +50,8 @@ class Result:
     categories: rows by category.  corrected_categories: rows where the application's own says otherwise.
     unknown_operations: rows by operation that no rule knows; they count as UPDATED.  orphans: parent jobs that are no jobs
     of the log's; they are roots.  in_circles: jobs that cause each other, or follow from such; they have no root.
-    self_parents, several_parents: jobs.  corrected_roots: rows whose is_root_job was otherwise.  inferred: rows by type.
+    self_parents, several_parents: jobs.  corrected_roots: rows whose is_root_job was otherwise.
+    judged_again: rows of operations that a rule knows by now.  inferred: rows by type.
     """
 
     rows: int = 0
@@ -64,6 +65,7 @@ class Result:
     self_parents: int = 0
     several_parents: int = 0
     corrected_roots: int = 0
+    judged_again: int = 0
     inferred: dict[str, int] = field(default_factory=dict)
 
 
@@ -86,6 +88,7 @@ def backfill(
         result = _prepared(conn)
         shape = legacy.adopted(conn)
         if shape is not None:
+            _judge_again(conn, shape, result)
             _number(conn, shape, result, pace, progress or (lambda *_: None))
             _forbid_nulls(conn, shape)
         result.inferred = _infer(conn, pace)
@@ -108,6 +111,14 @@ def preview(conn: Connection) -> Result:
         _cleared(conn)
         conn.execute("SELECT pg_advisory_unlock(hashtextextended('llamalog.backfill', 0))")
     return result
+
+
+def script(conn: Connection) -> list[str]:
+    """Return the SQL of a batch, and of an inference, as `backfill` runs them; changes nothing."""
+    shape = legacy.adopted(conn)
+    batches = [_update(shape, "stretch = 0 AND round = 0 AND seq > 0", 1000)] if shape else []
+    decisions = [f"INSERT INTO llamalog.backfill_rows {_decisions(conn, shape)}"] if shape else []
+    return [*decisions, *batches, *(_unseen(conn, kind) for kind in _types(conn))]
 
 
 def _alone(conn: Connection) -> None:
@@ -284,6 +295,33 @@ def _number(
     adopt.build_indexes(conn, shape)
     with conn.transaction(), as_owner(conn):
         conn.execute("DROP TABLE llamalog.backfill_rows")
+
+
+def _judge_again(conn: Connection, shape: Shape, result: Result) -> None:
+    """Give rows of operations that no rule knew the category of a rule that has come since."""
+    category = shape.part("category")
+    operation, status = (shape.part(name).reading("log") for name in ("operation", "status"))
+    if category.legacy is not None:
+        return  # the application has judged them
+    ours = ident(category.written)
+    while True:
+        # one operation at a time, since the pattern of a rule is dear
+        ((done,),) = rows(
+            conn,
+            "WITH judged AS MATERIALIZED (SELECT DISTINCT"
+            f" {operation} AS operation, {status} AS status FROM {shape.table} AS log"
+            f" WHERE log.{ours} = 'UPDATED' AND log.{ident(shape.part('op').written)} IS NULL),"
+            " fit AS MATERIALIZED (SELECT judged.*, llamalog.known_category(judged.operation, judged.status) AS category"
+            " FROM judged),"
+            f" batch AS (SELECT log.{ident(shape.key)} AS id, fit.category FROM {shape.table} AS log"
+            f" JOIN fit ON fit.operation = {operation} AND fit.status = {status} AND fit.category <> 'UPDATED'"
+            f" WHERE log.{ours} = 'UPDATED' AND log.{ident(shape.part('op').written)} IS NULL LIMIT 2000),"
+            f" done AS (UPDATE {shape.table} AS log SET {ours} = batch.category FROM batch"
+            f" WHERE log.{ident(shape.key)} = batch.id RETURNING batch.category) SELECT count(*) FROM done",
+        )
+        result.judged_again += int(done)
+        if not done:
+            return
 
 
 def _patiently(conn: Connection, update: str) -> tuple[int, int | None, int]:

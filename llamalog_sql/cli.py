@@ -15,7 +15,16 @@ from typing import Any, NoReturn
 import click
 import psycopg
 
-from llamalog_sql import __version__, adopt, installation, migrate, output, queries, watching
+from llamalog_sql import (
+    __version__,
+    adopt,
+    backfill,
+    installation,
+    migrate,
+    output,
+    queries,
+    watching,
+)
 from llamalog_sql.connection import Connection, connect, require_installation
 from llamalog_sql.connection_string import without_password
 from llamalog_sql.errors import LlamaLogError, Misuse, translate
@@ -652,6 +661,82 @@ def _undo_adoption(conn: Connection, patience: adopt.Patience, yes: bool, dry_ru
     _confirm(f"Give {planned.table} back?", yes)
     adopt.undo(conn, patience=patience)
     _say(f"{planned.table} is the application's again")
+
+
+@main.command("backfill")
+@click.option(
+    "--batch-size",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(1, 1_000_000),
+    help="Most rows of a transaction.",
+)
+@click.option(
+    "--sleep",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 60),
+    help="Seconds between transactions.",
+)
+@_lock_timeout_option
+@_sql_option
+@_dry_run_option
+@_format_option
+@_dsn_option
+def backfill_command(
+    batch_size: int, sleep: float, lock_timeout: int, show_sql: bool, dry_run: bool, form: str
+) -> None:
+    """Number and classify the old rows of an adopted log, and infer how entities came that nobody saw come.
+
+    In short transactions beside writers; progress on stderr. Interrupted, the same command goes on; a second time it
+    changes nothing. No column of the application's is touched.
+
+    \b
+    Example:
+      llamalog backfill --dry-run
+      llamalog backfill --format json
+    """
+    with _session() as conn:
+        if show_sql:
+            _print_sql(backfill.script(conn))
+            return
+        if dry_run:
+            result = backfill.preview(conn)
+        else:
+            pace = backfill.Pace(batch_size, sleep, lock_timeout)
+            result = backfill.backfill(conn, pace=pace, progress=_progress)
+    if form != "table":
+        output.write_rows([result], form)
+        return
+    would = "would be " if dry_run else ""
+    click.echo(f"{result.rows:,} rows {would}numbered and classified")
+    for category, count in sorted(result.categories.items(), key=lambda item: -item[1]):
+        click.echo(f"  {category:<12} {count:>12,}")
+    for count, what in (
+        (result.corrected_categories, "rows whose category the application has otherwise"),
+        (result.corrected_roots, "rows whose is_root_job the application has otherwise"),
+        (result.orphans, "parent jobs of which the log knows nothing; they are roots"),
+        (
+            result.in_circles,
+            "jobs that cause each other in a circle, or follow from such; they have no root",
+        ),
+        (result.self_parents, "jobs that name themselves as their parent"),
+        (result.several_parents, "jobs with several parents; the first counts"),
+    ):
+        if count:
+            click.echo(f"{count:,} {what}")
+    for operation, count in result.unknown_operations.items():
+        click.echo(f"{count:,} rows of {output.clean(operation)}, which no rule knows: UPDATED")
+    if result.unknown_operations:
+        _say("add a rule to llamalog.category_rules, then run llamalog backfill again")
+    for kind, count in result.inferred.items():
+        click.echo(f"{count:,} {kind}: {would}inferred, nobody saw them come")
+
+
+def _progress(done: int, total: int, seconds: float) -> None:
+    rate = done / max(seconds, 0.001)
+    left = (total - done) / max(rate, 1)
+    _say(f"{done:,} of {total:,} rows, {rate:,.0f} rows/s, {left:,.0f} s to go")
 
 
 # -- questions --------------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ class Status:
 
     rows: of the log, counted up to 10,000, else as the planner estimates.  size: bytes, indexes too.
     registered: tables in llamalog.watches; where functions are to be applied, they are not captured.
+    adopted: the application's own log, where that is the log.
     """
 
     version: str
@@ -46,6 +47,7 @@ class Status:
     rows: int
     size: int
     registered: int
+    adopted: str | None
     watched: list[Watched] = field(default_factory=list)
 
     def lines(self) -> list[tuple[str, str]]:
@@ -62,7 +64,11 @@ class Status:
             (
                 "log",
                 f"{'about ' * (self.rows >= _EXACT)}{self.rows:,} rows, {self.size / 1048576:,.1f} MiB,"
-                f" {self.partitions} partitions",
+                + (
+                    f" {self.adopted}, the application's own"
+                    if self.adopted
+                    else f" {self.partitions} partitions"
+                ),
             ),
             ("watched", self._watched()),
         ]
@@ -90,12 +96,14 @@ def status(conn: Connection) -> Status:
     plan = migrate.plan(conn)
     if not plan.is_installed:
         raise NotInstalled("llamalog is not installed in this database")
+    shape = legacy.adopted(conn)
     row = first_row(
         conn,
         "SELECT current_setting('server_version'), current_database(),"
         " (SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'llamalog'),"
         " count(*), coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint, coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint"
-        " FROM pg_partition_tree('llamalog.llama_logs') AS t JOIN pg_class AS c ON c.oid = t.relid WHERE t.isleaf",
+        " FROM pg_partition_tree(to_regclass(%s)) AS t JOIN pg_class AS c ON c.oid = t.relid WHERE t.isleaf",
+        [shape.table if shape else "llamalog.llama_logs"],
     )
     assert row is not None
     watched = (
@@ -120,6 +128,7 @@ def status(conn: Connection) -> Status:
         rows=_row_count(conn, row[4]),
         size=row[5],
         registered=_registered(conn),
+        adopted=shape.shown if shape else None,
         watched=watched,
     )
 

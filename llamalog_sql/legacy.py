@@ -212,6 +212,11 @@ class Shape:
         return f"{ident(self.schema_name)}.{ident(self.old_name)}"
 
     @property
+    def shown(self) -> str:
+        """The table as people write it."""
+        return as_people_write(self.table)
+
+    @property
     def added(self) -> dict[str, str]:
         """The columns of ours with their types."""
         return {
@@ -245,6 +250,11 @@ class Shape:
             for part in stored["parts"]
         ]
         return cls(**{**stored, "legacy": list(legacy.values()), "parts": parts})
+
+
+def as_people_write(text: str) -> str:
+    """Return SQL without the quotation marks that it does not need."""
+    return re.sub(r'"([a-z_][a-z0-9_]*)"', r"\1", text)
 
 
 def recognise(

@@ -239,7 +239,7 @@ def rollback_plan(
         raise NotInstalled("llamalog is not installed in this database")
     if (shape := legacy.adopted(conn)) is not None:
         raise Misuse(
-            f"the log is {shape.table}, the application's own",
+            f"the log is {shape.shown}, the application's own",
             hint="Give it back first: llamalog adopt --undo",
         )
     known = [migration.id for migration in _migrations()]
