@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check clean
+.PHONY: demo test lint check bench-backfill clean
 
 demo: $(VENV)/.demo  ## a music application writes, and the story of an album is told
 	@$(BIN)/llamalog demo
@@ -18,6 +18,10 @@ lint: $(VENV)/.lint  ## ruff, mypy
 	@$(BIN)/mypy
 
 check: lint test  ## what must pass before a commit
+
+ROWS ?= 1000000
+bench-backfill: $(VENV)/.test  ## what adoption and backfill cost beside a writer
+	@$(BIN)/python bench/backfill.py $(ROWS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
