@@ -549,7 +549,6 @@ HOSTILE = {
     "quote_all_identifiers": ["on"],
     "transform_null_equals": ["on"],
     "plpgsql.variable_conflict": ["use_column"],
-    "jit_above_cost": ["0"],
 }
 HOSTILITY = st.sampled_from(
     [f"SET LOCAL {name} = '{value}'" for name in HOSTILE for value in HOSTILE[name]]
