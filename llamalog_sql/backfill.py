@@ -309,7 +309,7 @@ def _write(
                 batch = _update(
                     shape, f"stretch = {stretch} AND round = {turn} AND seq > {at}", size
                 )
-                ((found, last, corrected),) = _patiently(rows, conn, batch)
+                ((found, last, written, corrected),) = _patiently(rows, conn, batch)
                 took = time.monotonic() - started
                 is_last, at, done = found < size, last or at, done + found
                 result.corrected_roots += corrected
@@ -319,7 +319,8 @@ def _write(
                 if time.monotonic() - said > 1:
                     said = time.monotonic()
                     progress(done, total[0], said - began)
-                if pace.sleep:
+                # what an interrupted run has written is passed by quickly
+                if pace.sleep and written:
                     time.sleep(pace.sleep)
     finally:
         conn.execute("RESET enable_seqscan")
@@ -493,7 +494,7 @@ def _update(shape: Shape, which: str, size: int) -> str:
         f" done AS (UPDATE {shape.table} AS log SET seq = decided.seq, {sets} FROM batch AS decided"
         f" WHERE log.{ident(shape.key)} = decided.id AND log.seq IS NULL RETURNING decided.is_root_job AS corrected)"
         " SELECT (SELECT count(*) FROM batch), (SELECT max(batch.seq) FROM batch),"
-        " (SELECT count(done.corrected) FROM done)"
+        " (SELECT count(*) FROM done), (SELECT count(done.corrected) FROM done)"
     )
 
 

@@ -453,6 +453,25 @@ def test_a_job_that_names_itself_as_its_parent_is_its_own_root(empty, later):
     ]
 
 
+@pytest.mark.xfail(
+    strict=True, reason="llamalog.tree hangs the head below itself, and flattens all"
+)
+def test_an_album_whose_job_names_itself_as_its_parent_is_the_head_of_its_tree(empty):
+    legacy_log(
+        empty,
+        ("album:created:addAlbum", {"job_id": "own", "parent_job_id": "own", "is_root_job": True}),
+        job("child", "own"),
+    )
+    adopted(empty)
+    backfill.backfill(empty)
+    _, tree, _ = told(empty)
+    assert [(node.depth, node.node.split()[0]) for node in tree] == [
+        (0, "job"),
+        (1, "job"),
+        (2, "change"),
+    ]
+
+
 def test_of_several_parents_the_first_counts(empty):
     done = rooted(
         empty,
@@ -821,6 +840,18 @@ def start_backfill(dsn, *arguments):
     )
 
 
+def until_at_work(conn):
+    locked = (
+        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+        " WHERE locktype = 'advisory' AND granted AND application_name = 'llamalog'"
+    )
+    for _ in range(2000):
+        if value(conn, locked):
+            return
+        time.sleep(0.01)
+    raise AssertionError("it does not begin")
+
+
 def until_alone(conn):
     """Wait until the server has noticed the end of a client that was killed."""
     others = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'llamalog'"
@@ -882,16 +913,17 @@ def test_kill_9_of_it_of_writers_and_of_the_server_leaves_what_an_undisturbed_ru
     assert (expected["checks"], expected["left"]) == (0, None)
 
     category = (", category", ", 'ENRICHED'") if later else ("", "")
-    slow = ("--batch-size", "200", "--sleep", "0.03")
-    kills = Counter()
+    slow = ("--batch-size", "100", "--sleep", "0.1")
+    kills, numbered = Counter(), set()
     for turn in range(14):
         dsn = psycopg.conninfo.make_conninfo(server.dsn, dbname="disturbed")
         writer = subprocess.Popen(
             [sys.executable, "-c", WRITER.format(*category), dsn], stderr=subprocess.DEVNULL
         )
         worker = start_backfill(dsn, *slow)
-        # most of it is the start of the process; the later ones come farther
-        time.sleep(0.45 + rng.random() * 0.8)
+        with connection() as conn:
+            until_at_work(conn)
+        time.sleep(rng.random() * 0.6)
         victim = "server" if turn in (4, 9) else "writer" if turn in (6, 11) else "backfill"
         if victim == "server":
             pid = int((home / "data" / "postmaster.pid").read_text().split()[0])
@@ -918,6 +950,9 @@ def test_kill_9_of_it_of_writers_and_of_the_server_leaves_what_an_undisturbed_ru
             until_alone(conn)
             then, now = adopt.verify(conn)
             assert then == now
+            numbered.add(value(conn, "SELECT count(*) FROM llama_logs WHERE seq <= 3250"))
+    # it was killed in the middle of its batches
+    assert len(numbered - {0, 3_250}) >= 3
     assert kills == {"backfill": 10, "writer": 2, "server": 2}
     last = start_backfill(psycopg.conninfo.make_conninfo(server.dsn, dbname="disturbed"))
     _, said = last.communicate()
