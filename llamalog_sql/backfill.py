@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -31,7 +32,16 @@ _STRETCH = 32_768
 _PARTS = 32
 _FIRST_PARTS = 7
 
-_INFERRED = '{"llamalog": {"inferred": true}}'
+_T = TypeVar("_T")
+
+#: The keys by which a part is looked up, and what a text must be like to be one.
+_KEYS = {
+    "text": "",
+    "uuid": "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
+    "smallint": "^-?[0-9]{1,4}$",
+    "integer": "^-?[0-9]{1,9}$",
+    "bigint": "^-?[0-9]{1,18}$",
+}
 
 
 @dataclass(frozen=True)
@@ -82,34 +92,32 @@ def backfill(
     Raises LlamaLogError (55006) while another backfill runs.
     """
     pace = pace or Pace()
-    _alone(conn)
-    try:
+    with _alone(conn):
         conn.execute("SELECT set_config('lock_timeout', %s, false)", [f"{pace.lock_timeout}ms"])
         result = _prepared(conn)
         shape = legacy.adopted(conn)
         if shape is not None:
-            _judge_again(conn, shape, result)
             _number(conn, shape, result, pace, progress or (lambda *_: None))
+            _judge_again(conn, shape, result)
             _forbid_nulls(conn, shape)
         result.inferred = _infer(conn, pace)
-    finally:
-        _cleared(conn)
-        conn.execute("SELECT pg_advisory_unlock(hashtextextended('llamalog.backfill', 0))")
-        conn.execute("RESET lock_timeout")
     return result
 
 
 def preview(conn: Connection) -> Result:
     """Return the distribution that `backfill` would write; changes nothing but temporary tables."""
-    _alone(conn)
-    try:
+    with _alone(conn):
         result = _prepared(conn)
-        with conn.transaction(force_rollback=True):
-            result.inferred = {kind: len(_candidates(conn, kind)) for kind in _types(conn)}
-        result.inferred = {kind: count for kind, count in result.inferred.items() if count}
-    finally:
-        _cleared(conn)
-        conn.execute("SELECT pg_advisory_unlock(hashtextextended('llamalog.backfill', 0))")
+        shape = legacy.adopted(conn)
+        if shape is not None:
+            decided = (
+                f"SELECT count(decided.is_root_job) FROM ({_decisions(conn, shape)}) AS decided"
+            )
+            ((result.corrected_roots,),) = rows(conn, decided)
+        for kind in _types(conn):
+            ((count,),) = rows(conn, f"SELECT count(*) FROM ({_unseen(conn, kind)}) AS unseen")
+            if count:
+                result.inferred[kind] = count
     return result
 
 
@@ -121,7 +129,8 @@ def script(conn: Connection) -> list[str]:
     return [*decisions, *batches, *(_unseen(conn, kind) for kind in _types(conn))]
 
 
-def _alone(conn: Connection) -> None:
+@contextmanager
+def _alone(conn: Connection) -> Iterator[None]:
     got = first_row(conn, "SELECT pg_try_advisory_lock(hashtextextended('llamalog.backfill', 0))")
     if got != (True,):
         raise LlamaLogError(
@@ -129,10 +138,19 @@ def _alone(conn: Connection) -> None:
             sqlstate="55006",
             hint="Wait for it, or stop it: what it has done stays done.",
         )
+    try:
+        yield
+    finally:
+        if not conn.closed:
+            _cleared(conn)
+            conn.execute("SELECT pg_advisory_unlock(hashtextextended('llamalog.backfill', 0))")
+            conn.execute("RESET lock_timeout")
 
 
 def _cleared(conn: Connection) -> None:
-    conn.execute("DROP TABLE IF EXISTS pg_temp.backfill_jobs, pg_temp.backfill_operations")
+    conn.execute(
+        "DROP TABLE IF EXISTS pg_temp.backfill_jobs, pg_temp.backfill_operations, pg_temp.backfill_unseen"
+    )
 
 
 # -- before the first batch -------------------------------------------------------------------------------------------
@@ -252,10 +270,27 @@ def _number(
     progress: Callable[[int, int, float], None],
 ) -> None:
     """Write place, category, root and whole of each old row."""
-    if result.rows == 0:
+    if result.rows:
+        _write(conn, shape, result, pace, progress)
+    elif not _is_decided(conn):
         return
-    related = f"{ident(shape.schema_name)}.llama_logs_{adopt.RELATED}_idx"
-    _until_locked(conn, f"DROP INDEX CONCURRENTLY IF EXISTS {related}")
+    with _unhurried(conn):
+        conn.execute(f"VACUUM (TRUNCATE false, ANALYZE) {shape.table}".encode())
+        adopt.build_indexes(conn, shape)
+    with conn.transaction(), as_owner(conn):
+        conn.execute("DROP TABLE llamalog.backfill_rows")
+
+
+def _write(
+    conn: Connection,
+    shape: Shape,
+    result: Result,
+    pace: Pace,
+    progress: Callable[[int, int, float], None],
+) -> None:
+    with _unhurried(conn):
+        related = f"{ident(shape.schema_name)}.llama_logs_{adopt.RELATED}_idx"
+        conn.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {related}".encode())
     _decide(conn, shape)
     total = first_row(conn, "SELECT count(*) FROM llamalog.backfill_rows")
     assert total is not None
@@ -274,27 +309,24 @@ def _number(
                 batch = _update(
                     shape, f"stretch = {stretch} AND round = {turn} AND seq > {at}", size
                 )
-                found, last, corrected = _patiently(conn, batch)
+                ((found, last, written, corrected),) = _patiently(rows, conn, batch)
                 took = time.monotonic() - started
                 is_last, at, done = found < size, last or at, done + found
                 result.corrected_roots += corrected
                 if not is_last or found > size / 2:
                     size = int(size * min(2.0, _BATCH_SECONDS / took))
-                    size = max(50, min(pace.batch_size, size))
+                    size = min(pace.batch_size, max(50, size))
                 if time.monotonic() - said > 1:
                     said = time.monotonic()
                     progress(done, total[0], said - began)
-                if pace.sleep:
+                # what an interrupted run has written is passed by quickly
+                if pace.sleep and written:
                     time.sleep(pace.sleep)
     finally:
         conn.execute("RESET enable_seqscan")
     result.seconds = round(time.monotonic() - began, 3)
     result.rows_per_second = round(result.rows / max(result.seconds, 0.001))
     progress(done, total[0], result.seconds)
-    _until_locked(conn, f"VACUUM (TRUNCATE false, ANALYZE) {shape.table}")
-    adopt.build_indexes(conn, shape)
-    with conn.transaction(), as_owner(conn):
-        conn.execute("DROP TABLE llamalog.backfill_rows")
 
 
 def _judge_again(conn: Connection, shape: Shape, result: Result) -> None:
@@ -304,55 +336,75 @@ def _judge_again(conn: Connection, shape: Shape, result: Result) -> None:
     if category.legacy is not None:
         return  # the application has judged them
     ours = ident(category.written)
-    while True:
+    open_to_it = f"log.{ours} = 'UPDATED' AND log.{ident(shape.part('op').written)} IS NULL"
+    judge = (
         # one operation at a time, since the pattern of a rule is dear
-        ((done,),) = rows(
-            conn,
-            "WITH judged AS MATERIALIZED (SELECT DISTINCT"
-            f" {operation} AS operation, {status} AS status FROM {shape.table} AS log"
-            f" WHERE log.{ours} = 'UPDATED' AND log.{ident(shape.part('op').written)} IS NULL),"
-            " fit AS MATERIALIZED (SELECT judged.*, llamalog.known_category(judged.operation, judged.status) AS category"
-            " FROM judged),"
-            f" batch AS (SELECT log.{ident(shape.key)} AS id, fit.category FROM {shape.table} AS log"
-            f" JOIN fit ON fit.operation = {operation} AND fit.status = {status} AND fit.category <> 'UPDATED'"
-            f" WHERE log.{ours} = 'UPDATED' AND log.{ident(shape.part('op').written)} IS NULL LIMIT 2000),"
-            f" done AS (UPDATE {shape.table} AS log SET {ours} = batch.category FROM batch"
-            f" WHERE log.{ident(shape.key)} = batch.id RETURNING batch.category) SELECT count(*) FROM done",
-        )
+        "WITH judged AS MATERIALIZED (SELECT DISTINCT"
+        f" {operation} AS operation, {status} AS status FROM {shape.table} AS log WHERE {open_to_it}),"
+        " fit AS MATERIALIZED (SELECT judged.*, llamalog.known_category(judged.operation, judged.status) AS category"
+        " FROM judged),"
+        f" batch AS (SELECT log.{ident(shape.key)} AS id, fit.category FROM {shape.table} AS log"
+        f" JOIN fit ON {_same('fit.operation', operation)} AND {_same('fit.status', status)}"
+        f" AND fit.category <> 'UPDATED' WHERE {open_to_it} LIMIT 2000),"
+        f" done AS (UPDATE {shape.table} AS log SET {ours} = batch.category FROM batch"
+        f" WHERE log.{ident(shape.key)} = batch.id AND {open_to_it} RETURNING batch.category)"
+        " SELECT count(*), (SELECT count(*) FROM batch) FROM done"
+    )
+    found = True
+    while found:
+        ((done, found),) = _patiently(rows, conn, judge)
         result.judged_again += int(done)
-        if not done:
-            return
 
 
-def _patiently(conn: Connection, update: str) -> tuple[int, int | None, int]:
-    """Run a batch, again where a writer was in its way; return rows, the last seq, and corrections of is_root_job."""
-    attempt = 0
-    while True:
+def _same(one: str, other: str) -> str:
+    """Return the SQL of an equality that a hash join knows, of texts that may be null."""
+    return f"coalesce({one}, '') = coalesce({other}, '')"
+
+
+def _patiently(action: Callable[..., _T], *arguments: Any) -> _T:
+    """Do it, again where a writer was in its way."""
+    for attempt in range(200):
         try:
-            ((found, last, corrected),) = rows(conn, update)
+            return action(*arguments)
         except (
             psycopg.errors.LockNotAvailable,
             psycopg.errors.DeadlockDetected,
             psycopg.errors.SerializationFailure,
         ):
-            attempt += 1
-            if attempt > 200:
-                raise
-            time.sleep(min(0.01 * attempt, 0.5))
-        else:
-            return int(found), last, int(corrected)
+            time.sleep(min(0.01 * (attempt + 1), 0.5))
+    return action(*arguments)
+
+
+@contextmanager
+def _unhurried(conn: Connection) -> Iterator[None]:
+    """Wait as long as it takes: for what keeps nobody from reading or writing meanwhile."""
+    ((before,),) = rows(conn, "SHOW lock_timeout")
+    conn.execute("SET lock_timeout = 0")
+    yield
+    conn.execute("SELECT set_config('lock_timeout', %s, false)", [before])
+
+
+def _is_decided(conn: Connection) -> bool:
+    return bool(rows(conn, "SELECT 1 WHERE to_regclass('llamalog.backfill_rows') IS NOT NULL"))
 
 
 def _decide(conn: Connection, shape: Shape) -> None:
     """Put down, in a table that outlives an interruption, what becomes of each old row."""
-    if rows(conn, "SELECT 1 WHERE to_regclass('llamalog.backfill_rows') IS NOT NULL"):
+    found = adopt.current(conn)
+    assert found is not None
+    if _is_decided(conn) and rows(
+        conn, "SELECT 1 FROM llamalog.backfill_rows WHERE adoption_id = %s LIMIT 1", [found.id]
+    ):
         return
     with conn.transaction():
         with as_owner(conn):
+            # of an adoption that was undone
+            conn.execute("DROP TABLE IF EXISTS llamalog.backfill_rows")
             conn.execute(
                 "CREATE TABLE llamalog.backfill_rows"
-                f" (seq bigint, id {shape.legacy_column(shape.key).type_name}, category text, root_job_id text,"
-                " is_root_job boolean, related_type text, related_id text, stretch integer, round smallint)".encode()
+                f" (seq bigint, id {shape.legacy_column(shape.key).type_name}, category text, judged text,"
+                " root_job_id text, is_root_job boolean, related_type text, related_id text, stretch integer,"
+                f" round smallint, adoption_id integer DEFAULT {found.id})".encode()
             )
             conn.execute(
                 "COMMENT ON TABLE llamalog.backfill_rows IS"
@@ -392,6 +444,12 @@ def _decisions(conn: Connection, shape: Shape) -> str:
         column = theirs[name]
         return f"nullif({value}, {column.reading('log', name)})" if column else value
 
+    # what corrects the application's category holds as long as what it follows from
+    judged = (
+        f"CASE WHEN {beside(category, 'category')} IS NOT NULL THEN {_grounds(shape)} END"
+        if theirs["category"]
+        else "NULL"
+    )
     kind, whole = _related(conn, shape)
     return (
         f"SELECT decided.*, decided.seq / {_STRETCH}, greatest(decided.seq % {_PARTS} - {_FIRST_PARTS - 1}, 0)"
@@ -400,14 +458,15 @@ def _decisions(conn: Connection, shape: Shape) -> str:
         f" + coalesce((SELECT max(seq) FROM {shape.table} WHERE seq BETWEEN 1 AND {FIRST_SEQ - 1}), 0) AS seq,"
         f" log.{ident(shape.key)} AS id,"
         f" {beside(category, 'category')} AS category,"
+        f" {judged} AS judged,"
         f" {beside(root, 'root_job_id')} AS root_job_id,"
-        f" {beside(flag, 'is_root_job') if theirs['is_root_job'] else f'coalesce({flag}, false)'} AS is_root_job,"
+        f" {beside(flag, 'is_root_job') if theirs['is_root_job'] else f'nullif({flag}, false)'} AS is_root_job,"
         f" CASE WHEN {whole} IS NOT NULL THEN {kind} END AS related_type, {whole} AS related_id"
         f" FROM {shape.table} AS log"
-        f" LEFT JOIN pg_temp.backfill_operations AS rule ON rule.operation = {read['operation']}"
-        f" AND rule.status = {read['status']}"
+        f" LEFT JOIN pg_temp.backfill_operations AS rule ON {_same('rule.operation', read['operation'])}"
+        f" AND {_same('rule.status', read['status'])}"
         + (
-            f" AND rule.own = {theirs['category'].reading('log', 'category')}"
+            f" AND {_same('rule.own', theirs['category'].reading('log', 'category'))}"
             if theirs["category"]
             else ""
         )
@@ -419,27 +478,39 @@ def _decisions(conn: Connection, shape: Shape) -> str:
 
 def _update(shape: Shape, which: str, size: int) -> str:
     """Return the SQL of a batch: the next of those rows, by seq."""
-    sets = ", ".join(
-        # what the application has changed meanwhile, its trigger has judged
-        f"{column} = coalesce(log.{column}, decided.{name})"
-        for name, column in (
-            (name, ident(shape.part(name).written))
-            for name in ("category", "root_job_id", "is_root_job", "related_type", "related_id")
-        )
+    written = {
+        name: ident(shape.part(name).written)
+        for name in ("category", "root_job_id", "is_root_job", "related_type", "related_id")
+    }
+    # what the application has changed meanwhile, its trigger has judged
+    values = {name: f"coalesce(log.{column}, decided.{name})" for name, column in written.items()}
+    values["category"] = (
+        f"CASE WHEN decided.judged IS NULL OR decided.judged = {_grounds(shape)} THEN {values['category']}"
+        f" ELSE log.{written['category']} END"
     )
+    sets = ", ".join(f"{column} = {values[name]}" for name, column in written.items())
     return (
         f"WITH batch AS MATERIALIZED (SELECT * FROM llamalog.backfill_rows WHERE {which} ORDER BY seq LIMIT {size}),"
         f" done AS (UPDATE {shape.table} AS log SET seq = decided.seq, {sets} FROM batch AS decided"
         f" WHERE log.{ident(shape.key)} = decided.id AND log.seq IS NULL RETURNING decided.is_root_job AS corrected)"
         " SELECT (SELECT count(*) FROM batch), (SELECT max(batch.seq) FROM batch),"
-        " (SELECT count(done.corrected) FROM done)"
+        " (SELECT count(*) FROM done), (SELECT count(done.corrected) FROM done)"
     )
+
+
+def _grounds(shape: Shape) -> str:
+    """Return the SQL of what a category follows from."""
+    return f"concat_ws(' ', {shape.part('operation').reading('log')}, {shape.part('status').reading('log')})"
 
 
 def _related(conn: Connection, shape: Shape) -> tuple[str, str]:
     """Return the SQL of type and id of the whole that a row's part belongs to: by the row itself, else by the live row."""
     entity_type = shape.part("entity_type").reading("log")
     entity_id = shape.part("entity_id").reading("log")
+    ids = " ".join(
+        f"WHEN {literal(kind)} THEN {literal(f'(CASE WHEN {entity_id} ~ {literal(like)} THEN {entity_id} END)')}"
+        for kind, like in _KEYS.items()
+    )
     kinds, wholes = [], []
     for part, whole, live in rows(
         conn,
@@ -447,10 +518,11 @@ def _related(conn: Connection, shape: Shape) -> tuple[str, str]:
         " format('(SELECT %s FROM %s AS live WHERE %s)',"
         " llamalog.key_expression(llamalog.table_of(watch), watch.related_columns, 'live'),"
         " llamalog.table_of(watch)::regclass,"
-        f" llamalog.key_match(llamalog.table_of(watch), watch.key_columns, 'live', {literal(entity_id)}))"
+        " llamalog.key_match(llamalog.table_of(watch), watch.key_columns, 'live',"
+        f" CASE watch.key_types[1] {ids} END))"
         " FROM llamalog.watches AS watch WHERE NOT watch.is_link AND watch.related_type IS NOT NULL"
         " AND watch.unwatched_at IS NULL AND llamalog.table_of(watch) IS NOT NULL AND cardinality(watch.key_columns) = 1"
-        " AND watch.key_types[1] IN ('uuid', 'text')",
+        f" AND watch.key_types[1] = ANY ({literal(list(_KEYS))})",
     ):
         kinds.append(f"WHEN {literal(part)} THEN {literal(whole)}")
         column = shape.entity_ids.get(whole)
@@ -470,35 +542,28 @@ def _forbid_nulls(conn: Connection, shape: Shape) -> None:
     if shape.part("category").legacy is None:
         columns.append(shape.part("category").written)
     for column in columns:
-        state = first_row(
+        name = f"{column}_is_known"
+        ((is_known, has_check),) = rows(
             conn,
-            "SELECT attnotnull FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s",
-            [shape.table, column],
+            "SELECT attnotnull, EXISTS (SELECT FROM pg_constraint WHERE conrelid = attrelid AND conname = %s)"
+            " FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s",
+            [name, shape.table, column],
         )
-        left = first_row(conn, f"SELECT 1 FROM {shape.table} WHERE {ident(column)} IS NULL LIMIT 1")
-        if state == (True,) or left is not None:
-            continue
-        name = ident(f"{column}_is_known")
-        for statement in (
-            f"ALTER TABLE {shape.table} DROP CONSTRAINT IF EXISTS {name}",
-            f"ALTER TABLE {shape.table} ADD CONSTRAINT {name} CHECK ({ident(column)} IS NOT NULL) NOT VALID",
-            f"ALTER TABLE {shape.table} VALIDATE CONSTRAINT {name}",
-            # instant, by the check; which would cost every write, and has done its work
-            f"ALTER TABLE {shape.table} ALTER COLUMN {ident(column)} SET NOT NULL",
-            f"ALTER TABLE {shape.table} DROP CONSTRAINT {name}",
+        statements = []
+        if has_check:
+            statements.append(f"ALTER TABLE {shape.table} DROP CONSTRAINT {ident(name)}")
+        if not is_known and not rows(
+            conn, f"SELECT 1 FROM {shape.table} WHERE {ident(column)} IS NULL LIMIT 1"
         ):
-            _until_locked(conn, statement)
-
-
-def _until_locked(conn: Connection, statement: str) -> None:
-    for attempt in range(200):
-        try:
-            conn.execute(statement.encode())
-        except psycopg.errors.LockNotAvailable:
-            time.sleep(min(0.01 * (attempt + 1), 0.5))
-        else:
-            return
-    conn.execute(statement.encode())
+            statements += [
+                f"ALTER TABLE {shape.table} ADD CONSTRAINT {ident(name)} CHECK ({ident(column)} IS NOT NULL) NOT VALID",
+                f"ALTER TABLE {shape.table} VALIDATE CONSTRAINT {ident(name)}",
+                # instant, by the check; which would cost every write, and has done its work
+                f"ALTER TABLE {shape.table} ALTER COLUMN {ident(column)} SET NOT NULL",
+                f"ALTER TABLE {shape.table} DROP CONSTRAINT {ident(name)}",
+            ]
+        for statement in statements:
+            _patiently(conn.execute, statement.encode())
 
 
 # -- what nobody saw --------------------------------------------------------------------------------------------------
@@ -516,10 +581,6 @@ def _types(conn: Connection) -> list[str]:
     ]
 
 
-def _candidates(conn: Connection, kind: str) -> list[Any]:
-    return rows(conn, f"SELECT 1 FROM ({_unseen(conn, kind)}) AS unseen")
-
-
 def _unseen(conn: Connection, kind: str) -> str:
     """Return the SQL of the live entities of a type whose creation nothing in the log tells."""
     ((query,),) = rows(conn, "SELECT llamalog.unseen_query(%s)", [kind])
@@ -530,31 +591,33 @@ def _infer(conn: Connection, pace: Pace) -> dict[str, int]:
     """Write one creation for each entity that was there before it was watched; return how many by type."""
     result: dict[str, int] = {}
     overriding = "" if legacy.adopted(conn) else " OVERRIDING SYSTEM VALUE"
-    for kind in _types(conn):
+    insert = (
+        "INSERT INTO llamalog.llama_logs (id, entity_type, entity_id, related_type, related_id, operation,"
+        " category, status, source, sources, reason, user_id, created_at, metadata, is_root_job)"
+        f"{overriding} SELECT %s - rank, entity_type, entity_id, related_type, related_id,"
+        " lower(entity_type) || ':created:unknown', 'CREATED', 'SUCCESS', 'unknown', sources, reason,"
+        " user_id, created_at, metadata, false FROM pg_temp.backfill_unseen"
+        " WHERE rank > %s AND rank <= %s ORDER BY rank"
+    )
+    find = (
+        "CREATE TEMPORARY TABLE backfill_unseen AS SELECT unseen.*, row_number() OVER (ORDER BY unseen.created_at DESC,"
+        " unseen.entity_id DESC) AS rank FROM ({}) AS unseen"
+    )
+
+    def as_its_owner(statement: str, parameters: list[int] | None = None) -> None:
         with conn.transaction(), as_owner(conn):
-            conn.execute(
-                f"CREATE TEMPORARY TABLE backfill_unseen AS SELECT unseen.*, row_number() OVER (ORDER BY unseen.created_at DESC,"
-                f" unseen.entity_id DESC) AS rank FROM ({_unseen(conn, kind)}) AS unseen".encode()
-            )
-            conn.execute("ALTER TABLE pg_temp.backfill_unseen ADD PRIMARY KEY (rank)")
+            conn.execute(statement.encode(), parameters)
+
+    for kind in _types(conn):
+        _patiently(as_its_owner, find.format(_unseen(conn, kind)))
+        as_its_owner("ALTER TABLE pg_temp.backfill_unseen ADD PRIMARY KEY (rank)")
         ((count, lowest),) = rows(
             conn,
             "SELECT (SELECT count(*) FROM pg_temp.backfill_unseen), least((SELECT min(seq) FROM llamalog.log), 1)",
         )
-        at = 0
-        while at < count:
+        for at in range(0, count, pace.batch_size):
             # the newest first, each before the one after it: an interruption leaves no gap between them
-            with conn.transaction(), as_owner(conn):
-                conn.execute(
-                    f"INSERT INTO llamalog.llama_logs (id, entity_type, entity_id, related_type, related_id, operation,"
-                    " category, status, source, sources, reason, user_id, created_at, metadata, is_root_job)"
-                    f"{overriding} SELECT %s - rank, entity_type, entity_id, related_type, related_id,"
-                    " lower(entity_type) || ':created:unknown', 'CREATED', 'SUCCESS', 'unknown', sources, reason,"
-                    " user_id, created_at, metadata, false FROM pg_temp.backfill_unseen"
-                    " WHERE rank > %s AND rank <= %s ORDER BY rank".encode(),
-                    [lowest, at, at + pace.batch_size],
-                )
-            at += pace.batch_size
+            _patiently(as_its_owner, insert, [lowest, at, at + pace.batch_size])
             if pace.sleep:
                 time.sleep(pace.sleep)
         conn.execute("DROP TABLE pg_temp.backfill_unseen")

@@ -19,11 +19,15 @@ BEGIN
     v_table := llamalog.table_of(v_watch);
     SELECT
         max(format(
-            CASE WHEN known.base_type LIKE 'timestamp% without%' THEN 'live.%I AT TIME ZONE ''UTC''' ELSE 'live.%I' END,
+            CASE
+                WHEN known.base_type LIKE 'timestamp%with time zone' THEN 'live.%I'
+                ELSE 'live.%I::timestamp AT TIME ZONE ''UTC'''
+            END,
             known.name
         )) FILTER (
             WHERE lower(known.name) IN ('created_at', 'createdat', 'inserted_at')
-                AND (known.base_type LIKE 'timestamp%' OR known.base_type = 'date')
+                AND known.name <> ALL (v_watch.redacted_columns)
+                AND (known.base_type LIKE 'timestamp%zone' OR known.base_type = 'date')
         ),
         max(format('concat(live.%I)', known.name)) FILTER (
             WHERE lower(known.name) IN ('submitted_by', 'submittedby', 'created_by', 'createdby')
@@ -38,16 +42,26 @@ BEGIN
             live.id AS entity_id,
             live.related_type,
             live.related_id,
-            coalesce(live.created_at, clock_timestamp()) AS created_at,
+            coalesce(
+                live.created_at,
+                -- by then it was there
+                (
+                    SELECT min(log.created_at)
+                    FROM llamalog.log AS log
+                    WHERE log.entity_id = live.id
+                        AND log.entity_type = %1$L
+                ),
+                statement_timestamp()
+            ) AS created_at,
             live.sources,
             live.user_id,
             concat(
-                'inferred, nobody saw it; ',
+                'inferred, nobody saw it come; ',
                 coalesce('its row says: ' || nullif(concat_ws(
                     ', ',
                     CASE WHEN live.created_at IS NOT NULL THEN 'when' END,
-                    CASE WHEN live.sources IS NOT NULL THEN 'from where' END,
-                    CASE WHEN live.user_id IS NOT NULL THEN 'by whom' END
+                    'from ' || live.sources[1],
+                    'by user ' || live.user_id
                 ), ''), 'nothing tells of it')
             ) AS reason,
             jsonb_build_object('llamalog', jsonb_build_object(
@@ -63,7 +77,7 @@ BEGIN
                 %2$s AS id,
                 %3$L::text AS related_type,
                 %4$s AS related_id,
-                (%5$s)::timestamptz AS created_at,
+                CASE WHEN isfinite((%5$s)::timestamptz) THEN %5$s END AS created_at,
                 %6$s AS sources,
                 nullif(%7$s, '') AS user_id
             FROM %8$s AS live
@@ -81,11 +95,11 @@ BEGIN
         llamalog.key_expression(v_table, v_watch.key_columns, 'live'),
         v_watch.related_type,
         coalesce(llamalog.key_expression(v_table, v_watch.related_columns, 'live'), 'NULL::text'),
-        coalesce(v_created, 'NULL'),
+        coalesce(v_created, 'NULL::timestamptz'),
         CASE
             WHEN v_watch.source_column IS NULL THEN 'NULL::text[]'
             ELSE format(
-                'CASE WHEN live.%1$I IS NOT NULL THEN ARRAY[concat(live.%1$I)] END', v_watch.source_column
+                'CASE WHEN concat(live.%1$I) <> '''' THEN ARRAY[concat(live.%1$I)] END', v_watch.source_column
             )
         END,
         coalesce(v_user, 'NULL::text'),

@@ -91,6 +91,12 @@ BEGIN
             origin.parent_job_id AS cause,
             cause.source AS cause_source,
             path.description,
+            -- as in llamalog.unknown_provenance
+            told_change.op IS NULL
+                AND told_change.seq < 10000000000001
+                AND told_change.category = 'CREATED'
+                AND told_change.source = 'unknown'
+                AND coalesce(told_change.metadata, '{}') @> '{"llamalog": {"inferred": true}}' AS is_inferred,
             coalesce(told_change.user_id, origin.user_id) AS for_user
         FROM told_change
         LEFT JOIN company
@@ -103,7 +109,7 @@ BEGIN
         LEFT JOIN llamalog.source_paths AS path
             ON path.source = told_change.source
         WHERE told_change.is_own
-            OR told_change.is_first
+            OR told_change.is_first AND company.told IS NOT NULL
         ORDER BY told_change.created_at, told_change.seq
     LOOP
         created_at := v_change.created_at;
@@ -111,6 +117,7 @@ BEGIN
         sentence := concat(
             CASE
                 WHEN NOT v_change.is_own THEN format('%s: %s', v_name, v_change.company)
+                WHEN v_change.is_inferred THEN v_name || ' was there already'
                 WHEN v_change.category = 'CREATED' THEN v_name || ' was created'
                 WHEN v_change.category = 'FAILED' THEN format('An attempt on %s failed', v_name)
                 WHEN v_change.op = 'U' THEN format(
@@ -127,9 +134,12 @@ BEGIN
                 )
                 ELSE format('%s: %s (%s)', v_name, v_change.operation, v_change.status)
             END,
-            llamalog.actor_phrase(v_change.for_user, v_change.triggered_by, v_change.db_user, v_change.source,
-                v_change.description, coalesce(v_change.job_id, v_change.parent_job_id), v_change.cause,
-                v_change.cause_source),
+            CASE
+                WHEN v_change.is_own AND v_change.is_inferred THEN NULL
+                ELSE llamalog.actor_phrase(v_change.for_user, v_change.triggered_by, v_change.db_user, v_change.source,
+                    v_change.description, coalesce(v_change.job_id, v_change.parent_job_id), v_change.cause,
+                    v_change.cause_source)
+            END,
             ': ' || CASE
                 WHEN v_change.is_own
                     THEN llamalog.change_detail(v_change.op, v_change.fields_enriched, v_change.before, v_change.after,

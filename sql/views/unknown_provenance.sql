@@ -8,7 +8,10 @@ SELECT
     log.user_id,
     log.reason
 FROM llamalog.log AS log
-WHERE log.category = 'CREATED'
+WHERE log.op IS NULL
+    -- below whatever others write
+    AND log.seq < 10000000000001
+    AND log.category = 'CREATED'
     AND log.source = 'unknown'
     AND log.metadata @> '{"llamalog": {"inferred": true}}';
 
@@ -19,7 +22,7 @@ COMMENT ON COLUMN llamalog.unknown_provenance.entity_type IS
 COMMENT ON COLUMN llamalog.unknown_provenance.entity_id IS
     'Key of the entity.';
 COMMENT ON COLUMN llamalog.unknown_provenance.created_at IS
-    'When its row says that it was created; when that says nothing, when llamalog backfill ran.';
+    'When its row says that it was created; when that says nothing, when the log first mentions it, else when llamalog backfill ran.';
 COMMENT ON COLUMN llamalog.unknown_provenance.sources IS
     'Where its row says that it came from; null when it does not say.';
 COMMENT ON COLUMN llamalog.unknown_provenance.user_id IS
