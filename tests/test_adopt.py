@@ -1,0 +1,890 @@
+"""A log that the application kept itself becomes the log: nothing is lost, nobody is kept waiting, and all can be undone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+from legacy import make
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row, namedtuple_row, tuple_row
+from pytest_postgresql import factories
+
+from llamalog_sql import adopt, embedded, installation, migrate, queries, watching
+from llamalog_sql.cli import main
+from llamalog_sql.errors import LlamaLogError
+
+Connection = psycopg.Connection[Any]
+
+TABLES = ["albums", "artists", "tracks", "album_artists", "track_artists"]
+
+
+def _music() -> bytes:
+    from conftest import MUSIC
+
+    return MUSIC.read_bytes()
+
+
+def _legacy(*, later: bool, adopting: bool) -> Callable[..., None]:
+    def load(**address: Any) -> None:
+        with psycopg.connect(**{**address, "autocommit": True}) as conn:
+            conn.execute(_music())
+            make(conn, later=later)
+            migrate.migrate(conn)
+            watching.watch(conn, TABLES)
+            if adopting:
+                adopt.adopt(conn, "public.enrichment_logs")
+
+    return load
+
+
+def _template(name: str, *, later: bool, adopting: bool) -> Any:
+    return factories.postgresql_noproc(
+        dbname=name, depends_on="server", load=[_legacy(later=later, adopting=adopting)]
+    )
+
+
+first_legacy_template = _template("first_legacy", later=False, adopting=False)
+later_legacy_template = _template("later_legacy", later=True, adopting=False)
+first_adopted_template = _template("first_adopted", later=False, adopting=True)
+later_adopted_template = _template("later_adopted", later=True, adopting=True)
+
+_first_legacy = factories.postgresql("first_legacy_template", dbname="own_first_legacy")
+_later_legacy = factories.postgresql("later_legacy_template", dbname="own_later_legacy")
+_first_adopted = factories.postgresql("first_adopted_template", dbname="own_first_adopted")
+_later_adopted = factories.postgresql("later_adopted_template", dbname="own_later_adopted")
+
+STATES = ["first", "later"]
+
+
+def _ready(request: pytest.FixtureRequest, kind: str) -> Connection:
+    conn: Connection = request.getfixturevalue(f"_{kind}")
+    conn.autocommit = True
+    conn.row_factory = namedtuple_row
+    return conn
+
+
+@pytest.fixture(params=STATES)
+def legacy(request: pytest.FixtureRequest) -> Connection:
+    """A watched music database with the application's log in it, in each of the two states that it had; nothing adopted."""
+    return _ready(request, f"{request.param}_legacy")
+
+
+@pytest.fixture
+def first(request: pytest.FixtureRequest) -> Connection:
+    """As legacy, in the first state only."""
+    return _ready(request, "first_legacy")
+
+
+@pytest.fixture(params=STATES)
+def adopted(request: pytest.FixtureRequest) -> Connection:
+    """As legacy, the log adopted."""
+    return _ready(request, f"{request.param}_adopted")
+
+
+@pytest.fixture
+def first_adopted(request: pytest.FixtureRequest) -> Connection:
+    """As adopted, in the first state only."""
+    return _ready(request, "first_adopted")
+
+
+@pytest.fixture
+def llamalog() -> Callable[..., Any]:
+    """llamalog(conn, "adopt", ...) runs the command on the database of the connection."""
+
+    def run(conn: Connection, *arguments: str) -> Any:
+        runner = CliRunner(env={"LLAMALOG_DSN": dsn_of(conn), "COLUMNS": "200"})
+        return runner.invoke(main, list(arguments), catch_exceptions=False)
+
+    return run
+
+
+@pytest.fixture
+def role(server: SimpleNamespace) -> Iterator[Callable[..., str]]:
+    """role(conn, "clerk") makes a role that may log in, and afterwards it and all its rights are gone."""
+    made: list[tuple[str, str]] = []
+
+    def make_role(conn: Connection, name: str, attributes: str = "") -> str:
+        conn.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x' {attributes}".encode())
+        made.append((name, dsn_of(conn)))
+        return name
+
+    yield make_role
+    for name, dsn in made:
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            conn.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}".encode())
+            conn.execute(f"DROP ROLE {name}".encode())
+
+
+def dsn_of(conn: Connection) -> str:
+    address = {**conn.info.get_parameters(), "password": conn.info.password}
+    return make_conninfo("", **{key: value for key, value in address.items() if value})
+
+
+def value(conn: Connection, query: str, *parameters: Any) -> Any:
+    found = rows(conn, query, *parameters)
+    return found[0][0] if found else None
+
+
+def rows(conn: Connection, query: str, *parameters: Any) -> list[Any]:
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        return cursor.execute(query.encode(), parameters or None).fetchall()
+
+
+def album(n: int) -> str:
+    """The id of the n-th album that the fixture made, and of the rows about it."""
+    import hashlib
+
+    return str(UUID(hashlib.md5(f"album{n}".encode(), usedforsecurity=False).hexdigest()))
+
+
+def is_later(conn: Connection) -> bool:
+    """Whether the log has the columns that the application's own migration had added."""
+    return value(conn, "SELECT to_regtype('\"LlamaLogCategory\"')") is not None
+
+
+OLD_COLUMNS = (
+    "id, entity_type, entity_id, artist_id, album_id, track_id, operation, sources, status, reason, fields_enriched,"
+    " data_quality_before, data_quality_after, error_message, error_code, retry_count, duration_ms, api_call_count,"
+    " metadata, preview_data, job_id, parent_job_id, is_root_job, triggered_by, user_id, created_at"
+)
+
+
+def content(conn: Connection, table: str) -> list[Any]:
+    """Every row as the application reads it, by id."""
+    more = ", category, root_job_id" if is_later(conn) else ""
+    return rows(conn, f"SELECT {OLD_COLUMNS}{more} FROM {table} ORDER BY id")
+
+
+def insert(conn: Connection, table: str = "public.enrichment_logs", **values: Any) -> Any:
+    """A row as the application writes it; in the later state it says a category, which the rules may correct."""
+    given = {"operation": "enrichment:album", "status": "SUCCESS", **values}
+    if is_later(conn):
+        given.setdefault("category", "ENRICHED")
+    names = ", ".join(given)
+    marks = ", ".join(["%s"] * len(given))
+    return value(
+        conn, f"INSERT INTO {table} ({names}) VALUES ({marks}) RETURNING id", *given.values()
+    )
+
+
+def logged(conn: Connection, key: Any, columns: str = "category") -> Any:
+    """What the lens says of the row of that key."""
+    (row,) = rows(conn, f"SELECT {columns} FROM llamalog.log WHERE id = %s", str(key))
+    return row[0] if len(row) == 1 else row
+
+
+def shape_of(conn: Connection, name: str) -> dict[str, Any]:
+    """All that the catalogue knows of a table, as SQL says it: what pg_dump would write."""
+    oid = value(conn, "SELECT %s::regclass::oid", name)
+    return {
+        "relation": rows(
+            conn,
+            "SELECT relname, relkind, relowner::regrole::text, relrowsecurity, relreplident, reloptions, relpersistence,"
+            " obj_description(oid, 'pg_class') FROM pg_class WHERE oid = %s",
+            oid,
+        ),
+        "columns": rows(
+            conn,
+            "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid),"
+            " a.attidentity, a.attstorage, a.attcompression, a.attstattarget, a.attacl, col_description(a.attrelid, a.attnum)"
+            " FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
+            " WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+            oid,
+        ),
+        "constraints": rows(
+            conn,
+            "SELECT conname, contype, pg_get_constraintdef(oid), convalidated, obj_description(oid, 'pg_constraint')"
+            " FROM pg_constraint WHERE conrelid = %s ORDER BY conname",
+            oid,
+        ),
+        "indexes": rows(
+            conn,
+            "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid), indisvalid,"
+            " obj_description(indexrelid, 'pg_class') FROM pg_index WHERE indrelid = %s ORDER BY 1",
+            oid,
+        ),
+        "triggers": rows(
+            conn,
+            "SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = %s AND NOT tgisinternal",
+            oid,
+        ),
+        "sequences": rows(
+            conn,
+            "SELECT pg_get_serial_sequence(%s, a.attname) FROM pg_attribute AS a WHERE a.attrelid = %s AND a.attnum > 0"
+            " AND NOT a.attisdropped AND pg_get_serial_sequence(%s, a.attname) IS NOT NULL",
+            name,
+            oid,
+            name,
+        ),
+        "grants": rows(
+            conn,
+            "SELECT p.grantor::regrole::text, p.grantee::regrole::text, p.privilege_type, p.is_grantable FROM pg_class AS c"
+            " CROSS JOIN aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS p WHERE c.oid = %s ORDER BY 1, 2, 3",
+            oid,
+        ),
+    }
+
+
+def refusal_of(act: Callable[[], object]) -> tuple[str, str | None, str | None]:
+    """What is said, its SQLSTATE and the hint, of what must fail."""
+    with pytest.raises(LlamaLogError) as caught:
+        act()
+    return str(caught.value), caught.value.sqlstate, caught.value.hint
+
+
+# -- 1. adopting changes no row ---------------------------------------------------------------------------------------
+
+
+def test_adopting_changes_no_row(legacy):
+    before = content(legacy, "public.enrichment_logs")
+    report = adopt.adopt(legacy, "public.enrichment_logs")
+    assert report.row_count == 260
+    assert report.before == report.after
+    assert len(report.before) == 32
+    assert content(legacy, "public.llama_logs") == before
+    assert content(legacy, "public.enrichment_logs") == before
+
+
+def test_everything_named_after_the_table_bears_the_new_name(legacy):
+    adopt.adopt(legacy, "public.enrichment_logs")
+    left = rows(
+        legacy,
+        "SELECT c.relname, c.relkind FROM pg_class AS c WHERE c.relname LIKE '%%enrichment_logs%%'"
+        " UNION ALL SELECT conname, 'c' FROM pg_constraint WHERE conname LIKE '%%enrichment_logs%%'",
+    )
+    assert left == [("enrichment_logs", "v")]
+    names = [
+        name
+        for (name,) in rows(
+            legacy,
+            "SELECT conname FROM pg_constraint WHERE conrelid = 'public.llama_logs'::regclass",
+        )
+    ]
+    assert "llama_logs_pkey" in names
+    assert all(name.startswith("llama_logs_") for name in names)
+    indexes = {
+        name
+        for (name,) in rows(
+            legacy,
+            "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 'public.llama_logs'::regclass",
+        )
+    }
+    assert {"llama_logs_album_id_created_at_idx", "llama_logs_sources_idx"} < indexes
+    assert all(name.startswith("llama_logs_") for name in indexes)
+
+
+def test_no_foreign_key_leads_from_the_log_to_the_application(legacy):
+    adopt.adopt(legacy, "public.enrichment_logs")
+    legacy.execute("DELETE FROM tracks; DELETE FROM albums")
+    assert (
+        value(
+            legacy,
+            "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid = 'public.llama_logs'::regclass",
+        )
+        == 0
+    )
+    assert value(legacy, "SELECT count(*) FROM public.llama_logs WHERE op IS NULL") == 260
+
+
+def test_a_log_that_bears_the_name_already_is_adopted_without_a_view(legacy):
+    legacy.execute("ALTER TABLE enrichment_logs RENAME TO llama_logs")
+    before = content(legacy, "public.llama_logs")
+    shape = shape_of(legacy, "public.llama_logs")
+    report = adopt.adopt(legacy, "public.llama_logs")
+    assert (report.row_count, report.before) == (260, report.after)
+    assert content(legacy, "public.llama_logs") == before
+    assert (
+        value(
+            legacy,
+            "SELECT count(*) FROM pg_class WHERE relkind = 'v' AND relnamespace = 'public'::regnamespace",
+        )
+        == 0
+    )
+    assert insert(legacy, "public.llama_logs") is not None
+    adopt.undo(legacy)
+    assert shape_of(legacy, "public.llama_logs") == shape
+    assert value(legacy, "SELECT count(*) FROM public.llama_logs") == 261
+
+
+def test_a_log_in_another_schema_with_names_that_need_quotes_is_adopted(legacy):
+    legacy.execute('CREATE SCHEMA "My Logs"; ALTER TABLE enrichment_logs SET SCHEMA "My Logs"')
+    legacy.execute('ALTER TABLE "My Logs".enrichment_logs RENAME TO "Enrichment Log"')
+    report = adopt.adopt(legacy, '"My Logs"."Enrichment Log"')
+    assert (report.row_count, report.before) == (260, report.after)
+    legacy.execute("UPDATE albums SET title = 'New' WHERE id = %s", [album(1)])
+    assert value(legacy, 'SELECT count(*) FROM "My Logs"."Enrichment Log"') == 261
+    adopt.undo(legacy)
+    assert value(legacy, 'SELECT count(*) FROM "My Logs"."Enrichment Log"') == 261
+
+
+# -- 2. the old application's statements ------------------------------------------------------------------------------
+
+
+def write_as_before(conn: Connection, table: str) -> list[Any]:
+    """Run what the application runs, and return what it gets to see."""
+    later = is_later(conn)
+    columns, values = (", category", ", 'CREATED'") if later else ("", "")
+    key = "00000000-0000-4000-8000-000000000001"
+    seen: list[Any] = []
+    seen += rows(
+        conn,
+        f"INSERT INTO {table} (id, entity_type, entity_id, album_id, operation, sources, status, fields_enriched, job_id,"
+        f" is_root_job, user_id, metadata, created_at{columns}) VALUES (%s, 'ALBUM', %s, %s, 'MANUAL_CREATE', '{{SPOTIFY}}',"
+        f" 'SUCCESS', '{{title}}', 'job-1', true, 'cuid-ann', '{{\"a\": 1.0}}', '2026-02-03 04:05:06.789'{values})"
+        " RETURNING id::text, status::text, retry_count, created_at::text",
+        key,
+        album(1),
+        album(1),
+    )
+    (row,) = rows(
+        conn,
+        f"INSERT INTO {table} (operation, status{columns}) VALUES ('enrichment:album', 'IN_PROGRESS'{values})"
+        " RETURNING id, retry_count, is_root_job, created_at > now() AT TIME ZONE current_setting('TimeZone') - interval '1 minute'",
+    )
+    seen.append(row[1:])
+    seen += rows(
+        conn,
+        f"INSERT INTO {table} (id, operation, status{columns}) VALUES (%s, 'MANUAL_CREATE', 'SUCCESS'{values})"
+        " ON CONFLICT (id) DO UPDATE SET status = 'PARTIAL_SUCCESS', retry_count = 3 RETURNING operation, status::text, retry_count",
+        key,
+    )
+    seen += rows(
+        conn,
+        f"UPDATE {table} SET status = 'FAILED', error_code = 'E1' WHERE id = %s RETURNING operation, status::text, error_code",
+        row[0],
+    )
+    seen += rows(
+        conn,
+        f"SELECT operation FROM {table} WHERE album_id = %s ORDER BY created_at DESC LIMIT 2",
+        album(1),
+    )
+    seen += rows(
+        conn,
+        f"SELECT count(*) FROM {table} WHERE entity_type = 'ALBUM' AND entity_id = %s",
+        album(1),
+    )
+    seen += rows(
+        conn,
+        f"SELECT operation FROM {table} WHERE status = 'FAILED' AND created_at > '2025-03-01' ORDER BY created_at DESC LIMIT 1",
+    )
+    seen += rows(conn, f"DELETE FROM {table} WHERE id = %s RETURNING user_id", key)
+    return seen
+
+
+SEEN = [
+    ("00000000-0000-4000-8000-000000000001", "SUCCESS", 0, "2026-02-03 04:05:06.789"),
+    (0, False, True),
+    ("MANUAL_CREATE", "PARTIAL_SUCCESS", 3),
+    ("enrichment:album", "FAILED", "E1"),
+    ("MANUAL_CREATE",),
+    ("enrichment:album",),
+    (4,),
+    ("enrichment:album",),
+    ("cuid-ann",),
+]
+
+
+def test_the_applications_statements_pass_as_before_under_both_names(legacy):
+    assert write_as_before(legacy, "public.enrichment_logs") == SEEN
+    adopt.adopt(legacy, "public.enrichment_logs")
+    assert write_as_before(legacy, "public.enrichment_logs") == SEEN
+    assert write_as_before(legacy, "public.llama_logs") == SEEN
+
+
+def test_they_pass_between_any_two_steps(legacy, monkeypatch):
+    seen = []
+    real = adopt._exclusively
+
+    def stepwise(*arguments):
+        real(*arguments)
+        seen.append(write_as_before(legacy, "public.enrichment_logs") == SEEN)
+
+    monkeypatch.setattr(adopt, "_exclusively", stepwise)
+    adopt.adopt(legacy, "public.enrichment_logs")
+    assert seen == [True] * 7
+    adopt.undo(legacy)
+    assert seen == [True] * 13
+
+
+def plan_of(conn: Connection, query: str) -> str:
+    return "\n".join(line for (line,) in rows(conn, f"EXPLAIN {query}"))
+
+
+@pytest.mark.parametrize(
+    ("condition", "index"),
+    [
+        (f"album_id = '{album(7)}' ORDER BY created_at DESC LIMIT 20", "album_id_created_at_idx"),
+        (
+            f"entity_type = 'ALBUM' AND entity_id = '{album(7)}'",
+            "entity_type_entity_id_idx",
+        ),
+        ("status = 'FAILED' AND created_at > '2025-03-01 00:00:00'", "status_created_at_idx"),
+        ("parent_job_id = 'create-7'", "parent_job_id_idx"),
+        ("id = '00000000-0000-4000-8000-000000000001'", "pkey"),
+    ],
+)
+def test_they_use_the_index_that_they_used_before(first, condition, index):
+    first.execute('DROP TABLE enrichment_logs; TRUNCATE albums, tracks, "User" CASCADE')
+    make(first, albums=1500)
+    query = "SELECT * FROM {} WHERE " + condition
+    assert f"enrichment_logs_{index}" in plan_of(first, query.format("public.enrichment_logs"))
+    adopt.adopt(first, "public.enrichment_logs")
+    assert f"llama_logs_{index}" in plan_of(first, query.format("public.enrichment_logs"))
+    assert f"llama_logs_{index}" in plan_of(first, query.format("public.llama_logs"))
+
+
+def rights(conn: Connection, who: str, table: str) -> list[str]:
+    return [
+        right
+        for right in ("SELECT", "INSERT", "UPDATE", "DELETE")
+        if value(conn, "SELECT has_table_privilege(%s, %s, %s)", who, table, right)
+    ]
+
+
+def test_a_role_has_the_same_rights_under_both_names(legacy, role):
+    writer, reader = role(legacy, "log_writer"), role(legacy, "log_reader")
+    legacy.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON enrichment_logs TO {writer}")
+    legacy.execute(f"GRANT SELECT ON enrichment_logs TO {reader} WITH GRANT OPTION")
+    adopt.adopt(legacy, "public.enrichment_logs")
+    for table in ("public.enrichment_logs", "public.llama_logs"):
+        assert rights(legacy, writer, table) == ["SELECT", "INSERT", "UPDATE", "DELETE"]
+        assert rights(legacy, reader, table) == ["SELECT"]
+        assert value(
+            legacy, "SELECT has_table_privilege(%s, %s, 'SELECT WITH GRANT OPTION')", reader, table
+        )
+        legacy.execute(f"SET ROLE {writer}")
+        assert write_as_before(legacy, table) == SEEN
+        legacy.execute(f"SET ROLE {reader}")
+        assert value(legacy, f"SELECT count(*) >= 260 FROM {table}")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            insert(legacy, table)
+        legacy.execute("RESET ROLE")
+
+
+def test_rights_on_single_columns_hold_under_both_names(legacy, role):
+    clerk = role(legacy, "log_clerk")
+    legacy.execute(f"GRANT SELECT (id, status), UPDATE (status) ON enrichment_logs TO {clerk}")
+    adopt.adopt(legacy, "public.enrichment_logs")
+    legacy.execute(f"SET ROLE {clerk}")
+    for table in ("public.enrichment_logs", "public.llama_logs"):
+        assert value(legacy, f"SELECT count(*) FROM {table} WHERE status = 'SUCCESS'") == 259
+        legacy.execute(f"UPDATE {table} SET status = 'SUCCESS'")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            legacy.execute(f"SELECT operation FROM {table}")
+        legacy.execute("RESET ROLE")
+        legacy.execute("UPDATE llama_logs SET status = 'FAILED' WHERE error_code = 'TIMEOUT'")
+        legacy.execute(f"SET ROLE {clerk}")
+    legacy.execute("RESET ROLE")
+
+
+def test_a_table_that_another_adopts_for_its_owner_stays_his_under_both_names(legacy, role):
+    shopkeeper = role(legacy, "shopkeeper")
+    legacy.execute(f"ALTER TABLE enrichment_logs OWNER TO {shopkeeper}")
+    adopt.adopt(legacy, "public.enrichment_logs")
+    legacy.execute(f"SET ROLE {shopkeeper}")
+    for table in ("public.enrichment_logs", "public.llama_logs"):
+        assert write_as_before(legacy, table) == SEEN
+    legacy.execute("RESET ROLE")
+    adopt.undo(legacy)
+    legacy.execute(f"SET ROLE {shopkeeper}")
+    assert write_as_before(legacy, "public.enrichment_logs") == SEEN
+    legacy.execute("RESET ROLE")
+
+
+def test_a_writer_of_the_log_needs_no_right_on_the_schema_of_ours(legacy, role):
+    writer = role(legacy, "log_writer")
+    legacy.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON enrichment_logs TO {writer}")
+    adopt.adopt(legacy, "public.enrichment_logs")
+    legacy.execute("REVOKE ALL ON SCHEMA llamalog FROM PUBLIC")
+    legacy.execute(f"SET ROLE {writer}")
+    assert write_as_before(legacy, "public.enrichment_logs") == SEEN
+    assert write_as_before(legacy, "public.llama_logs") == SEEN
+    legacy.execute("RESET ROLE")
+
+
+# -- 3. a client generated from the old schema reads every row --------------------------------------------------------
+
+ENUMS = {
+    "entity_type": '"EnrichmentEntityType"',
+    "status": '"EnrichmentStatus"',
+    "data_quality_before": '"DataQuality"',
+    "data_quality_after": '"DataQuality"',
+    "category": '"LlamaLogCategory"',
+}
+
+
+def write_in_every_way(conn: Connection) -> SimpleNamespace:
+    """Let capture write a row of each kind, and record_failure too."""
+    conn.execute(
+        "CREATE TABLE shelves (id integer PRIMARY KEY, label text);"
+        "CREATE TABLE slots (shelf integer, place text, note text, PRIMARY KEY (shelf, place))"
+    )
+    watching.watch(conn, ["shelves", "slots"])
+    long = "j" * 150
+    ids = SimpleNamespace(long=long)
+    ids.album = str(
+        value(
+            conn,
+            "INSERT INTO albums (title, updated_at) VALUES ('Kid A', '2026-01-01') RETURNING id",
+        )
+    )
+    ids.artist = str(
+        value(
+            conn,
+            "INSERT INTO artists (name, updated_at) VALUES ('Radiohead', '2026-01-01') RETURNING id",
+        )
+    )
+    with conn.transaction():
+        conn.execute(
+            "SELECT llamalog.set_context('spotify_sync', %s, 'p' || %s, 'ann', operation => repeat('o', 150),"
+            " triggered_by => repeat('t', 120))",
+            [long, long],
+        )
+        ids.track = str(
+            value(
+                conn,
+                "INSERT INTO tracks (album_id, title, track_number, updated_at)"
+                " VALUES (%s, 'Idioteque', 8, '2026-01-01') RETURNING id",
+                ids.album,
+            )
+        )
+    for n, category in enumerate(
+        ["ENRICHED", "CORRECTED", "CACHED", "FAILED", "USER_ACTION", "UPDATED", "", "no category"]
+    ):
+        with conn.transaction():
+            conn.execute("SELECT set_config('llamalog.category', %s, true)", [category])
+            conn.execute("UPDATE albums SET track_count = %s WHERE id = %s", [n, ids.album])
+    conn.execute("UPDATE albums SET data_quality = 'HIGH' WHERE id = %s", [ids.album])
+    conn.execute(
+        "INSERT INTO album_artists (album_id, artist_id) VALUES (%s, %s)", [ids.album, ids.artist]
+    )
+    conn.execute("DELETE FROM album_artists WHERE album_id = %s", [ids.album])
+    conn.execute("INSERT INTO shelves VALUES (1, 'top')")
+    conn.execute("UPDATE shelves SET label = 'bottom'")
+    conn.execute("INSERT INTO slots VALUES (1, 'left,most', 'x')")
+    conn.execute("UPDATE slots SET note = 'y'")
+    conn.execute("TRUNCATE shelves")
+    conn.execute("DELETE FROM tracks WHERE id = %s", [ids.track])
+    conn.execute("DELETE FROM slots")
+    conn.execute(
+        "SELECT llamalog.record_failure('no answer', 'TIMEOUT' || repeat('!', 60), %s, 'ALBUM', %s, 'enrichment',"
+        " retry_count => 2, duration_ms => 12, sources => '{SPOTIFY}')",
+        [long, ids.album],
+    )
+    return ids
+
+
+WRITTEN = [
+    # category, entity type, link type, op
+    ("CREATED", "ALBUM", None, "I"),
+    ("CREATED", "ARTIST", None, "I"),
+    ("CREATED", "TRACK", None, "I"),
+    ("ENRICHED", "ALBUM", None, "U"),
+    ("CORRECTED", "ALBUM", None, "U"),
+    ("CACHED", "ALBUM", None, "U"),
+    ("FAILED", "ALBUM", None, "U"),
+    ("USER_ACTION", "ALBUM", None, "U"),
+    ("UPDATED", "ALBUM", None, "U"),
+    ("UPDATED", "ALBUM", None, "U"),
+    ("UPDATED", "ALBUM", None, "U"),
+    ("UPDATED", "ALBUM", None, "U"),
+    ("LINKED", "ALBUM", "ALBUM_ARTIST", "I"),
+    ("UNLINKED", "ALBUM", "ALBUM_ARTIST", "D"),
+    ("CREATED", "SHELF", None, "I"),
+    ("UPDATED", "SHELF", None, "U"),
+    ("CREATED", "SLOT", None, "I"),
+    ("UPDATED", "SLOT", None, "U"),
+    ("TRUNCATED", "SHELF", None, "T"),
+    ("DELETED", "TRACK", None, "D"),
+    ("DELETED", "SLOT", None, "D"),
+    ("FAILED", "ALBUM", None, None),
+]
+
+
+def test_a_client_of_the_old_schema_reads_every_row_that_capture_writes(adopted):
+    before = {
+        column: (kind, not_null)
+        for column, kind, not_null, *_ in shape_of(adopted, "public.llama_logs")["columns"]
+        if column in [*OLD_COLUMNS.split(", "), *ENUMS, "root_job_id"]
+    }
+    write_in_every_way(adopted)
+    types = {c: k for c, k, *_ in shape_of(adopted, "public.enrichment_logs")["columns"]}
+    assert {c: before[c][0] for c in types} == types
+    known = {
+        column: {
+            label for (label,) in rows(adopted, f"SELECT unnest(enum_range(NULL::{kind}))::text")
+        }
+        for column, kind in ENUMS.items()
+        if column in types
+    }
+    required = [column for column in types if before[column][1]]
+    assert set(required) >= {
+        "id",
+        "operation",
+        "status",
+        "retry_count",
+        "is_root_job",
+        "created_at",
+    }
+    with adopted.cursor(row_factory=dict_row) as cursor:
+        seen = cursor.execute("SELECT * FROM public.enrichment_logs").fetchall()
+    assert len(seen) == 260 + len(WRITTEN)
+    for row in seen:
+        assert all(row[column] is not None for column in required)
+        assert all(row[column] in known[column] | {None} for column in known)
+        assert len(row["operation"]) <= 100
+        assert isinstance(row["id"], UUID)
+        assert isinstance(row["entity_id"], UUID | None)
+
+
+def test_the_lens_shows_the_exact_values(adopted):
+    ids = write_in_every_way(adopted)
+    new = "seq >= 10000000000001 ORDER BY seq"
+    assert (
+        rows(adopted, f"SELECT category, entity_type, link_type, op FROM llamalog.log WHERE {new}")
+        == WRITTEN
+    )
+    assert rows(
+        adopted,
+        "SELECT entity_id FROM llamalog.log WHERE entity_type = 'SLOT' AND op = 'D'",
+    ) == [("1,left\\,most",)]
+    (track,) = rows(
+        adopted,
+        "SELECT entity_id, operation, parent_job_id, triggered_by, user_id, source, job_id FROM llamalog.log"
+        " WHERE entity_type = 'TRACK' AND op = 'I' AND seq >= 10000000000001",
+    )
+    assert track == (
+        ids.track,
+        "o" * 150,
+        f"{ids.long}/ALBUM:{ids.album}",
+        "t" * 120,
+        "ann",
+        "spotify_sync",
+        None,
+    )
+    (failed,) = rows(
+        adopted,
+        "SELECT status, error_message, error_code, job_id, retry_count, duration_ms, sources FROM llamalog.log"
+        " WHERE op IS NULL AND seq >= 10000000000001",
+    )
+    assert failed == (
+        "FAILED",
+        "no answer",
+        ("TIMEOUT" + "!" * 60)[:50],
+        ids.long,
+        2,
+        12,
+        ["SPOTIFY"],
+    )
+    # an instant of ours has microseconds, the application's three digits
+    assert value(
+        adopted,
+        "SELECT bool_or(extract(microseconds FROM created_at)::int % 1000 <> 0) FROM llamalog.log WHERE op IS NOT NULL",
+    )
+    assert value(
+        adopted,
+        "SELECT bool_and(abs(extract(epoch FROM log.created_at - theirs.created_at AT TIME ZONE 'UTC')) <= 0.0005)"
+        " FROM llamalog.log AS log JOIN public.enrichment_logs AS theirs ON theirs.id::text = log.id",
+    )
+
+
+def test_the_applications_ids_name_what_is_there_and_nothing_that_was_deleted(adopted):
+    ids = write_in_every_way(adopted)
+    found = rows(
+        adopted,
+        "SELECT log.category, log.entity_type, theirs.album_id::text, theirs.artist_id::text, theirs.track_id::text"
+        " FROM llamalog.log AS log JOIN public.enrichment_logs AS theirs ON theirs.id::text = log.id"
+        " WHERE log.op IS NOT NULL AND log.category <> 'UPDATED' ORDER BY log.seq",
+    )
+    assert found == [
+        ("CREATED", "ALBUM", ids.album, None, None),
+        ("CREATED", "ARTIST", None, ids.artist, None),
+        ("CREATED", "TRACK", ids.album, None, ids.track),
+        ("ENRICHED", "ALBUM", ids.album, None, None),
+        ("CORRECTED", "ALBUM", ids.album, None, None),
+        ("CACHED", "ALBUM", ids.album, None, None),
+        ("FAILED", "ALBUM", ids.album, None, None),
+        ("USER_ACTION", "ALBUM", ids.album, None, None),
+        ("LINKED", "ALBUM", ids.album, ids.artist, None),
+        ("UNLINKED", "ALBUM", None, None, None),
+        ("CREATED", "SHELF", None, None, None),
+        ("CREATED", "SLOT", None, None, None),
+        ("TRUNCATED", "SHELF", None, None, None),
+        ("DELETED", "TRACK", None, None, None),
+        ("DELETED", "SLOT", None, None, None),
+    ]
+
+
+def test_the_application_sees_the_nearest_category_that_it_knows(request):
+    adopted = _ready(request, "later_adopted")
+    write_in_every_way(adopted)
+    assert rows(
+        adopted,
+        "SELECT DISTINCT log.category, theirs.category::text FROM llamalog.log AS log"
+        " JOIN public.enrichment_logs AS theirs ON theirs.id::text = log.id WHERE log.seq >= 10000000000001 ORDER BY 1",
+    ) == [
+        ("CACHED", "CACHED"),
+        ("CORRECTED", "CORRECTED"),
+        ("CREATED", "CREATED"),
+        ("DELETED", "CORRECTED"),
+        ("ENRICHED", "ENRICHED"),
+        ("FAILED", "FAILED"),
+        ("LINKED", "LINKED"),
+        ("TRUNCATED", "CORRECTED"),
+        ("UNLINKED", "LINKED"),
+        ("UPDATED", "ENRICHED"),
+        ("USER_ACTION", "USER_ACTION"),
+    ]
+
+
+def test_enums_can_be_given_the_values_that_they_lack(legacy):
+    legacy.execute("CREATE TABLE shelves (id uuid PRIMARY KEY DEFAULT gen_random_uuid())")
+    watching.watch(legacy, ["shelves"])
+    report = adopt.adopt(legacy, "public.enrichment_logs", extend_enums=True)
+    assert (report.row_count, report.before) == (260, report.after)
+    legacy.execute("INSERT INTO shelves DEFAULT VALUES; DELETE FROM shelves")
+    columns = "entity_type::text" + (", category::text" if is_later(legacy) else "")
+    seen = rows(
+        legacy,
+        f"SELECT {columns} FROM enrichment_logs WHERE entity_type = 'SHELF' ORDER BY created_at",
+    )
+    assert [row[1:] for row in seen] == (
+        [("CREATED",), ("DELETED",)] if is_later(legacy) else [(), ()]
+    )
+    exact = "count(exact_entity_type)" + (", count(exact_category)" if is_later(legacy) else "")
+    assert set(rows(legacy, f"SELECT {exact} FROM llama_logs")[0]) == {0}
+    assert rows(
+        legacy, "SELECT category FROM llamalog.log WHERE entity_type = 'SHELF' ORDER BY seq"
+    ) == [
+        ("CREATED",),
+        ("DELETED",),
+    ]
+
+
+# -- 4. rows of the application's own ---------------------------------------------------------------------------------
+
+OPERATIONS = {
+    "MANUAL_CREATE": "CREATED",
+    "collection:album-added": "USER_ACTION",
+    "artist:created": "CREATED",
+    "album:created:spotify-sync": "CREATED",
+    "track:created:spotify-sync": "CREATED",
+    "album:created:musicbrainz-sync": "CREATED",
+    "album:created:deezer-import": "CREATED",
+    "listenbrainz:sync-fresh-releases": "ENRICHED",
+    "deezer:sync-editorial-releases": "ENRICHED",
+    "check:album-enrichment": "ENRICHED",
+    "enrichment:album": "ENRICHED",
+    "track:created:enrichment": "CREATED",
+    "artist:created:track-child": "CREATED",
+    "cache:album-cover-art": "CACHED",
+    "cache:artist-image": "CACHED",
+    "admin_correction": "CORRECTED",
+    "manual_correction": "CORRECTED",
+    "track:failed:enrichment": "FAILED",
+    "PREVIEW_ENRICHMENT": "ENRICHED",
+    "SPOTIFY_TRACK_FALLBACK": "ENRICHED",
+    "similar-artists-sync": "ENRICHED",
+    "recommendation:created": "USER_ACTION",
+    "game-pool:add": "USER_ACTION",
+}
+
+
+def test_the_rules_give_what_the_application_inserts_its_category(adopted):
+    for operation, category in OPERATIONS.items():
+        for table in ("public.enrichment_logs", "public.llama_logs"):
+            key = insert(adopted, table, operation=operation)
+            assert (operation, logged(adopted, key)) == (operation, category)
+            key = insert(adopted, table, operation=operation, status="FAILED")
+            assert (operation, logged(adopted, key)) == (operation, "FAILED")
+
+
+def test_what_no_rule_knows_keeps_the_category_that_the_application_gives(request):
+    first, later = _ready(request, "first_adopted"), _ready(request, "later_adopted")
+    assert logged(first, insert(first, operation="tidy up")) == "UPDATED"
+    assert logged(later, insert(later, operation="tidy up", category="CACHED")) == "CACHED"
+
+
+def test_the_application_reads_the_category_that_it_gave(request):
+    later = _ready(request, "later_adopted")
+    key = insert(later, operation="admin_correction", category="CREATED")
+    assert logged(later, key) == "CORRECTED"
+    assert value(later, "SELECT category FROM enrichment_logs WHERE id = %s", key) == "CREATED"
+
+
+def test_a_row_that_fails_later_becomes_failed_in_the_lens(adopted):
+    key = insert(adopted, operation="enrichment:album", status="IN_PROGRESS")
+    assert logged(adopted, key) == "ENRICHED"
+    adopted.execute("UPDATE enrichment_logs SET status = 'FAILED' WHERE id = %s", [key])
+    assert logged(adopted, key) == "FAILED"
+    adopted.execute("UPDATE llama_logs SET status = 'SUCCESS' WHERE id = %s", [key])
+    assert logged(adopted, key) == "ENRICHED"
+    # and one of those that were there before
+    old = value(
+        adopted,
+        "SELECT id FROM enrichment_logs WHERE operation = 'enrichment:album' AND status = 'SUCCESS' LIMIT 1",
+    )
+    adopted.execute("UPDATE enrichment_logs SET status = 'FAILED' WHERE id = %s", [old])
+    assert logged(adopted, old) == "FAILED"
+
+
+def test_a_row_of_the_applications_keeps_its_id_and_its_instant_and_stands_after_the_old_ones(
+    adopted,
+):
+    key = insert(
+        adopted,
+        id="00000000-0000-4000-8000-000000000001",
+        created_at="2024-02-29 01:02:03.456",
+        job_id="j",
+        parent_job_id="p",
+    )
+    assert logged(adopted, key, "id, created_at, op, job_id, db_user") == (
+        "00000000-0000-4000-8000-000000000001",
+        datetime(2024, 2, 29, 1, 2, 3, 456000, tzinfo=UTC),
+        None,
+        "j",
+        "postgres",
+    )
+    assert value(adopted, "SELECT max(seq) FROM llamalog.log") == logged(adopted, key, "seq")
+    if not is_later(adopted):
+        assert logged(adopted, key, "root_job_id") == "p"
+
+
+def test_nobody_but_capture_says_that_something_was_captured(adopted, role):
+    writer = role(adopted, "log_writer")
+    adopted.execute(f"GRANT SELECT, INSERT ON llama_logs TO {writer}")
+    adopted.execute(f"SET ROLE {writer}")
+    claim = {
+        "op": "D",
+        "before": '{"a": 1}',
+        "after": '{"a": 2}',
+        "link_type": "ALBUM_ARTIST",
+        "previous_id": "x",
+        "seq": 1,
+        "db_user": "somebody",
+        "txid": "1",
+        "transaction_at": "1999-01-01",
+        "exact_created_at": "1999-01-01",
+    }
+    key = insert(adopted, "public.llama_logs", **claim)
+    adopted.execute("RESET ROLE")
+    assert logged(
+        adopted,
+        key,
+        "op, before, after, link_type, previous_id, seq >= 10000000000001, db_user, txid = '1', transaction_at > '2020-01-01',"
+        " created_at > '2020-01-01'",
+    ) == (None, None, None, None, None, True, "postgres", False, True, True)
