@@ -888,3 +888,272 @@ def test_nobody_but_capture_says_that_something_was_captured(adopted, role):
         "op, before, after, link_type, previous_id, seq >= 10000000000001, db_user, txid = '1', transaction_at > '2020-01-01',"
         " created_at > '2020-01-01'",
     ) == (None, None, None, None, None, True, "postgres", False, True, True)
+
+
+# -- 5. questions ------------------------------------------------------------------------------------------------------
+
+
+def test_questions_answer_over_old_rows_before_any_backfill(adopted):
+    told = queries.history(adopted, "ALBUM", album(3))
+    assert [(change.operation, change.category) for change in told] == [
+        ("enrichment:album", "ENRICHED"),
+        ("check:album-enrichment", "ENRICHED"),
+        ("album:created:spotify-sync", "CREATED"),
+    ]
+    assert told[-1].created_at == datetime(2025, 3, 1, 0, 3, 0, 100000, tzinfo=UTC)
+    page = queries.chain(adopted, "ALBUM", album(3), limit=100)
+    assert page.total_count == 13
+    assert [row.entity_type for row in page.logs] == ["ALBUM"] * 3 + ["TRACK"] * 10
+    assert [(node.depth, node.operation) for node in queries.tree(adopted, "ALBUM", album(3))][
+        :2
+    ] == [
+        (0, "album:created:spotify-sync"),
+        (1, None),
+    ]
+    assert len(queries.why(adopted, "ALBUM", album(3))) == 3
+    (found,) = [f for f in queries.find(adopted, "Album 3") if f.label == "Album 3"]
+    assert found.id == album(3)
+
+
+def test_they_answer_over_old_and_captured_rows_together(adopted):
+    adopted.execute("UPDATE albums SET label = 'Parlophone' WHERE id = %s", [album(3)])
+    key = insert(
+        adopted, entity_type="ALBUM", entity_id=album(3), operation="cache:album-cover-art"
+    )
+    adopted.execute(
+        "UPDATE tracks SET title = 'New' WHERE album_id = %s AND track_number = 1", [album(3)]
+    )
+    adopted.execute("DELETE FROM albums WHERE id = %s", [album(3)])
+    told = queries.history(adopted, "ALBUM", album(3))
+    assert [(change.op, change.category) for change in told] == [
+        ("D", "DELETED"),
+        (None, "CACHED"),
+        ("U", "UPDATED"),
+        (None, "ENRICHED"),
+        (None, "ENRICHED"),
+        (None, "CREATED"),
+    ]
+    assert told[1].id == str(key)
+    assert told[2].after == {"label": "Parlophone"}
+    page = queries.chain(adopted, "ALBUM", album(3), limit=100)
+    assert page.total_count == 13 + 2 + 1 + 10 + 1
+    assert [row.category for row in page.logs][13:16] == ["UPDATED", "CACHED", "UPDATED"]
+    assert queries.why(adopted, "ALBUM", album(3))
+    assert queries.tree(adopted, "ALBUM", album(3))
+
+
+def test_pages_neither_skip_nor_repeat_rows_of_one_millisecond(adopted):
+    adopted.execute("UPDATE enrichment_logs SET created_at = '2025-03-01 00:03:00.100'")
+    adopted.execute("UPDATE albums SET label = 'Parlophone' WHERE id = %s", [album(3)])
+    seen, cursor = [], None
+    while True:
+        page = queries.chain(adopted, "ALBUM", album(3), limit=4, cursor=cursor)
+        # what comes meanwhile is not on the pages that follow
+        insert(
+            adopted, entity_type="ALBUM", entity_id=album(3), created_at="2025-03-01 00:03:00.100"
+        )
+        seen += [(row.seq, row.operation, str(row.entity_id)) for row in page.logs]
+        assert page.total_count == 14
+        cursor = page.cursor
+        if cursor is None:
+            break
+    assert len(seen) == 14
+    everything = queries.chain(adopted, "ALBUM", album(3), limit=100)
+    assert everything.total_count == 14 + 4
+
+
+# -- 6. verify ---------------------------------------------------------------------------------------------------------
+
+
+def test_verify_says_the_same_whatever_was_written_since(adopted, llamalog):
+    write_in_every_way(adopted)
+    insert(adopted)
+    then, now = adopt.verify(adopted)
+    assert (then, then.row_count) == (now, 260)
+    result = llamalog(adopted, "adopt", "--verify")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "the same")
+
+
+@pytest.mark.parametrize(
+    ("statement", "row_count"),
+    [
+        ("UPDATE enrichment_logs SET reason = 'other' WHERE id = {}", 260),
+        ("DELETE FROM llama_logs WHERE id = {}", 259),
+    ],
+)
+def test_verify_names_the_day_of_a_row_that_the_application_changed(
+    first_adopted, llamalog, statement, row_count
+):
+    first_adopted.execute("UPDATE enrichment_logs SET reason = 'x' WHERE false")
+    key = value(first_adopted, "SELECT id FROM enrichment_logs ORDER BY created_at LIMIT 1")
+    first_adopted.execute(statement.format(f"'{key}'").encode())
+    then, now = adopt.verify(first_adopted)
+    assert (then.row_count, now.row_count) == (260, row_count)
+    assert then.checksum != now.checksum
+    result = llamalog(first_adopted, "adopt", "--verify")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[2:] == ["different: 2025-03-01"]
+
+
+def test_verify_names_the_one_day_of_several(legacy, llamalog):
+    legacy.execute(
+        "UPDATE enrichment_logs SET created_at = created_at + interval '1 day' WHERE album_id IS NULL"
+    )
+    adopt.adopt(legacy, "public.enrichment_logs")
+    legacy.execute("DELETE FROM enrichment_logs WHERE created_at >= '2025-03-02'")
+    assert [day for day, *_ in adopt.verify(legacy)[0].days] == ["2025-03-01", "2025-03-02"]
+    result = llamalog(legacy, "adopt", "--verify")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[2:] == ["gone: 2025-03-02"]
+
+
+def test_verify_of_nothing_adopted_is_refused(legacy, llamalog):
+    result = llamalog(legacy, "adopt", "--verify")
+    assert (result.exit_code, result.stderr.splitlines()) == (
+        1,
+        ["error: no log is adopted (LL015)", "hint: Run: llamalog adopt TABLE"],
+    )
+
+
+# -- 7. undo -----------------------------------------------------------------------------------------------------------
+
+DECORATIONS = """
+COMMENT ON TABLE enrichment_logs IS 'ours';
+COMMENT ON COLUMN enrichment_logs.reason IS 'why';
+COMMENT ON INDEX enrichment_logs_operation_idx IS 'by operation';
+COMMENT ON CONSTRAINT enrichment_logs_pkey ON enrichment_logs IS 'the key';
+GRANT SELECT ON enrichment_logs TO pg_monitor WITH GRANT OPTION;
+GRANT UPDATE (status) ON enrichment_logs TO pg_monitor;
+GRANT INSERT ON enrichment_logs TO PUBLIC;
+ALTER TABLE enrichment_logs ADD CONSTRAINT enrichment_logs_retry_check CHECK (retry_count >= 0);
+ALTER TABLE enrichment_logs ALTER COLUMN reason SET STATISTICS 50;
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER enrichment_logs_note BEFORE UPDATE ON enrichment_logs FOR EACH ROW EXECUTE FUNCTION note();
+"""
+
+
+@pytest.mark.parametrize("decorated", [False, True])
+def test_undo_gives_back_the_very_table(legacy, decorated):
+    if decorated:
+        legacy.execute(DECORATIONS.encode())
+    shape, before = shape_of(legacy, "public.enrichment_logs"), content(legacy, "enrichment_logs")
+    adopt.adopt(legacy, "public.enrichment_logs")
+    result = adopt.undo(legacy)
+    assert (result.table, result.invalid, result.captured) == ("public.enrichment_logs", [], 0)
+    assert shape_of(legacy, "public.enrichment_logs") == shape
+    assert content(legacy, "enrichment_logs") == before
+    assert (
+        rows(
+            legacy,
+            "SELECT relname FROM pg_class WHERE relname LIKE '%llama_logs%' AND relnamespace = 'public'::regnamespace"
+            " UNION ALL SELECT proname FROM pg_proc WHERE proname LIKE '%adopted%'"
+            " UNION ALL SELECT relname FROM pg_class WHERE relname LIKE '%adopted%' OR relname LIKE '%before_adoption%'",
+        )
+        == []
+    )
+    assert migrate.migrate(legacy).is_empty
+    assert installation.check(legacy) == []
+
+
+def test_undo_keeps_every_row_and_what_was_captured_goes_on_being_known(legacy):
+    adopt.adopt(legacy, "public.enrichment_logs")
+    ids = write_in_every_way(legacy)
+    insert(legacy, entity_type="ALBUM", entity_id=album(1))
+    told = (
+        "SELECT op, entity_type, entity_id, operation, category, sources, status, fields_enriched, error_message, error_code,"
+        " job_id, parent_job_id, root_job_id, is_root_job, triggered_by, user_id, created_at, source, before, after,"
+        " related_type, related_id, link_type, previous_id, db_user, txid, transaction_at, metadata, retry_count,"
+        " duration_ms, api_call_count, data_quality_before, data_quality_after"
+        " FROM llamalog.log WHERE {} ORDER BY seq"
+    )
+    captured = rows(
+        legacy,
+        told.format("seq >= 10000000000001 AND (op IS NOT NULL OR error_message = 'no answer')"),
+    )
+    assert len(captured) == len(WRITTEN)
+    before = content(legacy, "enrichment_logs")
+    result = adopt.undo(legacy)
+    assert result.captured == len(WRITTEN)
+    assert content(legacy, "enrichment_logs") == before
+    assert len(before) == 260 + len(WRITTEN) + 1
+    assert rows(legacy, told.format("true")) == captured
+    assert [change.category for change in queries.history(legacy, "ALBUM", ids.album)][
+        0
+    ] == "FAILED"
+    # capture goes on in llamalog's own log
+    legacy.execute("UPDATE albums SET label = 'x' WHERE id = %s", [ids.album])
+    assert value(legacy, "SELECT after FROM llamalog.llama_logs ORDER BY id DESC LIMIT 1") == {
+        "label": "x"
+    }
+    assert value(legacy, "SELECT count(*) FROM enrichment_logs") == len(before)
+
+
+def test_foreign_keys_that_rows_written_since_would_break_come_back_not_valid(legacy):
+    adopt.adopt(legacy, "public.enrichment_logs")
+    legacy.execute("DELETE FROM tracks WHERE album_id = %s AND track_number = 1", [album(1)])
+    legacy.execute("UPDATE enrichment_logs SET user_id = 'nobody' WHERE album_id = %s", [album(2)])
+    names = ["enrichment_logs_track_id_fkey", "enrichment_logs_user_id_fkey"]
+    planned = adopt.undo_plan(legacy)
+    assert (planned.invalid, planned.captured) == (names, 1)
+    assert adopt.undo(legacy).invalid == names
+    assert rows(
+        legacy,
+        "SELECT conname, convalidated FROM pg_constraint WHERE conrelid = 'enrichment_logs'::regclass AND contype = 'f'"
+        " ORDER BY 1",
+    ) == [
+        ("enrichment_logs_album_id_fkey", True),
+        ("enrichment_logs_artist_id_fkey", True),
+        ("enrichment_logs_track_id_fkey", False),
+        ("enrichment_logs_user_id_fkey", False),
+    ]
+    assert value(legacy, "SELECT count(*) FROM enrichment_logs") == 261
+
+
+def test_a_foreign_key_that_was_never_valid_comes_back_so(legacy):
+    legacy.execute(
+        "ALTER TABLE enrichment_logs DROP CONSTRAINT enrichment_logs_user_id_fkey;"
+        'ALTER TABLE enrichment_logs ADD CONSTRAINT by_user FOREIGN KEY (user_id) REFERENCES "User" NOT VALID'
+    )
+    shape = shape_of(legacy, "public.enrichment_logs")
+    adopt.adopt(legacy, "public.enrichment_logs")
+    legacy.execute("SET search_path = pg_catalog")
+    adopt.undo(legacy)
+    legacy.execute("RESET search_path")
+    assert shape_of(legacy, "public.enrichment_logs") == shape
+
+
+def test_a_log_can_be_adopted_again(legacy):
+    shape = shape_of(legacy, "public.enrichment_logs")
+    for n in (1, 2):
+        report = adopt.adopt(legacy, "public.enrichment_logs")
+        assert (report.row_count, report.before) == (260 + n - 1, report.after)
+        assert insert(legacy) is not None
+        assert adopt.verify(legacy)[0] == adopt.verify(legacy)[1]
+        adopt.undo(legacy)
+        assert shape_of(legacy, "public.enrichment_logs") == shape
+    assert rows(
+        legacy, "SELECT step, undone_at IS NOT NULL FROM llamalog.adoptions ORDER BY id"
+    ) == [
+        ("undone", True),
+        ("undone", True),
+    ]
+
+
+def test_undo_by_the_command_says_what_it_does(legacy, llamalog):
+    assert llamalog(legacy, "adopt", "public.enrichment_logs", "--yes").exit_code == 0
+    legacy.execute("UPDATE albums SET label = 'x' WHERE id = %s", [album(1)])
+    planned = llamalog(legacy, "adopt", "--undo", "--dry-run")
+    assert planned.stdout.splitlines() == [
+        "give public.enrichment_logs its name, columns, indexes and foreign keys back",
+        "1 captured rows stay there, and whole in llamalog's own log",
+    ]
+    done = llamalog(legacy, "adopt", "--undo", "--yes")
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (
+        0,
+        "public.enrichment_logs is the application's again",
+    )
+    again = llamalog(legacy, "adopt", "--undo", "--yes")
+    assert (again.exit_code, again.stderr.splitlines()[0]) == (
+        1,
+        "error: no log is adopted (LL015)",
+    )
