@@ -1150,10 +1150,433 @@ def test_undo_by_the_command_says_what_it_does(legacy, llamalog):
     done = llamalog(legacy, "adopt", "--undo", "--yes")
     assert (done.exit_code, done.stderr.splitlines()[-1]) == (
         0,
-        "public.enrichment_logs is the application's again",
+        "[🦙 LlamaLog] public.enrichment_logs is the application's again",
     )
     again = llamalog(legacy, "adopt", "--undo", "--yes")
     assert (again.exit_code, again.stderr.splitlines()[0]) == (
         1,
         "error: no log is adopted (LL015)",
     )
+
+
+# -- 8. interrupted ----------------------------------------------------------------------------------------------------
+
+
+class Killed(Exception):
+    """What happens to a process in the middle of its work."""
+
+
+@pytest.fixture
+def killed(monkeypatch) -> Callable[..., bool]:
+    """killed(n, act, ...) calls act, which dies before its n-th step; false when it has ended before that."""
+    real = adopt._exclusively
+
+    def run(after: int, act: Callable[..., object], *arguments: Any) -> bool:
+        calls = iter(range(after))
+
+        def stepwise(*given: Any) -> None:
+            if next(calls, None) is None:
+                raise Killed
+            real(*given)
+
+        monkeypatch.setattr(adopt, "_exclusively", stepwise)
+        try:
+            act(*arguments)
+        except Killed:
+            return True
+        finally:
+            monkeypatch.setattr(adopt, "_exclusively", real)
+        return False
+
+    return run
+
+
+@pytest.mark.parametrize("after", range(7))
+def test_adopt_goes_on_where_it_was_killed(first, killed, after):
+    before = content(first, "enrichment_logs")
+    assert killed(after, adopt.adopt, first, "public.enrichment_logs")
+    assert write_as_before(first, "public.enrichment_logs") == SEEN
+    first.execute("UPDATE albums SET label = %s WHERE id = %s", [str(after), album(1)])
+    first.execute("DELETE FROM enrichment_logs WHERE created_at > '2025-03-02'")
+    report = adopt.adopt(first, "public.enrichment_logs")
+    assert (report.row_count, report.before) == (260, report.after)
+    assert content(first, "llama_logs") == before
+    first.execute("UPDATE albums SET label = 'last' WHERE id = %s", [album(1)])
+    assert [change.after for change in queries.history(first, "ALBUM", album(1), limit=2)] == [
+        {"label": "last"},
+        {"label": str(after)},
+    ]
+    adopt.verify(first)
+    adopt.undo(first)
+
+
+@pytest.mark.parametrize("after", range(7))
+def test_undo_takes_back_an_adoption_that_was_killed(first, killed, after):
+    shape = shape_of(first, "public.enrichment_logs")
+    assert killed(after, adopt.adopt, first, "public.enrichment_logs")
+    if after:
+        adopt.undo(first)
+    assert shape_of(first, "public.enrichment_logs") == shape
+    assert migrate.migrate(first).is_empty
+
+
+@pytest.mark.parametrize("after", range(6))
+def test_undo_goes_on_where_it_was_killed(first, killed, after):
+    shape = shape_of(first, "public.enrichment_logs")
+    adopt.adopt(first, "public.enrichment_logs")
+    first.execute("UPDATE albums SET label = 'a' WHERE id = %s", [album(1)])
+    assert killed(after, adopt.undo, first)
+    assert write_as_before(first, "public.enrichment_logs") == SEEN
+    first.execute("UPDATE albums SET label = 'b' WHERE id = %s", [album(1)])
+    if after:
+        assert refusal_of(lambda: adopt.adopt(first, "public.enrichment_logs")) == (
+            "public.enrichment_logs is being given back",
+            "LL015",
+            "Let that end first: llamalog adopt --undo",
+        )
+    adopt.undo(first)
+    assert shape_of(first, "public.enrichment_logs") == shape
+    assert [change.after for change in queries.history(first, "ALBUM", album(1))] == [
+        {"label": "b"},
+        {"label": "a"},
+    ]
+    assert adopt.current(first) is None
+
+
+@pytest.mark.parametrize("seconds", [0.6, 0.9, 1.2, 1.5])
+def test_a_killed_process_leaves_nothing_half_done(legacy, seconds):
+    before = content(legacy, "enrichment_logs")
+    command = [sys.executable, "-m", "llamalog_sql.cli", "adopt", "public.enrichment_logs", "--yes"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from llamalog_sql.cli import main; main()", *command[3:]],
+        env={**os.environ, "LLAMALOG_DSN": dsn_of(legacy)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert write_as_before(legacy, "public.enrichment_logs") == SEEN
+    legacy.execute("DELETE FROM enrichment_logs WHERE created_at > '2025-03-02'")
+    found = adopt.current(legacy)
+    if found is None or found.step != "done":
+        report = adopt.adopt(legacy, "public.enrichment_logs")
+        assert (report.row_count, report.before) == (260, report.after)
+    assert content(legacy, "llama_logs") == before
+    assert (
+        value(
+            legacy,
+            "SELECT count(*) FROM pg_index WHERE indrelid = 'llama_logs'::regclass AND NOT indisvalid",
+        )
+        == 0
+    )
+
+
+def test_an_index_that_an_interruption_left_invalid_is_built_anew(first, killed, monkeypatch):
+    monkeypatch.setattr(adopt, "build_indexes", lambda *_: (_ for _ in ()).throw(Killed()))
+    with pytest.raises(Killed):
+        adopt.adopt(first, "public.enrichment_logs")
+    monkeypatch.undo()
+    first.execute("CREATE INDEX llama_logs_lens_job_id_idx ON llama_logs (job_id)")
+    first.execute(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'llama_logs_lens_job_id_idx'::regclass"
+    )
+    adopt.adopt(first, "public.enrichment_logs")
+    assert "COALESCE" in value(
+        first, "SELECT pg_get_indexdef('llama_logs_lens_job_id_idx'::regclass)"
+    )
+
+
+# -- 9. locks ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("locked", ["enrichment_logs", "albums", "tracks"])
+def test_adopt_waits_for_whoever_holds_a_lock_and_keeps_nobody_waiting(first, connect, locked):
+    holder, writer = connect(first), connect(first)
+    holder.execute("BEGIN")
+    holder.execute(f"LOCK TABLE {locked} IN ROW EXCLUSIVE MODE".encode())
+    waits: list[float] = []
+    ended = threading.Event()
+
+    def write() -> None:
+        while not ended.is_set():
+            since = time.monotonic()
+            writer.execute(
+                "INSERT INTO enrichment_logs (operation, status) VALUES ('enrichment:album', 'SUCCESS')"
+            )
+            writer.execute("UPDATE albums SET label = 'x' WHERE id = %s", [album(1)])
+            waits.append(time.monotonic() - since)
+            time.sleep(0.02)
+
+    writing = threading.Thread(target=write)
+    letting_go = threading.Timer(2, lambda: holder.execute("COMMIT"))
+    writing.start()
+    letting_go.start()
+    since = time.monotonic()
+    try:
+        report = adopt.adopt(first, "public.enrichment_logs")
+    finally:
+        ended.set()
+        writing.join()
+        letting_go.join()
+    assert time.monotonic() - since > 2
+    assert report.before == report.after
+    assert len(waits) > 20
+    assert max(waits) < 1
+    adopt.undo(first)
+
+
+def test_a_lock_that_cannot_be_had_leaves_nothing_half_done(legacy, connect, llamalog):
+    holder = connect(legacy)
+    before = content(legacy, "enrichment_logs")
+    holder.execute("BEGIN; LOCK TABLE albums IN ROW EXCLUSIVE MODE")
+    with pytest.raises(psycopg.errors.LockNotAvailable) as caught:
+        adopt.adopt(legacy, "public.enrichment_logs", patience=adopt.Patience(20, 3))
+    assert caught.value.sqlstate == "55P03"
+    assert write_as_before(legacy, "public.enrichment_logs") == SEEN
+    assert (
+        value(
+            legacy,
+            "SELECT count(*) FROM pg_constraint WHERE conname LIKE 'enrichment_logs_al%' AND contype = 'f'",
+        )
+        == 1
+    )
+    holder.execute("COMMIT")
+    assert llamalog(legacy, "adopt", "public.enrichment_logs", "--yes").exit_code == 0
+    assert content(legacy, "llama_logs") == before
+    holder.execute("BEGIN; LOCK TABLE llama_logs IN ROW EXCLUSIVE MODE")
+    with pytest.raises(psycopg.errors.LockNotAvailable):
+        adopt.undo(legacy, patience=adopt.Patience(20, 3))
+    holder.execute("COMMIT")
+    adopt.undo(legacy)
+    assert content(legacy, "enrichment_logs") == before
+
+
+# -- 10. refusals ------------------------------------------------------------------------------------------------------
+
+REFUSALS = {
+    "a table that is no log": (
+        "SELECT",
+        ["albums"],
+        (
+            "public.albums is no log",
+            "LL015",
+            "Name its columns: --map COLUMN=operation --map COLUMN=created_at; llamalog adopt --help",
+        ),
+    ),
+    "a table that is not there": (
+        "SELECT",
+        ["public.nothing"],
+        (
+            'table "public.nothing" does not exist',
+            "42P01",
+            "Name the table with its schema, as shop.orders.",
+        ),
+    ),
+    "the name is taken": (
+        "CREATE TABLE llama_logs (id integer)",
+        [],
+        ("the name llama_logs is taken", "42P07", "Rename what has it."),
+    ),
+    "a name of an index is taken": (
+        "CREATE INDEX llama_logs_operation_idx ON albums (label)",
+        [],
+        ("the name llama_logs_operation_idx is taken", "42P07", "Rename what has it."),
+    ),
+    "a name of an index of ours is taken": (
+        "CREATE INDEX llama_logs_lens_job_id_idx ON albums (label)",
+        [],
+        ("the name llama_logs_lens_job_id_idx is taken", "42P07", "Rename what has it."),
+    ),
+    "a foreign key leads to it": (
+        "CREATE TABLE notes (log_id uuid REFERENCES enrichment_logs)",
+        [],
+        (
+            "a foreign key leads to public.enrichment_logs",
+            "LL015",
+            "Drop it first: a log that others refer to cannot be pruned, nor its key changed.",
+        ),
+    ),
+    "it is published": (
+        "CREATE PUBLICATION one FOR TABLE enrichment_logs",
+        [],
+        (
+            "public.enrichment_logs is in publication one",
+            "LL015",
+            "Subscribers would miss its new name and columns: take it out of the publication first.",
+        ),
+    ),
+    "everything is published": (
+        "CREATE PUBLICATION everything FOR ALL TABLES",
+        [],
+        (
+            "public.enrichment_logs is in publication everything",
+            "LL015",
+            "Subscribers would miss its new name and columns: take it out of the publication first.",
+        ),
+    ),
+    "its schema is published": (
+        "CREATE PUBLICATION schemas FOR TABLES IN SCHEMA public",
+        [],
+        (
+            "public.enrichment_logs is in publication schemas",
+            "LL015",
+            "Subscribers would miss its new name and columns: take it out of the publication first.",
+        ),
+    ),
+    "views depend on it": (
+        "CREATE VIEW failures AS SELECT * FROM enrichment_logs WHERE status = 'FAILED'",
+        [],
+        (
+            "views depend on public.enrichment_logs",
+            "LL015",
+            "Drop them first, and create them again on the log after it.",
+        ),
+    ),
+    "it is partitioned": (
+        "CREATE TABLE parts (id integer, operation text, created_at timestamptz) PARTITION BY LIST (operation)",
+        ["parts"],
+        (
+            "public.parts is a partitioned table",
+            "LL015",
+            "Only a plain table can be adopted; copy the rows into one.",
+        ),
+    ),
+    "it is a view": (
+        "CREATE VIEW seen AS SELECT 1 AS id, '' AS operation, now() AS created_at",
+        ["seen"],
+        (
+            "public.seen is a view",
+            "LL015",
+            "Only a plain table can be adopted; copy the rows into one.",
+        ),
+    ),
+    "it has row-level security": (
+        "ALTER TABLE enrichment_logs ENABLE ROW LEVEL SECURITY",
+        [],
+        (
+            "public.enrichment_logs has row-level security, which would refuse what capture writes",
+            "LL015",
+            "Disable it first: ALTER TABLE public.enrichment_logs DISABLE ROW LEVEL SECURITY",
+        ),
+    ),
+    "it has a column seq": (
+        "ALTER TABLE enrichment_logs ADD COLUMN seq integer",
+        [],
+        (
+            "public.enrichment_logs has a column seq, and ours of that name says the order of the writes",
+            "LL015",
+            "Rename it.",
+        ),
+    ),
+    "a mapped column is not there": (
+        "SELECT",
+        ["public.enrichment_logs", "--map", "who=user_id"],
+        (
+            "public.enrichment_logs has no column who",
+            "42703",
+            "Its columns are id, entity_type, entity_id, artist_id, album_id, track_id, operation, sources,",
+        ),
+    ),
+    "it is mapped to what is no column": (
+        "SELECT",
+        ["public.enrichment_logs", "--map", "user_id=who"],
+        (
+            "who is no column that an application's log may have",
+            "LL015",
+            "Those are entity_type, entity_id,",
+        ),
+    ),
+    "it is mapped to what only capture knows": (
+        "SELECT",
+        ["public.enrichment_logs", "--map", "preview_data=before"],
+        (
+            "before is no column that an application's log may have",
+            "LL015",
+            "Those are entity_type, entity_id,",
+        ),
+    ),
+    "two are mapped to one": (
+        "SELECT",
+        ["public.enrichment_logs", "--map", "reason=user_id", "--map", "error_code=user_id"],
+        ("two columns are mapped to the same one", "LL015", "Name one for each."),
+    ),
+    "a mapped column is of another type": (
+        "SELECT",
+        ["public.enrichment_logs", "--map", "created_at=user_id", "--map", "reason=created_at"],
+        (
+            "column created_at of public.enrichment_logs is of type timestamp, no text",
+            "LL015",
+            "Rename it, or name another: --map COLUMN=user_id",
+        ),
+    ),
+    "a column that is not known must be filled": (
+        "ALTER TABLE enrichment_logs ADD COLUMN tenant integer; UPDATE enrichment_logs SET tenant = 1;"
+        "ALTER TABLE enrichment_logs ALTER COLUMN tenant SET NOT NULL",
+        [],
+        (
+            "column tenant of public.enrichment_logs is NOT NULL, and captured rows have no value for it",
+            "LL015",
+            "Give it a default, or let it be null.",
+        ),
+    ),
+    "a column that is known must be filled": (
+        "UPDATE enrichment_logs SET user_id = 'cuid-ann'; ALTER TABLE enrichment_logs ALTER COLUMN user_id SET NOT NULL",
+        [],
+        (
+            "column user_id of public.enrichment_logs is NOT NULL, and captured rows have no value for it",
+            "LL015",
+            "Let it be null.",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refused_is(first, llamalog, case):
+    preparing, arguments, (message, sqlstate, hint) = REFUSALS[case]
+    first.execute(preparing.encode())
+    shape, before = shape_of(first, "enrichment_logs"), content(first, "enrichment_logs")
+    result = llamalog(first, "adopt", *(arguments or ["public.enrichment_logs"]), "--yes")
+    lines = result.stderr.splitlines()
+    assert (result.exit_code, lines[0]) == (1, f"error: {message} ({sqlstate})")
+    assert [line for line in lines if line.startswith("hint: ")][0].startswith(f"hint: {hint}")
+    assert shape_of(first, "enrichment_logs") == shape
+    assert content(first, "enrichment_logs") == before
+    assert value(first, "SELECT count(*) FROM llamalog.adoptions") == 0
+
+
+def test_refused_are_views_each_by_its_name(first):
+    first.execute(
+        "CREATE VIEW failures AS SELECT * FROM enrichment_logs; CREATE VIEW others AS TABLE enrichment_logs"
+    )
+    with pytest.raises(LlamaLogError) as caught:
+        adopt.plan(first, "public.enrichment_logs")
+    assert caught.value.detail == "failures, others"
+
+
+def test_refused_is_whoever_does_not_own_the_table(first, connect, role):
+    role(first, "stranger")
+    first.execute("GRANT ALL ON enrichment_logs TO stranger")
+    first.execute("GRANT SELECT ON ALL TABLES IN SCHEMA llamalog TO stranger")
+    stranger = connect(first, user="stranger", password="x")
+    assert refusal_of(lambda: adopt.adopt(stranger, "public.enrichment_logs")) == (
+        "public.enrichment_logs belongs to postgres",
+        "42501",
+        "Connect as its owner, or as a superuser.",
+    )
+
+
+def test_refused_is_a_second_adoption(adopted, llamalog):
+    adopted.execute(
+        "CREATE TABLE other (id integer PRIMARY KEY, operation text, created_at timestamptz)"
+    )
+    for table in ("public.enrichment_logs", "public.llama_logs", "public.other"):
+        result = llamalog(adopted, "adopt", table, "--yes")
+        assert (result.exit_code, result.stderr.splitlines()) == (
+            1,
+            [
+                "error: public.llama_logs is the log already (LL015)",
+                "hint: There is one log: llamalog adopt --verify compares it, --undo gives it back.",
+            ],
+        )
