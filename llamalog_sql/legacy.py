@@ -192,7 +192,6 @@ class Part:
 class Shape:
     """An adopted log.  key: the column that names its rows.  entity_ids: column by entity type.
 
-    own_rows: rows of llamalog's own log from before the adoption, which the lens shows too.
     granted: rights on the table that the owner of the log lacks, and needs.
     """
 
@@ -203,7 +202,6 @@ class Shape:
     legacy: list[LegacyColumn]
     parts: list[Part]
     entity_ids: dict[str, str] = field(default_factory=dict)
-    own_rows: int = 0
     granted: list[str] = field(default_factory=list)
 
     @property
@@ -404,12 +402,11 @@ def lens(shape: Shape) -> str:
     names = [alias or name for name, _, alias in columns]
     select = ",\n".join(f"    {_seen(shape, name)} AS {name}" for name in names)
     query = f"SELECT\n{select}\nFROM {shape.table} AS log"
-    if shape.own_rows:
-        # before the first of the adopted log's new rows, in their own order
-        own = found[1].replace(
-            "llama_logs.id AS seq", f"llama_logs.id + {FIRST_SEQ - 1 - 10**12} AS seq"
-        )
-        query += f"\nUNION ALL\nSELECT\n{own}\nFROM llamalog.{OWN_LOG} AS llama_logs"
+    # what was captured before the adoption, up to its last moment: before the first of the new rows, in its own order
+    own = found[1].replace(
+        "llama_logs.id AS seq", f"llama_logs.id + {FIRST_SEQ - 1 - 10**12} AS seq"
+    )
+    query += f"\nUNION ALL\nSELECT\n{own}\nFROM llamalog.{OWN_LOG} AS llama_logs"
     return text[: found.start()] + query + ";" + text[found.end() :]
 
 
