@@ -1576,3 +1576,275 @@ def test_refused_is_a_second_adoption(adopted, llamalog):
                 "hint: There is one log: llamalog adopt --verify compares it, --undo gives it back.",
             ],
         )
+
+
+# -- 11. a log of another shape ----------------------------------------------------------------------------------------
+
+AUDIT_TRAIL = """
+CREATE TABLE audit_trail (
+    id bigserial PRIMARY KEY,
+    happened timestamptz NOT NULL DEFAULT now(),
+    table_name text,
+    record_pk text,
+    action text NOT NULL,
+    who text,
+    job text,
+    payload jsonb
+);
+CREATE INDEX audit_trail_record_idx ON audit_trail (table_name, record_pk);
+INSERT INTO audit_trail (happened, table_name, record_pk, action, who, job, payload)
+SELECT '2025-01-01'::timestamptz + n * interval '1 second', 'ALBUM', md5('album' || n)::uuid, 'album:created', 'ann', 'job-' || n,
+    '{"n": 1.0}'
+FROM generate_series(1, 10) AS n;
+"""
+
+MAPPING = {
+    "happened": "created_at",
+    "table_name": "entity_type",
+    "record_pk": "entity_id",
+    "action": "operation",
+    "who": "user_id",
+    "job": "job_id",
+    "payload": "metadata",
+}
+
+
+def test_a_log_of_another_shape_is_adopted_by_naming_its_columns(first, llamalog):
+    first.execute(AUDIT_TRAIL.encode())
+    shape = shape_of(first, "audit_trail")
+    pairs = [part for ours, theirs in MAPPING.items() for part in ("--map", f"{ours}={theirs}")]
+    result = llamalog(first, "adopt", "audit_trail", *pairs, "--yes")
+    assert result.exit_code == 0, result.stderr
+    key = value(
+        first,
+        "INSERT INTO audit_trail (table_name, record_pk, action, who) VALUES ('ALBUM', %s, 'admin_correction', 'mia')"
+        " RETURNING id",
+        album(3),
+    )
+    assert key == 11
+    first.execute("UPDATE albums SET label = 'Parlophone' WHERE id = %s", [album(3)])
+    told = queries.history(first, "ALBUM", album(3))
+    assert [(c.id, c.op, c.category, c.operation, c.user_id, c.metadata) for c in told] == [
+        ("12", "U", "UPDATED", "album:updated", None, None),
+        ("11", None, "CORRECTED", "admin_correction", "mia", None),
+        ("3", None, "CREATED", "album:created", "ann", {"n": told[2].metadata["n"]}),
+    ]
+    assert told[2].created_at == datetime(2025, 1, 1, 0, 0, 3, tzinfo=UTC)
+    assert rows(
+        first,
+        "SELECT id, table_name, record_pk, action, who, payload FROM audit_trail WHERE id > 10 ORDER BY id",
+    ) == [
+        (11, "ALBUM", album(3), "admin_correction", "mia", None),
+        (12, "ALBUM", album(3), "album:updated", None, None),
+    ]
+    assert queries.why(first, "ALBUM", album(3))
+    assert queries.chain(first, "ALBUM", album(3)).total_count == 3
+    assert (
+        value(first, "SELECT pg_get_serial_sequence('llama_logs', 'id')")
+        == "public.llama_logs_id_seq"
+    )
+    assert llamalog(first, "adopt", "--verify").exit_code == 0
+    assert llamalog(first, "adopt", "--undo", "--yes").exit_code == 0
+    assert shape_of(first, "audit_trail") == shape
+    assert value(first, "SELECT array_agg(id ORDER BY id) FROM audit_trail") == list(range(1, 13))
+    assert [c.after for c in queries.history(first, "ALBUM", album(3))] == [{"label": "Parlophone"}]
+
+
+def test_what_the_types_of_another_log_cannot_hold_fails_no_write(first):
+    first.execute(
+        "CREATE TABLE tight (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, created_at timestamptz(0) NOT NULL,"
+        " operation char(8) NOT NULL, entity_type varchar(3), entity_id integer, job_id uuid, user_id bigint,"
+        " sources varchar, retry_count smallint, duration_ms bigint, metadata json, status char(2), error_code text)"
+    )
+    adopt.adopt(first, "tight")
+    ids = write_in_every_way(first)
+    assert (
+        rows(first, "SELECT category, entity_type, link_type, op FROM llamalog.log ORDER BY seq")
+        == WRITTEN
+    )
+    assert rows(
+        first,
+        "SELECT operation::text, entity_type, entity_id, retry_count, duration_ms, status FROM tight ORDER BY id DESC LIMIT 1",
+    ) == [("album:fa", "ALB", None, 2, 12, "FA")]
+    assert (
+        value(first, "SELECT count(*) FROM tight WHERE entity_type = 'SHE' AND entity_id = 1") == 3
+    )
+    assert value(
+        first, "SELECT bool_or(extract(microseconds FROM created_at) % 1000 <> 0) FROM llamalog.log"
+    )
+    (failed,) = rows(
+        first, "SELECT status, sources, entity_id, job_id FROM llamalog.log WHERE op IS NULL"
+    )
+    assert failed == ("FAILED", ["SPOTIFY"], ids.album, ids.long)
+    adopt.undo(first)
+    assert value(first, "SELECT count(*) FROM llamalog.log") == len(WRITTEN)
+
+
+# -- 12. watched before ------------------------------------------------------------------------------------------------
+
+
+def test_what_was_captured_before_the_adoption_stands_between_old_and_new(legacy):
+    legacy.execute("UPDATE albums SET label = 'before' WHERE id = %s", [album(3)])
+    adopt.adopt(legacy, "public.enrichment_logs")
+    insert(legacy, entity_type="ALBUM", entity_id=album(3), operation="cache:album-cover-art")
+    legacy.execute("UPDATE albums SET label = 'after' WHERE id = %s", [album(3)])
+    told = queries.history(legacy, "ALBUM", album(3))
+    assert [(change.category, change.after) for change in told] == [
+        ("UPDATED", {"label": "after"}),
+        ("CACHED", None),
+        ("UPDATED", {"label": "before"}),
+        ("ENRICHED", None),
+        ("ENRICHED", None),
+        ("CREATED", None),
+    ]
+    page = queries.chain(legacy, "ALBUM", album(3), limit=100)
+    assert page.total_count == 13 + 3
+    assert [row.category for row in page.logs][-3:] == ["UPDATED", "CACHED", "UPDATED"]
+    adopt.undo(legacy)
+    assert [change.after for change in queries.history(legacy, "ALBUM", album(3))] == [
+        {"label": "after"},
+        {"label": "before"},
+    ]
+
+
+def test_what_is_captured_while_it_is_adopted_is_not_lost(first, connect):
+    writer, ended, count = connect(first), threading.Event(), 0
+    written: list[int] = []
+
+    def write() -> None:
+        n = 0
+        while not ended.is_set():
+            n += 1
+            writer.execute("UPDATE albums SET track_count = %s WHERE id = %s", [n, album(3)])
+            written.append(n)
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    try:
+        adopt.adopt(first, "public.enrichment_logs")
+        adopt.undo(first)
+        adopt.adopt(first, "public.enrichment_logs")
+    finally:
+        ended.set()
+        writing.join()
+    del count
+    told = rows(
+        first,
+        "SELECT (after ->> 'track_count')::int FROM llamalog.log WHERE entity_id = %s AND op = 'U' ORDER BY seq",
+        album(3),
+    )
+    assert [n for (n,) in told] == written
+
+
+# -- 13. whoever installs ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def another_server(server: SimpleNamespace) -> Iterator[embedded.Server]:
+    """A server of this file's own: roles belong to a server, and here none of ours may be left from elsewhere."""
+    with embedded.start(version=server.version) as started:
+        yield started
+
+
+@pytest.fixture(params=["NOCREATEROLE", "CREATEROLE"], ids=["plain role", "role maker"])
+def modest(another_server: embedded.Server, request: pytest.FixtureRequest) -> Iterator[Connection]:
+    """A music database with its log, watched, whose owner is no superuser; everything in it is his."""
+    name = f"shop_{request.param.lower()}"
+    with psycopg.connect(another_server.dsn, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x' {request.param}".encode())
+        admin.execute(f"CREATE DATABASE {name} OWNER {name}".encode())
+    address = {"dbname": name, "user": name, "password": "x", "autocommit": True}
+    with psycopg.connect(another_server.dsn, **address, row_factory=namedtuple_row) as conn:
+        conn.execute(_music())
+        make(conn)
+        migrate.migrate(conn)
+        watching.watch(conn, TABLES)
+        yield conn
+    with psycopg.connect(another_server.dsn, autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE {name}".encode())
+        admin.execute(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}".encode())
+
+
+def test_an_owner_who_is_no_superuser_adopts_writes_and_takes_back(modest):
+    shape = shape_of(modest, "public.enrichment_logs")
+    before = content(modest, "enrichment_logs")
+    report = adopt.adopt(modest, "public.enrichment_logs")
+    assert (report.row_count, report.before) == (260, report.after)
+    assert content(modest, "enrichment_logs") == before
+    assert write_as_before(modest, "public.enrichment_logs") == SEEN
+    assert write_as_before(modest, "public.llama_logs") == SEEN
+    write_in_every_way(modest)
+    key = insert(modest, created_at="2024-02-29 01:02:03.456", operation="cache:artist-image")
+    assert logged(modest, key, "category, created_at, op") == (
+        "CACHED",
+        datetime(2024, 2, 29, 1, 2, 3, 456000, tzinfo=UTC),
+        None,
+    )
+    new = "seq >= 10000000000001 AND (op IS NOT NULL OR error_message IS NOT NULL) ORDER BY seq"
+    assert (
+        rows(modest, f"SELECT category, entity_type, link_type, op FROM llamalog.log WHERE {new}")
+        == WRITTEN
+    )
+    assert migrate.migrate(modest).is_empty
+    assert adopt.verify(modest)[0] == adopt.verify(modest)[1]
+    assert adopt.undo(modest).captured == len(WRITTEN)
+    assert shape_of(modest, "public.enrichment_logs") | {"constraints": []} == shape | {
+        "constraints": []
+    }
+    assert write_as_before(modest, "public.enrichment_logs") == SEEN
+    assert value(modest, "SELECT count(*) FROM llamalog.log") == len(WRITTEN)
+    assert installation.check(modest) == []
+
+
+# -- and the rest of the commands --------------------------------------------------------------------------------------
+
+
+def test_migrate_after_an_adoption_changes_nothing(adopted):
+    assert migrate.migrate(adopted).is_empty
+    lens = value(adopted, "SELECT pg_get_viewdef('llamalog.log'::regclass)")
+    adopted.execute("UPDATE llamalog.repeatables SET checksum = '' WHERE name = 'views/log.sql'")
+    assert migrate.migrate(adopted).repeatables == ["views/log.sql"]
+    assert migrate.migrate(adopted).is_empty
+    assert value(adopted, "SELECT pg_get_viewdef('llamalog.log'::regclass)") == lens
+
+
+def test_status_check_and_maintain_know_the_adopted_log(adopted, llamalog):
+    assert migrate.maintain(adopted) == []
+    assert installation.check(adopted) == []
+    status = installation.status(adopted)
+    assert (status.adopted, status.rows) == ("public.llama_logs", 260)
+    assert "260 rows, " in llamalog(adopted, "status").stdout
+    assert llamalog(adopted, "check").exit_code == 0
+    assert llamalog(adopted, "maintain").exit_code == 0
+    result = llamalog(adopted, "rollback", "--all", "--yes")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (
+        2,
+        "hint: Give it back first: llamalog adopt --undo",
+    )
+
+
+def test_the_plan_changes_nothing(legacy, llamalog):
+    shape = shape_of(legacy, "enrichment_logs")
+    for option in ("--dry-run", "--sql"):
+        result = llamalog(legacy, "adopt", "public.enrichment_logs", option)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert "drop the foreign key enrichment_logs_album_id_fkey" in result.stdout
+    assert shape_of(legacy, "enrichment_logs") == shape
+    assert value(legacy, "SELECT count(*) FROM llamalog.adoptions") == 0
+
+
+def test_indexes_that_nothing_needs_are_named_and_dropped_when_asked(legacy, llamalog):
+    result = llamalog(legacy, "adopt", "public.enrichment_logs", "--yes")
+    assert result.stdout.splitlines()[3:] == [
+        "index llama_logs_sources_idx: needed by nothing: --drop-indexes drops it"
+    ]
+    adopt.undo(legacy)
+    result = llamalog(legacy, "adopt", "public.enrichment_logs", "--yes", "--drop-indexes")
+    assert result.stdout.splitlines()[3:] == ["index llama_logs_sources_idx: dropped"]
+    adopt.undo(legacy)
+
+
+def test_nothing_is_asked_of_whoever_does_not_confirm(legacy, llamalog):
+    result = llamalog(legacy, "adopt", "public.enrichment_logs")
+    assert result.exit_code != 0
+    assert value(legacy, "SELECT count(*) FROM llamalog.adoptions") == 0
