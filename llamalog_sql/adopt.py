@@ -242,7 +242,7 @@ def undo(conn: Connection, *, patience: Patience | None = None) -> Undoing:
         f"ALTER TABLE {table} "
         + ", ".join(f"DROP COLUMN IF EXISTS {ident(name)}" for name in found.shape.added),
         "DROP SEQUENCE IF EXISTS llamalog.adopted_seq",
-        *(f"REVOKE {right} ON {table} FROM {ident(owner)}" for right in found.shape.granted),
+        *(f"REVOKE {right} FROM {ident(owner)}" for right in found.shape.granted),
         "UPDATE llamalog.adoptions SET undone_at = clock_timestamp(), step = 'undone' WHERE undone_at IS NULL",
     ]
     _exclusively(conn, removal, patience or Patience(), report)
@@ -411,10 +411,7 @@ def _steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> lis
                     f"ADD COLUMN {ident(name)} {kind}" for name, kind in shape.added.items()
                 ),
                 f"GRANT USAGE ON SCHEMA {ident(shape.schema_name)} TO {ident(owner)}",
-                *(
-                    f"GRANT {right} ON {shape.old_table} TO {ident(owner)}"
-                    for right in shape.granted
-                ),
+                *(f"GRANT {right} TO {ident(owner)}" for right in shape.granted),
                 render("adopted.sql.j2", shape=shape, owner=owner),
                 f"ALTER FUNCTION llamalog.fill_adopted() OWNER TO {ident(owner)}",
                 *(
@@ -647,9 +644,15 @@ def _examined(conn: Connection, name: str, mapping: dict[str, str], extend_enums
     owner = owner_of_the_log(conn)
     lacking = rows(
         conn,
-        "SELECT wanted FROM unnest(ARRAY['SELECT', 'INSERT']) AS wanted"
-        " WHERE NOT has_table_privilege(%s::name, %s::oid, wanted)",
-        [owner, table.oid],
+        "SELECT wanted || ' ON ' || %(table)s FROM unnest(ARRAY['SELECT', 'INSERT']) AS wanted"
+        " WHERE NOT has_table_privilege(%(owner)s::name, %(oid)s::oid, wanted)"
+        " UNION SELECT format('USAGE ON SEQUENCE %%I.%%I', n.nspname, s.relname) FROM pg_attrdef AS a"
+        " JOIN pg_depend AS d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid"
+        " JOIN pg_class AS s ON d.refclassid = 'pg_class'::regclass AND s.oid = d.refobjid"
+        " JOIN pg_namespace AS n ON n.oid = s.relnamespace"
+        " WHERE a.adrelid = %(oid)s"
+        " AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(%(owner)s::name, s.oid, 'USAGE') END ORDER BY 1",
+        {"table": shape.old_table, "owner": owner, "oid": table.oid},
     )
     return replace(shape, granted=[str(right) for (right,) in lacking])
 

@@ -192,7 +192,7 @@ class Part:
 class Shape:
     """An adopted log.  key: the column that names its rows.  entity_ids: column by entity type.
 
-    granted: rights on the table that the owner of the log lacks, and needs.
+    granted: rights that the owner of the log needs, and lacked, as "INSERT ON public.enrichment_logs".
     """
 
     schema_name: str
