@@ -270,17 +270,17 @@ def _switching_back(conn: Connection, found: Adoption, owner: str) -> list[str]:
         else shape.part(name).reading("log")
         for name in own
     )
+    # in the order in which readers and writers take them, the views first: nobody meets the other half way
     statements = [
+        f"{_lens_locked(owner)}; DROP VIEW llamalog.llama_logs; RESET ROLE",
+        *([f"DROP VIEW {shape.old_table}"] if shape.old_name != shape.table_name else []),
         f"LOCK TABLE {shape.table}, llamalog.{OWN_LOG} IN ACCESS EXCLUSIVE MODE",
         f"INSERT INTO llamalog.{OWN_LOG} ({', '.join(map(ident, own))})"
         f" SELECT {copied} FROM {shape.table} AS log"
         f" WHERE {_written(shape)} ORDER BY log.seq",
     ]
-    if shape.old_name != shape.table_name:
-        statements.append(f"DROP VIEW {shape.old_table}")
     statements += [
         f"SET LOCAL ROLE {ident(owner)}",
-        "DROP VIEW llamalog.llama_logs",
         f"ALTER TABLE llamalog.{OWN_LOG} RENAME TO llama_logs",
         lens.text,
         f"UPDATE llamalog.repeatables SET checksum = {literal(lens.checksum)} WHERE name = 'views/log.sql'",
@@ -465,6 +465,7 @@ def _steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> lis
 def _switch(conn: Connection, shape: Shape, renamed: list[list[str]], owner: str) -> list[str]:
     schema = ident(shape.schema_name)
     statements = [
+        f"{_lens_locked(owner)}; RESET ROLE",
         f"LOCK TABLE {shape.old_table}, llamalog.llama_logs IN ACCESS EXCLUSIVE MODE",
     ]
     if shape.old_name != shape.table_name:
@@ -502,6 +503,11 @@ def _switch(conn: Connection, shape: Shape, renamed: list[list[str]], owner: str
         "UPDATE llamalog.adoptions SET adopted_at = clock_timestamp() WHERE undone_at IS NULL",
     ]
     return statements
+
+
+def _lens_locked(owner: str) -> str:
+    """Return the SQL that locks the lens alone, which LOCK cannot, and leaves the role of its owner set."""
+    return f"SET LOCAL ROLE {ident(owner)}; ALTER VIEW llamalog.log RESET (security_barrier)"
 
 
 def _recorded(shape: Shape, step: Step) -> list[str]:

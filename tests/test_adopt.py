@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -907,10 +906,14 @@ def test_questions_answer_over_old_rows_before_any_backfill(adopted):
     tree = queries.tree(adopted, "ALBUM", album(3))
     assert [(node.depth, node.job_id, node.operation) for node in tree[:5]] == [
         (0, "sync-0", None),
+        (1, "create-3", "album:created:spotify-sync"),
+        (2, "check-3", None),
+        (3, "check-3", "check:album-enrichment"),
+        (3, "enrich-3", None),
     ]
     assert len(queries.why(adopted, "ALBUM", album(3))) == 3
     (found,) = [f for f in queries.find(adopted, "Album 3") if f.label == "Album 3"]
-    assert found.id == album(3)
+    assert found.entity_id == album(3)
 
 
 def test_they_answer_over_old_and_captured_rows_together(adopted):
@@ -1719,6 +1722,7 @@ def test_what_is_captured_while_it_is_adopted_is_not_lost(first, connect):
             n += 1
             writer.execute("UPDATE albums SET track_count = %s WHERE id = %s", [n, album(3)])
             written.append(n)
+            time.sleep(0.005)
 
     writing = threading.Thread(target=write)
     writing.start()
@@ -1726,6 +1730,7 @@ def test_what_is_captured_while_it_is_adopted_is_not_lost(first, connect):
         adopt.adopt(first, "public.enrichment_logs")
         adopt.undo(first)
         adopt.adopt(first, "public.enrichment_logs")
+        assert writing.is_alive()
     finally:
         ended.set()
         writing.join()
