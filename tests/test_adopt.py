@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from click.testing import CliRunner
+from conftest import MUSIC, MUSIC_TABLES
 from legacy import make
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row, namedtuple_row, tuple_row
@@ -28,22 +30,14 @@ from llamalog_sql.errors import LlamaLogError
 
 Connection = psycopg.Connection[Any]
 
-TABLES = ["albums", "artists", "tracks", "album_artists", "track_artists"]
-
-
-def _music() -> bytes:
-    from conftest import MUSIC
-
-    return MUSIC.read_bytes()
-
 
 def _legacy(*, later: bool, adopting: bool) -> Callable[..., None]:
     def load(**address: Any) -> None:
         with psycopg.connect(**{**address, "autocommit": True}) as conn:
-            conn.execute(_music())
+            conn.execute(MUSIC.read_bytes())
             make(conn, later=later)
             migrate.migrate(conn)
-            watching.watch(conn, TABLES)
+            watching.watch(conn, MUSIC_TABLES)
             if adopting:
                 adopt.adopt(conn, "public.enrichment_logs")
 
@@ -145,8 +139,6 @@ def rows(conn: Connection, query: str, *parameters: Any) -> list[Any]:
 
 def album(n: int) -> str:
     """The id of the n-th album that the fixture made, and of the rows about it."""
-    import hashlib
-
     return str(UUID(hashlib.md5(f"album{n}".encode(), usedforsecurity=False).hexdigest()))
 
 
@@ -985,7 +977,6 @@ def test_verify_says_the_same_whatever_was_written_since(adopted, llamalog):
 def test_verify_names_the_day_of_a_row_that_the_application_changed(
     first_adopted, llamalog, statement, row_count
 ):
-    first_adopted.execute("UPDATE enrichment_logs SET reason = 'x' WHERE false")
     key = value(first_adopted, "SELECT id FROM enrichment_logs ORDER BY created_at LIMIT 1")
     first_adopted.execute(statement.format(f"'{key}'").encode())
     then, now = adopt.verify(first_adopted)
@@ -1078,9 +1069,9 @@ def test_undo_keeps_every_row_and_what_was_captured_goes_on_being_known(legacy):
     assert content(legacy, "enrichment_logs") == before
     assert len(before) == 260 + len(WRITTEN) + 1
     assert rows(legacy, told.format("true")) == captured
-    assert [change.category for change in queries.history(legacy, "ALBUM", ids.album)][
-        0
-    ] == "FAILED"
+    assert (
+        next(change.category for change in queries.history(legacy, "ALBUM", ids.album)) == "FAILED"
+    )
     # capture goes on in llamalog's own log
     legacy.execute("UPDATE albums SET label = 'x' WHERE id = %s", [ids.album])
     assert value(legacy, "SELECT after FROM llamalog.llama_logs ORDER BY id DESC LIMIT 1") == {
@@ -1247,9 +1238,9 @@ def test_undo_goes_on_where_it_was_killed(first, killed, after):
 @pytest.mark.parametrize("seconds", [0.6, 0.9, 1.2, 1.5])
 def test_a_killed_process_leaves_nothing_half_done(legacy, seconds):
     before = content(legacy, "enrichment_logs")
-    command = [sys.executable, "-m", "llamalog_sql.cli", "adopt", "public.enrichment_logs", "--yes"]
+    command = "from llamalog_sql.cli import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", "from llamalog_sql.cli import main; main()", *command[3:]],
+        [sys.executable, "-c", command, "adopt", "public.enrichment_logs", "--yes"],
         env={**os.environ, "LLAMALOG_DSN": dsn_of(legacy)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -1273,7 +1264,7 @@ def test_a_killed_process_leaves_nothing_half_done(legacy, seconds):
     )
 
 
-def test_an_index_that_an_interruption_left_invalid_is_built_anew(first, killed, monkeypatch):
+def test_an_index_that_an_interruption_left_invalid_is_built_anew(first, monkeypatch):
     monkeypatch.setattr(adopt, "build_indexes", lambda *_: (_ for _ in ()).throw(Killed()))
     with pytest.raises(Killed):
         adopt.adopt(first, "public.enrichment_logs")
@@ -1351,6 +1342,28 @@ def test_a_lock_that_cannot_be_had_leaves_nothing_half_done(legacy, connect, lla
     holder.execute("COMMIT")
     adopt.undo(legacy)
     assert content(legacy, "enrichment_logs") == before
+
+
+@pytest.mark.parametrize("locked", ["llama_logs", "llamalog.log", "enrichment_logs"])
+def test_undo_waits_too_and_keeps_nobody_waiting(first_adopted, connect, locked):
+    holder, writer = connect(first_adopted), connect(first_adopted)
+    holder.execute("BEGIN")
+    holder.execute(f"SELECT count(*) FROM {locked}".encode())
+    letting_go = threading.Timer(1, lambda: holder.execute("COMMIT"))
+    undoing = threading.Thread(target=lambda: adopt.undo(first_adopted))
+    undoing.start()
+    letting_go.start()
+    waits = []
+    while undoing.is_alive():
+        since = time.monotonic()
+        insert(writer)
+        writer.execute("UPDATE albums SET track_count = %s", [len(waits)])
+        waits.append(time.monotonic() - since)
+        time.sleep(0.02)
+    letting_go.join()
+    assert len(waits) > 10
+    assert max(waits) < 1
+    assert adopt.current(first_adopted) is None
 
 
 # -- 10. refusals ------------------------------------------------------------------------------------------------------
@@ -1541,7 +1554,7 @@ def test_refused_is(first, llamalog, case):
     result = llamalog(first, "adopt", *(arguments or ["public.enrichment_logs"]), "--yes")
     lines = result.stderr.splitlines()
     assert (result.exit_code, lines[0]) == (1, f"error: {message} ({sqlstate})")
-    assert [line for line in lines if line.startswith("hint: ")][0].startswith(f"hint: {hint}")
+    assert next(line for line in lines if line.startswith("hint: ")).startswith(f"hint: {hint}")
     assert shape_of(first, "enrichment_logs") == shape
     assert content(first, "enrichment_logs") == before
     assert value(first, "SELECT count(*) FROM llamalog.adoptions") == 0
@@ -1761,10 +1774,10 @@ def modest(another_server: embedded.Server, request: pytest.FixtureRequest) -> I
         admin.execute(f"CREATE DATABASE {name} OWNER {name}".encode())
     address = {"dbname": name, "user": name, "password": "x", "autocommit": True}
     with psycopg.connect(another_server.dsn, **address, row_factory=namedtuple_row) as conn:
-        conn.execute(_music())
+        conn.execute(MUSIC.read_bytes())
         make(conn)
         migrate.migrate(conn)
-        watching.watch(conn, TABLES)
+        watching.watch(conn, MUSIC_TABLES)
         yield conn
     with psycopg.connect(another_server.dsn, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name}".encode())
