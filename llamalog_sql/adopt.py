@@ -29,7 +29,7 @@ from llamalog_sql.render import ident, literal, render
 
 logger = logging.getLogger(__name__)
 
-TRIGGER = "00_llamalog_fill"
+TRIGGERS = {"00_llamalog_fill": False, "00_llamalog_fill_captured": True}
 AGAIN = "00_llamalog_refill"
 
 #: The index that backfill drops and builds anew.
@@ -37,6 +37,8 @@ RELATED = "lens_related_id"
 
 #: The rows of before the adoption.
 _OF_OLD = f"WHERE log.seq IS NULL OR log.seq BETWEEN 1 AND {FIRST_SEQ - 1}"
+
+_NOT_VALID = " NOT VALID"
 
 #: Under these every value has one text.
 _PINNED = {
@@ -198,11 +200,12 @@ def undo_plan(conn: Connection) -> Undoing:
     result = Undoing(plain(found.shape.old_table))
     table = _standing(conn, found.shape)
     for name, definition, target in found.foreign_keys:
-        if _breaks(conn, table, definition, target):
+        if not definition.endswith(_NOT_VALID) and _breaks(conn, table, definition, target):
             result.invalid.append(name)
     if _has_column(conn, table, "seq"):
-        op = ident(found.shape.part("op").written)
-        count = first_row(conn, f"SELECT count(*) FROM {table} WHERE {op} IS NOT NULL")
+        count = first_row(
+            conn, f"SELECT count(*) FROM {table} AS log WHERE {_written(found.shape)}"
+        )
         result.captured = int(count[0]) if count else 0
     return result
 
@@ -223,23 +226,23 @@ def undo(conn: Connection, *, patience: Patience | None = None) -> Undoing:
     for name, definition, target in found.foreign_keys:
         if not _has_constraint(conn, found.shape.old_table, name):
             table = found.shape.old_table
-            keeping = f"ALTER TABLE {table} ADD CONSTRAINT {ident(name)} {definition} NOT VALID"
+            unproved = definition.removesuffix(_NOT_VALID) + _NOT_VALID
+            keeping = f"ALTER TABLE {table} ADD CONSTRAINT {ident(name)} {unproved}"
             lock = f"LOCK TABLE {table}, {target} IN SHARE ROW EXCLUSIVE MODE"
             _exclusively(conn, [lock, keeping], patience or Patience(), report)
-        if name not in result.invalid:
+        if name not in result.invalid and not definition.endswith(_NOT_VALID):
             conn.execute(
                 f"ALTER TABLE {found.shape.old_table} VALIDATE CONSTRAINT {ident(name)}".encode()
             )
     table = found.shape.old_table
     removal = [
         f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
-        f"DROP TRIGGER IF EXISTS {ident(TRIGGER)} ON {table}",
-        f"DROP TRIGGER IF EXISTS {ident(AGAIN)} ON {table}",
+        *(f"DROP TRIGGER IF EXISTS {ident(name)} ON {table}" for name in (*TRIGGERS, AGAIN)),
         "DROP FUNCTION IF EXISTS llamalog.fill_adopted(), llamalog.refill_adopted()",
         f"ALTER TABLE {table} "
         + ", ".join(f"DROP COLUMN IF EXISTS {ident(name)}" for name in found.shape.added),
         "DROP SEQUENCE IF EXISTS llamalog.adopted_seq",
-        f"REVOKE SELECT, INSERT ON {table} FROM {ident(owner)}",
+        *(f"REVOKE {right} FROM {ident(owner)}" for right in found.shape.granted),
         "UPDATE llamalog.adoptions SET undone_at = clock_timestamp(), step = 'undone' WHERE undone_at IS NULL",
     ]
     _exclusively(conn, removal, patience or Patience(), report)
@@ -261,24 +264,23 @@ def _switching_back(conn: Connection, found: Adoption, owner: str) -> list[str]:
             [f"llamalog.{OWN_LOG}"],
         )
     ]
-    op = ident(shape.part("op").written)
     copied = ", ".join(
         f"coalesce({shape.part(name).reading('log')}, {'0' if name.endswith('count') else 'false'})"
         if name in {"retry_count", "api_call_count", "is_root_job"}
         else shape.part(name).reading("log")
         for name in own
     )
+    # in the order in which readers and writers take them, the views first: nobody meets the other half way
     statements = [
+        f"{_lens_locked(owner)}; DROP VIEW llamalog.llama_logs; RESET ROLE",
+        *([f"DROP VIEW {shape.old_table}"] if shape.old_name != shape.table_name else []),
         f"LOCK TABLE {shape.table}, llamalog.{OWN_LOG} IN ACCESS EXCLUSIVE MODE",
         f"INSERT INTO llamalog.{OWN_LOG} ({', '.join(map(ident, own))})"
         f" SELECT {copied} FROM {shape.table} AS log"
-        f" WHERE log.{op} IS NOT NULL AND log.seq >= {FIRST_SEQ} ORDER BY log.seq",
+        f" WHERE {_written(shape)} ORDER BY log.seq",
     ]
-    if shape.old_name != shape.table_name:
-        statements.append(f"DROP VIEW {shape.old_table}")
     statements += [
         f"SET LOCAL ROLE {ident(owner)}",
-        "DROP VIEW llamalog.llama_logs",
         f"ALTER TABLE llamalog.{OWN_LOG} RENAME TO llama_logs",
         lens.text,
         f"UPDATE llamalog.repeatables SET checksum = {literal(lens.checksum)} WHERE name = 'views/log.sql'",
@@ -297,6 +299,13 @@ def _switching_back(conn: Connection, found: Adoption, owner: str) -> list[str]:
         "UPDATE llamalog.adoptions SET adopted_at = NULL, step = 'undoing' WHERE undone_at IS NULL"
     )
     return statements
+
+
+def _written(shape: Shape) -> str:
+    """Return the condition by which a row since the adoption is llamalog's, not the application's."""
+    instant = shape.part("created_at").ours
+    assert instant is not None
+    return f"log.{ident(instant)} IS NOT NULL AND log.seq >= {FIRST_SEQ}"
 
 
 def _breaks(conn: Connection, table: str, definition: str, target: str) -> bool:
@@ -397,18 +406,20 @@ def _steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> lis
                 f"CREATE SEQUENCE llamalog.adopted_seq AS bigint START WITH {FIRST_SEQ}",
                 "COMMENT ON SEQUENCE llamalog.adopted_seq IS 'Order of the rows written since the adoption.'",
                 f"ALTER SEQUENCE llamalog.adopted_seq OWNER TO {ident(owner)}",
-                # a default, or a trigger, asks for it with the rights of whoever writes
-                "GRANT USAGE ON SEQUENCE llamalog.adopted_seq TO PUBLIC",
                 f"ALTER TABLE {shape.old_table} "
                 + ", ".join(
                     f"ADD COLUMN {ident(name)} {kind}" for name, kind in shape.added.items()
                 ),
                 f"GRANT USAGE ON SCHEMA {ident(shape.schema_name)} TO {ident(owner)}",
-                f"GRANT SELECT, INSERT ON {shape.old_table} TO {ident(owner)}",
+                *(f"GRANT {right} TO {ident(owner)}" for right in shape.granted),
                 render("adopted.sql.j2", shape=shape, owner=owner),
                 f"ALTER FUNCTION llamalog.fill_adopted() OWNER TO {ident(owner)}",
-                f"CREATE TRIGGER {ident(TRIGGER)} BEFORE INSERT ON {shape.old_table}"
-                " FOR EACH ROW EXECUTE FUNCTION llamalog.fill_adopted()",
+                *(
+                    f"CREATE TRIGGER {ident(name)} BEFORE INSERT ON {shape.old_table} FOR EACH ROW"
+                    f" WHEN (current_user {'=' if is_ours else '<>'} {literal(owner)})"
+                    f" EXECUTE FUNCTION llamalog.fill_adopted({literal(str(is_ours).lower())})"
+                    for name, is_ours in TRIGGERS.items()
+                ),
                 f"ALTER FUNCTION llamalog.refill_adopted() OWNER TO {ident(owner)}",
                 f"CREATE TRIGGER {ident(AGAIN)} BEFORE UPDATE OF {judged} ON {shape.old_table}"
                 " FOR EACH ROW EXECUTE FUNCTION llamalog.refill_adopted()",
@@ -454,6 +465,7 @@ def _steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> lis
 def _switch(conn: Connection, shape: Shape, renamed: list[list[str]], owner: str) -> list[str]:
     schema = ident(shape.schema_name)
     statements = [
+        f"{_lens_locked(owner)}; RESET ROLE",
         f"LOCK TABLE {shape.old_table}, llamalog.llama_logs IN ACCESS EXCLUSIVE MODE",
     ]
     if shape.old_name != shape.table_name:
@@ -466,9 +478,16 @@ def _switch(conn: Connection, shape: Shape, renamed: list[list[str]], owner: str
         )
     if shape.old_name != shape.table_name:
         names = ", ".join(f"log.{ident(column.name)}" for column in shape.legacy)
+        by_column = rows(
+            conn,
+            "SELECT 1 FROM pg_attribute WHERE attrelid = %s AND attacl IS NOT NULL AND NOT attisdropped",
+            [catalog.oid_of(conn, shape.old_table)],
+        )
         statements += [
-            # with the rights of the caller, as the table had it
-            f"CREATE VIEW {shape.old_table} WITH (security_invoker = true) AS SELECT {names} FROM {shape.table} AS log",
+            # with the rights of the caller, as the table had it; but it reads every column, so where he has rights on some
+            # only, those that he has on the view must do
+            f"CREATE VIEW {shape.old_table} WITH (security_invoker = {str(not by_column).lower()})"
+            f" AS SELECT {names} FROM {shape.table} AS log",
             f"COMMENT ON VIEW {shape.old_table} IS {literal(f'{shape.table} by its former name, for statements that still use it.')}",
             *_grants(conn, shape),
         ]
@@ -484,6 +503,11 @@ def _switch(conn: Connection, shape: Shape, renamed: list[list[str]], owner: str
         "UPDATE llamalog.adoptions SET adopted_at = clock_timestamp() WHERE undone_at IS NULL",
     ]
     return statements
+
+
+def _lens_locked(owner: str) -> str:
+    """Return the SQL that locks the lens alone, which LOCK cannot, and leaves the role of its owner set."""
+    return f"SET LOCAL ROLE {ident(owner)}; ALTER VIEW llamalog.log RESET (security_barrier)"
 
 
 def _recorded(shape: Shape, step: Step) -> list[str]:
@@ -614,13 +638,29 @@ def _examined(conn: Connection, name: str, mapping: dict[str, str], extend_enums
             sqlstate="42501",
             hint="Connect as its owner, or as a superuser.",
         )
+    if first_row(conn, "SELECT 1 FROM pg_class WHERE oid = %s AND relrowsecurity", [table.oid]):
+        raise CannotAdopt(
+            f"{table.shown} has row-level security, which would refuse what capture writes",
+            hint=f"Disable it first: ALTER TABLE {table.shown} DISABLE ROW LEVEL SECURITY",
+        )
     shape = legacy.recognise(conn, table.schema_name, table.table_name, table.oid, mapping)
     _refuse_entangled(conn, table.shown, table.oid, shape)
-    own = first_row(conn, "SELECT count(*) FROM (SELECT FROM llamalog.llama_logs LIMIT 1) AS one")
-    assert own is not None
     if extend_enums:
         shape = _with_new_labels(conn, shape)
-    return replace(shape, own_rows=int(own[0]))
+    owner = owner_of_the_log(conn)
+    lacking = rows(
+        conn,
+        "SELECT wanted || ' ON ' || %(table)s FROM unnest(ARRAY['SELECT', 'INSERT']) AS wanted"
+        " WHERE NOT has_table_privilege(%(owner)s::name, %(oid)s::oid, wanted)"
+        " UNION SELECT format('USAGE ON SEQUENCE %%I.%%I', n.nspname, s.relname) FROM pg_attrdef AS a"
+        " JOIN pg_depend AS d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid"
+        " JOIN pg_class AS s ON d.refclassid = 'pg_class'::regclass AND s.oid = d.refobjid"
+        " JOIN pg_namespace AS n ON n.oid = s.relnamespace"
+        " WHERE a.adrelid = %(oid)s"
+        " AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(%(owner)s::name, s.oid, 'USAGE') END ORDER BY 1",
+        {"table": shape.old_table, "owner": owner, "oid": table.oid},
+    )
+    return replace(shape, granted=[str(right) for (right,) in lacking])
 
 
 def _refuse_entangled(conn: Connection, shown: str, oid: int, shape: Shape) -> None:
@@ -660,20 +700,29 @@ def _refuse_entangled(conn: Connection, shown: str, oid: int, shape: Shape) -> N
             detail=", ".join(name for (name,) in dependent),
             hint="Drop them first, and create them again on the log after it.",
         )
+    wanted = [name for name, _ in indexes(shape)]
     if shape.old_name != shape.table_name:
-        wanted = [shape.table_name, *(new for _, _, new in _renames(conn, shape))]
-        taken = rows(
-            conn,
-            "SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
-            " WHERE n.nspname = %s AND c.relname = ANY (%s) ORDER BY 1",
-            [shape.schema_name, wanted],
+        wanted += [shape.table_name, *(new for _, _, new in _renames(conn, shape))]
+    taken = rows(
+        conn,
+        "SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = %s AND c.relname = ANY (%s) ORDER BY 1",
+        [shape.schema_name, wanted],
+    )
+    if taken:
+        raise CannotAdopt(
+            f"the name {taken[0][0]} is taken",
+            sqlstate="42P07",
+            hint="Rename what has it.",
         )
-        if taken:
-            raise CannotAdopt(
-                f"the name {taken[0][0]} is taken",
-                sqlstate="42P07",
-                hint="Rename what has it.",
-            )
+    if shape.old_name != shape.table_name and first_row(
+        conn, "SELECT 1 WHERE NOT has_schema_privilege(%s, 'CREATE')", [shape.schema_name]
+    ):
+        raise CannotAdopt(
+            f"{shown} cannot be renamed: you may not create in its schema",
+            sqlstate="42501",
+            hint=f"Run, as its owner: GRANT CREATE ON SCHEMA {ident(shape.schema_name)} TO you",
+        )
 
 
 def _renames(conn: Connection, shape: Shape) -> list[list[str]]:
@@ -683,7 +732,6 @@ def _renames(conn: Connection, shape: Shape) -> list[list[str]]:
     found = rows(
         conn,
         "SELECT 'CONSTRAINT', c.conname::text FROM pg_constraint AS c WHERE c.conrelid = %(oid)s AND c.contype <> 'f'"
-        " AND c.contype <> 'n'"
         " UNION ALL SELECT 'INDEX', x.relname::text FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid"
         " WHERE i.indrelid = %(oid)s AND NOT EXISTS (SELECT FROM pg_constraint AS c WHERE c.conindid = i.indexrelid)"
         " UNION ALL SELECT 'SEQUENCE', s.relname::text FROM pg_depend AS d JOIN pg_class AS s ON s.oid = d.objid"
@@ -699,15 +747,19 @@ def _renames(conn: Connection, shape: Shape) -> list[list[str]]:
 
 def _foreign_keys(conn: Connection, shape: Shape) -> list[list[str]]:
     """Return [name, definition, table it leads to] of the foreign keys to the application's tables."""
-    return [
-        list(row)
-        for row in rows(
-            conn,
-            "SELECT conname::text, pg_get_constraintdef(oid), confrelid::regclass::text FROM pg_constraint"
-            " WHERE conrelid = %s AND contype = 'f' ORDER BY conname",
-            [catalog.oid_of(conn, shape.old_table)],
-        )
-    ]
+    oid = catalog.oid_of(conn, shape.old_table)
+    with conn.transaction(force_rollback=True):
+        # each name with its schema, whoever reads it
+        conn.execute("SET LOCAL search_path = pg_catalog")
+        return [
+            list(row)
+            for row in rows(
+                conn,
+                "SELECT conname::text, pg_get_constraintdef(oid), confrelid::regclass::text FROM pg_constraint"
+                " WHERE conrelid = %s AND contype = 'f' ORDER BY conname",
+                [oid],
+            )
+        ]
 
 
 def _lacking(conn: Connection, shape: Shape) -> dict[str, tuple[legacy.LegacyColumn, list[str]]]:
@@ -731,10 +783,16 @@ def _lacking(conn: Connection, shape: Shape) -> dict[str, tuple[legacy.LegacyCol
 
 
 def _enum_values(conn: Connection, shape: Shape) -> list[str]:
+    """Return the SQL that gives each enum of the shape what it lacks in the database."""
     return [
-        f"ALTER TYPE {column.type_name} ADD VALUE IF NOT EXISTS {literal(value)}"
-        for column, values in _lacking(conn, shape).values()
-        for value in values
+        f"ALTER TYPE {type_name} ADD VALUE IF NOT EXISTS {literal(label)}"
+        for type_name, labels in {c.type_name: c.labels for c in shape.legacy if c.labels}.items()
+        for (label,) in rows(
+            conn,
+            "SELECT wanted.label FROM unnest(%s::text[]) WITH ORDINALITY AS wanted (label, position) WHERE NOT EXISTS ("
+            "SELECT FROM pg_enum AS e WHERE e.enumtypid = %s::regtype AND e.enumlabel = wanted.label) ORDER BY position",
+            [labels, type_name],
+        )
     ]
 
 
@@ -757,16 +815,30 @@ def _with_new_labels(conn: Connection, shape: Shape) -> Shape:
 
 
 def _grants(conn: Connection, shape: Shape) -> list[str]:
-    """Return the SQL that lets everybody do with the view what he may do with the table."""
+    """Return the SQL that makes the view his whose the table is, and lets everybody do with it what he may do with that."""
+    view = shape.old_table
+    oid = catalog.oid_of(conn, view)
+    owner = rows(
+        conn,
+        "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = %s"
+        " AND pg_get_userbyid(relowner) <> current_user",
+        [oid],
+    )
+    granted = rows(
+        conn,
+        "SELECT p.privilege_type || coalesce(' (' || quote_ident(held.attname) || ')', ''),"
+        " CASE WHEN p.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(p.grantee)) END,"
+        " CASE WHEN p.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END"
+        " FROM pg_class AS c CROSS JOIN LATERAL ("
+        "SELECT NULL::name AS attname, c.relacl AS acl"
+        " UNION ALL SELECT a.attname, a.attacl FROM pg_attribute AS a WHERE a.attrelid = c.oid AND NOT a.attisdropped"
+        ") AS held CROSS JOIN LATERAL aclexplode(held.acl) AS p"
+        " WHERE c.oid = %s AND p.grantee <> c.relowner AND p.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')",
+        [oid],
+    )
     return [
-        f"GRANT {privilege} ON {shape.old_table} TO {grantee}"
-        for privilege, grantee in rows(
-            conn,
-            "SELECT p.privilege_type, CASE WHEN p.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(p.grantee)) END"
-            " FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS p"
-            " WHERE c.oid = %s AND p.grantee <> c.relowner AND p.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')",
-            [catalog.oid_of(conn, shape.old_table)],
-        )
+        *(f"ALTER VIEW {view} OWNER TO {ident(name)}" for (name,) in owner),
+        *(f"GRANT {right} ON {view} TO {grantee}{option}" for right, grantee, option in granted),
     ]
 
 

@@ -74,8 +74,9 @@ _ALWAYS_KNOWN = {
     "is_root_job",
 }
 
-#: What backfill may correct: never in the application's own column.
-_CORRECTED = {"category", "root_job_id", "is_root_job"}
+#: What stands in a column of ours even where the application's could hold it: what backfill may correct, and the instant,
+#: by which what llamalog wrote is told from what the application did.
+_BESIDE = {"category", "root_job_id", "is_root_job", "created_at"}
 
 #: Rows written since adoption count from here; the old ones below it.
 FIRST_SEQ = 10_000_000_000_001
@@ -127,7 +128,7 @@ class LegacyColumn:
             return f"CASE WHEN {value} ~ '^[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}$' THEN {value}::uuid END"
         if self.kind in {"int2", "int4", "int8"}:
             digits = {"int2": 4, "int4": 9, "int8": 18}[self.kind]
-            return f"CASE WHEN {value} ~ '^-?[0-9]{{1,{digits}}}$' THEN {value}::{self.kind} END"
+            return f"CASE WHEN {value}::text ~ '^-?[0-9]{{1,{digits}}}$' THEN {value}::text::{self.kind} END"
         if self.kind == "timestamp":
             return f"{value} AT TIME ZONE 'UTC'"
         if CANONICAL[canonical] == "text[]" and not self.kind.startswith("_"):
@@ -191,7 +192,7 @@ class Part:
 class Shape:
     """An adopted log.  key: the column that names its rows.  entity_ids: column by entity type.
 
-    own_rows: rows of llamalog's own log from before the adoption, which the lens shows too.
+    granted: rights that the owner of the log needs, and lacked, as "INSERT ON public.enrichment_logs".
     """
 
     schema_name: str
@@ -201,7 +202,7 @@ class Shape:
     legacy: list[LegacyColumn]
     parts: list[Part]
     entity_ids: dict[str, str] = field(default_factory=dict)
-    own_rows: int = 0
+    granted: list[str] = field(default_factory=list)
 
     @property
     def table(self) -> str:
@@ -285,10 +286,19 @@ def recognise(
                 sqlstate="42703",
                 hint=f"Its columns are {', '.join(columns)}.",
             )
-        if wanted not in {*CANONICAL, "id"}:
+        known = [name for name in CANONICAL if name not in _OURS]
+        if wanted not in {*known, "id"}:
             raise CannotAdopt(
-                f"{wanted} is no column of the log", hint=f"Those are {', '.join(CANONICAL)}."
+                f"{wanted} is no column that an application's log may have",
+                hint=f"Those are {', '.join(known)}.",
             )
+    if len(set(mapping.values())) < len(mapping):
+        raise CannotAdopt("two columns are mapped to the same one", hint="Name one for each.")
+    if "seq" in columns:
+        raise CannotAdopt(
+            f"{shown} has a column seq, and ours of that name says the order of the writes",
+            hint="Rename it.",
+        )
     by_ours = {wanted: given for given, wanted in mapping.items()}
     key = rows(
         conn,
@@ -314,7 +324,7 @@ def recognise(
         legacy = columns.get(by_ours.get(name, name if name not in _OURS else ""))
         if legacy is None or (legacy.name in mapping and mapping[legacy.name] != name):
             parts.append(Part(name, None, free(name)))
-        elif legacy.kind == _KINDS.get(kind) and name not in _CORRECTED:
+        elif legacy.kind == _KINDS.get(kind) and name not in _BESIDE:
             parts.append(Part(name, legacy, None))
         else:
             _refuse_unreadable(shown, legacy, name)
@@ -362,8 +372,10 @@ def _refuse_unreadable(shown: str, column: LegacyColumn, name: str) -> None:
         "integer": {"int2", "int4", "int8"},
         "boolean": {"bool"},
         "jsonb": {"json", "jsonb"},
-    }.get(wanted)
-    if readable is not None and column.kind not in readable:
+        "text": {"text", "varchar", "bpchar", "citext", "name", "uuid", "int2", "int4", "int8"},
+        "text[]": {"_text", "_varchar", "text", "varchar"},
+    }[wanted]
+    if column.kind not in readable and not (wanted == "text" and column.labels):
         raise CannotAdopt(
             f"column {column.name} of {shown} is of type {column.kind}, no {wanted}",
             hint=f"Rename it, or name another: --map COLUMN={name}",
@@ -390,12 +402,11 @@ def lens(shape: Shape) -> str:
     names = [alias or name for name, _, alias in columns]
     select = ",\n".join(f"    {_seen(shape, name)} AS {name}" for name in names)
     query = f"SELECT\n{select}\nFROM {shape.table} AS log"
-    if shape.own_rows:
-        # before the first of the adopted log's new rows, in their own order
-        own = found[1].replace(
-            "llama_logs.id AS seq", f"llama_logs.id + {FIRST_SEQ - 1 - 10**12} AS seq"
-        )
-        query += f"\nUNION ALL\nSELECT\n{own}\nFROM llamalog.{OWN_LOG} AS llama_logs"
+    # what was captured before the adoption, up to its last moment: before the first of the new rows, in its own order
+    own = found[1].replace(
+        "llama_logs.id AS seq", f"llama_logs.id + {FIRST_SEQ - 1 - 10**12} AS seq"
+    )
+    query += f"\nUNION ALL\nSELECT\n{own}\nFROM llamalog.{OWN_LOG} AS llama_logs"
     return text[: found.start()] + query + ";" + text[found.end() :]
 
 
@@ -435,6 +446,8 @@ def writer(shape: Shape) -> str:
     select = ",\n".join(columns)
     return (
         f"CREATE VIEW llamalog.llama_logs AS\nSELECT\n{select}\nFROM {shape.table} AS log;\n"
+        "ALTER VIEW llamalog.llama_logs ALTER COLUMN created_at SET DEFAULT clock_timestamp();\n"
+        "ALTER VIEW llamalog.llama_logs ALTER COLUMN status SET DEFAULT 'SUCCESS';\n"
         "COMMENT ON VIEW llamalog.llama_logs IS"
         " 'The adopted log as capture writes it; read it through llamalog.log.';\n"
     )
