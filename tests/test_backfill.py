@@ -453,9 +453,6 @@ def test_a_job_that_names_itself_as_its_parent_is_its_own_root(empty, later):
     ]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="llamalog.tree hangs the head below itself, and flattens all"
-)
 def test_an_album_whose_job_names_itself_as_its_parent_is_the_head_of_its_tree(empty):
     legacy_log(
         empty,

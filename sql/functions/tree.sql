@@ -57,7 +57,7 @@ BEGIN
         SELECT
             CASE WHEN change.is_job THEN 'job ' || change.job_id ELSE 'change ' || change.id END AS node,
             'job ' || CASE
-                WHEN change.is_job THEN change.parent_job_id
+                WHEN change.is_job THEN nullif(change.parent_job_id, change.job_id)
                 ELSE coalesce(change.job_id, change.parent_job_id)
             END AS parent_node,
             change.seq AS change_seq,
