@@ -220,22 +220,36 @@ def undo(conn: Connection, *, patience: Patience | None = None) -> Undoing:
     found = current(conn)
     assert found is not None
     report = Report(result.table)
+    for transaction in _undoing(conn, found, result.invalid):
+        _exclusively(conn, transaction, patience or Patience(), report)
+    watching.refresh(conn)
+    return result
+
+
+def undo_script(conn: Connection) -> Iterator[list[str]]:
+    """Yield the SQL of `undo`, a transaction at a time; changes nothing.  Raises as `undo_plan` does."""
+    invalid = undo_plan(conn).invalid
+    found = current(conn)
+    assert found is not None
+    return _undoing(conn, found, invalid)
+
+
+def _undoing(conn: Connection, found: Adoption, invalid: list[str]) -> Iterator[list[str]]:
+    """Yield the statements of each transaction that is to be done still."""
     owner = owner_of_the_log(conn)
-    if found.is_adopted:
-        _exclusively(conn, _switching_back(conn, found, owner), patience or Patience(), report)
-    for name, definition, target in found.foreign_keys:
-        if not _has_constraint(conn, found.shape.old_table, name):
-            table = found.shape.old_table
-            unproved = definition.removesuffix(_NOT_VALID) + _NOT_VALID
-            keeping = f"ALTER TABLE {table} ADD CONSTRAINT {ident(name)} {unproved}"
-            lock = f"LOCK TABLE {table}, {target} IN SHARE ROW EXCLUSIVE MODE"
-            _exclusively(conn, [lock, keeping], patience or Patience(), report)
-        if name not in result.invalid and not definition.endswith(_NOT_VALID):
-            conn.execute(
-                f"ALTER TABLE {found.shape.old_table} VALIDATE CONSTRAINT {ident(name)}".encode()
-            )
     table = found.shape.old_table
-    removal = [
+    if found.is_adopted:
+        yield _switching_back(conn, found, owner)
+    for name, definition, target in found.foreign_keys:
+        if not _has_constraint(conn, table, name):
+            unproved = definition.removesuffix(_NOT_VALID) + _NOT_VALID
+            yield [
+                f"LOCK TABLE {table}, {target} IN SHARE ROW EXCLUSIVE MODE",
+                f"ALTER TABLE {table} ADD CONSTRAINT {ident(name)} {unproved}",
+            ]
+        if name not in invalid and not definition.endswith(_NOT_VALID):
+            yield [f"ALTER TABLE {table} VALIDATE CONSTRAINT {ident(name)}"]
+    yield [
         f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
         *(f"DROP TRIGGER IF EXISTS {ident(name)} ON {table}" for name in (*TRIGGERS, AGAIN)),
         "DROP FUNCTION IF EXISTS llamalog.fill_adopted(), llamalog.refill_adopted()",
@@ -245,9 +259,6 @@ def undo(conn: Connection, *, patience: Patience | None = None) -> Undoing:
         *(f"REVOKE {right} FROM {ident(owner)}" for right in found.shape.granted),
         "UPDATE llamalog.adoptions SET undone_at = clock_timestamp(), step = 'undone' WHERE undone_at IS NULL",
     ]
-    _exclusively(conn, removal, patience or Patience(), report)
-    watching.refresh(conn)
-    return result
 
 
 def _switching_back(conn: Connection, found: Adoption, owner: str) -> list[str]:

@@ -581,6 +581,10 @@ def adopt_command(
             _tell_verified(*adopt.verify(conn), form)
             return
         if undo:
+            if show_sql:
+                for transaction in adopt.undo_script(conn):
+                    _print_sql(["BEGIN", *transaction, "COMMIT"])
+                return
             _undo_adoption(conn, patience, yes, dry_run)
             return
         if table is None:
@@ -593,7 +597,9 @@ def adopt_command(
         if show_sql:
             for step in steps:
                 click.echo(f"-- {step.title}\n-- locks: {step.lock}")
-                _print_sql(step.statements)
+                # indexes are built outside of transactions
+                is_apart = step.name == "indexes"
+                _print_sql(step.statements if is_apart else ["BEGIN", *step.statements, "COMMIT"])
             return
         for step in steps:
             click.echo(f"{step.title}\n    locks: {step.lock}", err=not dry_run)

@@ -1867,3 +1867,16 @@ def test_nothing_is_asked_of_whoever_does_not_confirm(legacy, llamalog):
     result = llamalog(legacy, "adopt", "public.enrichment_logs")
     assert result.exit_code != 0
     assert value(legacy, "SELECT count(*) FROM llamalog.adoptions") == 0
+
+
+def test_sql_of_undo_changes_nothing_and_run_by_hand_gives_the_log_back(database):
+    make(database)
+    adopt.adopt(database, "enrichment_logs")
+    script = [statement for part in adopt.undo_script(database) for statement in part]
+    assert adopt.current(database).is_adopted
+    with database.transaction():
+        for statement in script:
+            database.execute(statement.encode())
+    assert adopt.current(database) is None
+    names = "SELECT to_regclass('enrichment_logs') AS old, to_regclass('llama_logs') AS new, count(*) FROM enrichment_logs"
+    assert tuple(database.execute(names).fetchone()) == ("enrichment_logs", None, 260)
