@@ -716,7 +716,7 @@ def backfill_command(
         return
     would = "would be " if dry_run else ""
     click.echo(f"{result.rows:,} rows {would}numbered and classified")
-    for category, count in sorted(result.categories.items(), key=lambda item: -item[1]):
+    for category, count in sorted(result.categories.items(), key=lambda item: (-item[1], item[0])):
         click.echo(f"  {category:<12} {count:>12,}")
     for count, what in (
         (result.corrected_categories, "rows whose category the application has otherwise"),
