@@ -10,6 +10,7 @@ that inserts and updates all the while, growth of the table, memory of the proce
 from __future__ import annotations
 
 import multiprocessing
+import random
 import resource
 import sys
 import time
@@ -74,14 +75,15 @@ def write(
         while not stop.is_set():
             for statement in (
                 insert,
-                "UPDATE {} SET duration_ms = 1 WHERE id = md5('row' || (1 + random() * %s)::int || '.1')::uuid",
+                "UPDATE {} SET duration_ms = 1 WHERE id = md5('row' || %s || '.1')::uuid",
             ):
                 # whichever name it has at the moment
+                began = time.perf_counter()
                 for name in ("enrichment_logs", "llama_logs"):
-                    began = time.perf_counter()
                     try:
                         conn.execute(
-                            statement.format(name).encode(), [albums] if "%s" in statement else None
+                            statement.format(name).encode(),
+                            [str(random.randint(1, albums))] if "%s" in statement else None,  # noqa: S311
                         )
                     except psycopg.errors.UndefinedTable:
                         continue
