@@ -156,7 +156,7 @@ def adopt(
             if step.name in {"indexes", "done"} or _is_done(conn, step.name):
                 continue
             logger.info("%s", step.title)
-            _exclusively(conn, _recorded(shape, step), patience, report)
+            _exclusively(conn, _recorded(step), patience, report)
         after = proof(snapshot, shape, _standing(conn, shape))
     report.row_count, report.before, report.after = (
         before.row_count,
@@ -521,9 +521,8 @@ def _lens_locked(owner: str) -> str:
     return f"SET LOCAL ROLE {ident(owner)}; ALTER VIEW llamalog.log RESET (security_barrier)"
 
 
-def _recorded(shape: Shape, step: Step) -> list[str]:
+def _recorded(step: Step) -> list[str]:
     """Return the statements of a step and the record of it."""
-    del shape
     if step.name == "begun":
         return step.statements
     return [

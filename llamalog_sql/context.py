@@ -189,5 +189,5 @@ def _text_of(error: BaseException) -> str:
     try:
         said = str(error)
     except Exception:
-        return ""
+        return ""  # whatever it is that the application's own class raises here must not hide the error itself
     return said.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
