@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import legacy
 
-from llamalog_sql import adopt, backfill, embedded, migrate, watching
+from llamalog_sql import backfill, embedded, migrate, watching
+from llamalog_sql.adoption import adopt, proof
 
 ROWS_OF_AN_ALBUM = 13
 TABLES = ["albums", "artists", "tracks", "album_artists", "track_artists"]
@@ -138,7 +139,7 @@ def ours(dsn: str, albums: int, later: bool) -> dict[str, str]:
         result = backfill.backfill(conn)
         seconds = time.monotonic() - began
         waited = writer.ended()
-        then, now = adopt.verify(conn)
+        then, now = proof.verify(conn)
         return {
             "rows": f"{result.rows:,}",
             "exclusive locks of adopt, in all": f"{report.locked_ms:.0f} ms",

@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from llamalog_sql import adopt, legacy
+from llamalog_sql.adoption import indexes, state
+from llamalog_sql.adoption.lens import FIRST_SEQ
+from llamalog_sql.adoption.shape import Shape
 from llamalog_sql.connection import Connection, as_owner, first_row, rows
 from llamalog_sql.errors import LlamaLogError
-from llamalog_sql.legacy import FIRST_SEQ, Shape
 from llamalog_sql.render import ident, literal
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class Result:
     """What backfill did, or would do.
 
     categories: rows by category.  corrected_categories: rows where the application's own says otherwise.
-    unknown_operations: rows by operation that no rule knows; they count as UPDATED.  orphans: parent jobs that are no jobs
+    unknown_operations: rows by operation that no rule knows; they count as what the application calls them, else as UPDATED.  orphans: parent jobs that are no jobs
     of the log's; they are roots.  in_circles: jobs that cause each other, or follow from such; they have no root.
     self_parents, several_parents: jobs.  corrected_roots: rows whose is_root_job was otherwise.
     judged_again: rows of operations that a rule knows by now.  inferred: rows by type.
@@ -95,7 +96,7 @@ def backfill(
     with _alone(conn):
         conn.execute("SELECT set_config('lock_timeout', %s, false)", [f"{pace.lock_timeout}ms"])
         result = _prepared(conn)
-        shape = legacy.adopted(conn)
+        shape = state.adopted(conn)
         if shape is not None:
             _number(conn, shape, result, pace, progress or (lambda *_: None))
             _judge_again(conn, shape, result)
@@ -108,7 +109,7 @@ def preview(conn: Connection) -> Result:
     """Return the distribution that `backfill` would write; changes nothing but temporary tables."""
     with _alone(conn):
         result = _prepared(conn)
-        shape = legacy.adopted(conn)
+        shape = state.adopted(conn)
         if shape is not None:
             decided = (
                 f"SELECT count(decided.is_root_job) FROM ({_decisions(conn, shape)}) AS decided"
@@ -123,7 +124,7 @@ def preview(conn: Connection) -> Result:
 
 def script(conn: Connection) -> list[str]:
     """Return the SQL of a batch, and of an inference, as `backfill` runs them; changes nothing."""
-    shape = legacy.adopted(conn)
+    shape = state.adopted(conn)
     batches = [_update(shape, "stretch = 0 AND round = 0 AND seq > 0", 1000)] if shape else []
     decisions = [f"INSERT INTO llamalog.backfill_rows {_decisions(conn, shape)}"] if shape else []
     return [*decisions, *batches, *(_unseen(conn, kind) for kind in _types(conn))]
@@ -158,7 +159,7 @@ def _cleared(conn: Connection) -> None:
 
 def _prepared(conn: Connection) -> Result:
     """Decide, in temporary tables, the place of each row, the category of each operation, the root of each job."""
-    shape = legacy.adopted(conn)
+    shape = state.adopted(conn)
     result = Result()
     _cleared(conn)
     if shape is None:
@@ -276,7 +277,7 @@ def _number(
         return
     with _unhurried(conn):
         conn.execute(f"VACUUM (TRUNCATE false, ANALYZE) {shape.table}".encode())
-        adopt.build_indexes(conn, shape)
+        indexes.build(conn, shape)
     with conn.transaction(), as_owner(conn):
         conn.execute("DROP TABLE llamalog.backfill_rows")
 
@@ -289,13 +290,15 @@ def _write(
     progress: Callable[[int, int, float], None],
 ) -> None:
     with _unhurried(conn):
-        related = f"{ident(shape.schema_name)}.llama_logs_{adopt.RELATED}_idx"
+        related = f"{ident(shape.schema_name)}.llama_logs_{indexes.RELATED}_idx"
         conn.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {related}".encode())
     _decide(conn, shape)
     total = first_row(conn, "SELECT count(*) FROM llamalog.backfill_rows")
     assert total is not None
     began = said = time.monotonic()
-    done, size = 0, min(1000, pace.batch_size)
+    done = 0
+    # rows of first rounds leave their pages, which takes several times as long
+    sizes = {True: min(500, pace.batch_size), False: min(500, pace.batch_size)}
     # the plan is the same for each batch, and never by the whole table
     conn.execute("SELECT set_config('enable_seqscan', 'off', false)")
     try:
@@ -305,7 +308,7 @@ def _write(
         ):
             at, is_last = 0, False
             while not is_last:
-                started = time.monotonic()
+                size, started = sizes[turn == 0], time.monotonic()
                 batch = _update(
                     shape, f"stretch = {stretch} AND round = {turn} AND seq > {at}", size
                 )
@@ -313,9 +316,11 @@ def _write(
                 took = time.monotonic() - started
                 is_last, at, done = found < size, last or at, done + found
                 result.corrected_roots += corrected
-                if not is_last or found > size / 2:
-                    size = int(size * min(2.0, _BATCH_SECONDS / took))
-                    size = min(pace.batch_size, max(50, size))
+                if found >= 50:
+                    fits = min(2 * size, int(found * _BATCH_SECONDS / took))
+                    # the end of a round says how slow it was, not how fast it could be
+                    fits = min(size, fits) if is_last and found < size / 2 else fits
+                    sizes[turn == 0] = min(pace.batch_size, max(50, fits))
                 if time.monotonic() - said > 1:
                     said = time.monotonic()
                     progress(done, total[0], said - began)
@@ -390,7 +395,7 @@ def _is_decided(conn: Connection) -> bool:
 
 def _decide(conn: Connection, shape: Shape) -> None:
     """Put down, in a table that outlives an interruption, what becomes of each old row."""
-    found = adopt.current(conn)
+    found = state.current(conn)
     assert found is not None
     if _is_decided(conn) and rows(
         conn, "SELECT 1 FROM llamalog.backfill_rows WHERE adoption_id = %s LIMIT 1", [found.id]
@@ -452,8 +457,9 @@ def _decisions(conn: Connection, shape: Shape) -> str:
     )
     kind, whole = _related(conn, shape)
     return (
-        f"SELECT decided.*, decided.seq / {_STRETCH}, greatest(decided.seq % {_PARTS} - {_FIRST_PARTS - 1}, 0)"
-        " FROM (SELECT"
+        "SELECT decided.seq, decided.id, decided.category, decided.judged, decided.root_job_id, decided.is_root_job,"
+        " CASE WHEN decided.related_id IS NOT NULL THEN decided.related_type END, decided.related_id,"
+        f" decided.seq / {_STRETCH}, greatest(decided.seq % {_PARTS} - {_FIRST_PARTS - 1}, 0) FROM (SELECT"
         f" row_number() OVER (ORDER BY {read['created_at']}, log.{ident(shape.key)})"
         f" + coalesce((SELECT max(seq) FROM {shape.table} WHERE seq BETWEEN 1 AND {FIRST_SEQ - 1}), 0) AS seq,"
         f" log.{ident(shape.key)} AS id,"
@@ -461,7 +467,7 @@ def _decisions(conn: Connection, shape: Shape) -> str:
         f" {judged} AS judged,"
         f" {beside(root, 'root_job_id')} AS root_job_id,"
         f" {beside(flag, 'is_root_job') if theirs['is_root_job'] else f'nullif({flag}, false)'} AS is_root_job,"
-        f" CASE WHEN {whole} IS NOT NULL THEN {kind} END AS related_type, {whole} AS related_id"
+        f" {kind} AS related_type, {whole} AS related_id"
         f" FROM {shape.table} AS log"
         f" LEFT JOIN pg_temp.backfill_operations AS rule ON {_same('rule.operation', read['operation'])}"
         f" AND {_same('rule.status', read['status'])}"
@@ -507,19 +513,18 @@ def _related(conn: Connection, shape: Shape) -> tuple[str, str]:
     """Return the SQL of type and id of the whole that a row's part belongs to: by the row itself, else by the live row."""
     entity_type = shape.part("entity_type").reading("log")
     entity_id = shape.part("entity_id").reading("log")
+    # the application has written the key as it is
     ids = " ".join(
-        f"WHEN {literal(kind)} THEN {literal(f'(CASE WHEN {entity_id} ~ {literal(like)} THEN {entity_id} END)')}"
+        f"WHEN {literal(kind)} THEN {literal(f'(CASE WHEN {entity_id} ~ {literal(like)} THEN {entity_id} END)::{kind}')}"
         for kind, like in _KEYS.items()
     )
     kinds, wholes = [], []
     for part, whole, live in rows(
         conn,
         "SELECT watch.entity_type, watch.related_type,"
-        " format('(SELECT %s FROM %s AS live WHERE %s)',"
+        " format('(SELECT %s FROM %s AS live WHERE live.%I = %s)',"
         " llamalog.key_expression(llamalog.table_of(watch), watch.related_columns, 'live'),"
-        " llamalog.table_of(watch)::regclass,"
-        " llamalog.key_match(llamalog.table_of(watch), watch.key_columns, 'live',"
-        f" CASE watch.key_types[1] {ids} END))"
+        f" llamalog.table_of(watch)::regclass, watch.key_columns[1], CASE watch.key_types[1] {ids} END)"
         " FROM llamalog.watches AS watch WHERE NOT watch.is_link AND watch.related_type IS NOT NULL"
         " AND watch.unwatched_at IS NULL AND llamalog.table_of(watch) IS NOT NULL AND cardinality(watch.key_columns) = 1"
         f" AND watch.key_types[1] = ANY ({literal(list(_KEYS))})",
@@ -590,7 +595,7 @@ def _unseen(conn: Connection, kind: str) -> str:
 def _infer(conn: Connection, pace: Pace) -> dict[str, int]:
     """Write one creation for each entity that was there before it was watched; return how many by type."""
     result: dict[str, int] = {}
-    overriding = "" if legacy.adopted(conn) else " OVERRIDING SYSTEM VALUE"
+    overriding = "" if state.adopted(conn) else " OVERRIDING SYSTEM VALUE"
     insert = (
         "INSERT INTO llamalog.llama_logs (id, entity_type, entity_id, related_type, related_id, operation,"
         " category, status, source, sources, reason, user_id, created_at, metadata, is_root_job)"
@@ -613,7 +618,7 @@ def _infer(conn: Connection, pace: Pace) -> dict[str, int]:
         as_its_owner("ALTER TABLE pg_temp.backfill_unseen ADD PRIMARY KEY (rank)")
         ((count, lowest),) = rows(
             conn,
-            "SELECT (SELECT count(*) FROM pg_temp.backfill_unseen), least((SELECT min(seq) FROM llamalog.log), 1)",
+            "SELECT (SELECT count(*) FROM pg_temp.backfill_unseen), least((SELECT min(seq) FROM llamalog.log), 0)",
         )
         for at in range(0, count, pace.batch_size):
             # the newest first, each before the one after it: an interruption leaves no gap between them

@@ -17,7 +17,6 @@ import psycopg
 
 from llamalog_sql import (
     __version__,
-    adopt,
     backfill,
     installation,
     migrate,
@@ -25,6 +24,8 @@ from llamalog_sql import (
     queries,
     watching,
 )
+from llamalog_sql.adoption import adopt, proof, undo
+from llamalog_sql.adoption.locks import Patience
 from llamalog_sql.connection import Connection, connect, require_installation
 from llamalog_sql.connection_string import without_password
 from llamalog_sql.errors import LlamaLogError, Misuse, translate
@@ -544,7 +545,9 @@ _lock_timeout_option = click.option(
 )
 @click.option("--drop-indexes", is_flag=True, help="Drop the indexes that nothing needs.")
 @click.option("--verify", is_flag=True, help="Compare the rows of that day with what they were.")
-@click.option("--undo", is_flag=True, help="Give the table back, with every row in it.")
+@click.option(
+    "--undo", "giving_back", is_flag=True, help="Give the table back, with every row in it."
+)
 @_lock_timeout_option
 @_yes_option
 @_sql_option
@@ -557,7 +560,7 @@ def adopt_command(
     extend_enums: bool,
     drop_indexes: bool,
     verify: bool,
-    undo: bool,
+    giving_back: bool,
     lock_timeout: int,
     yes: bool,
     show_sql: bool,
@@ -575,14 +578,14 @@ def adopt_command(
       llamalog adopt public.enrichment_logs
       llamalog adopt --verify
     """
-    patience = adopt.Patience(lock_timeout)
+    patience = Patience(lock_timeout)
     with _session() as conn:
         if verify:
-            _tell_verified(*adopt.verify(conn), form)
+            _tell_verified(*proof.verify(conn), form)
             return
-        if undo:
+        if giving_back:
             if show_sql:
-                for transaction in adopt.undo_script(conn):
+                for transaction in undo.script(conn):
                     _print_sql(["BEGIN", *transaction, "COMMIT"])
                 return
             _undo_adoption(conn, patience, yes, dry_run)
@@ -630,7 +633,7 @@ def adopt_command(
     _say(f"{report.table} is the log now; next: llamalog backfill")
 
 
-def _tell_verified(then: adopt.Proof, now: adopt.Proof, form: str) -> None:
+def _tell_verified(then: proof.Proof, now: proof.Proof, form: str) -> None:
     """Say whether the rows of the day of adoption are what they were; exit 1 when not."""
     is_same = (then.row_count, then.checksum) == (now.row_count, now.checksum)
     if form != "table":
@@ -651,8 +654,8 @@ def _tell_verified(then: adopt.Proof, now: adopt.Proof, form: str) -> None:
         click.get_current_context().exit(FAILED)
 
 
-def _undo_adoption(conn: Connection, patience: adopt.Patience, yes: bool, dry_run: bool) -> None:
-    planned = adopt.undo_plan(conn)
+def _undo_adoption(conn: Connection, patience: Patience, yes: bool, dry_run: bool) -> None:
+    planned = undo.plan(conn)
     for line in (
         f"give {planned.table} its name, columns, indexes and foreign keys back",
         *(
@@ -665,7 +668,7 @@ def _undo_adoption(conn: Connection, patience: adopt.Patience, yes: bool, dry_ru
     if dry_run:
         return
     _confirm(f"Give {planned.table} back?", yes)
-    adopt.undo(conn, patience=patience)
+    undo.undo(conn, patience=patience)
     _say(f"{planned.table} is the application's again")
 
 
@@ -732,7 +735,10 @@ def backfill_command(
         if count:
             click.echo(f"{count:,} {what}")
     for operation, count in result.unknown_operations.items():
-        click.echo(f"{count:,} rows of {output.clean(operation)}, which no rule knows: UPDATED")
+        click.echo(
+            f"{count:,} rows of {output.clean(operation)}, which no rule knows:"
+            " as the application has them, else UPDATED"
+        )
     if result.unknown_operations:
         _say("add a rule to llamalog.category_rules, then run llamalog backfill again")
     for kind, count in result.inferred.items():

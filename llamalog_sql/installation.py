@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from llamalog_sql import __version__, legacy, migrate, watching
+from llamalog_sql import __version__, migrate, watching
+from llamalog_sql.adoption import state
 from llamalog_sql.connection import Connection, first_row, rows
 from llamalog_sql.errors import NotInstalled
 
@@ -96,7 +97,7 @@ def status(conn: Connection) -> Status:
     plan = migrate.plan(conn)
     if not plan.is_installed:
         raise NotInstalled("llamalog is not installed in this database")
-    shape = legacy.adopted(conn)
+    shape = state.adopted(conn)
     row = first_row(
         conn,
         "SELECT current_setting('server_version'), current_database(),"
@@ -212,7 +213,7 @@ def check(conn: Connection) -> list[Finding]:
 
 def missing_months(conn: Connection, months_ahead: int) -> list[str]:
     """Return the names of the partitions that `maintain` would make for the months from now on."""
-    if legacy.adopted(conn) is not None:
+    if state.adopted(conn) is not None:
         return []
     return [
         str(name)

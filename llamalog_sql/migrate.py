@@ -20,7 +20,9 @@ from psycopg.pq import TransactionStatus
 from yoyo import read_migrations
 from yoyo.migrations import Migration, topological_sort
 
-from llamalog_sql import legacy, watching
+from llamalog_sql import watching
+from llamalog_sql.adoption import lens, state
+from llamalog_sql.adoption.shape import Shape
 from llamalog_sql.connection import Connection, first_row, rows
 from llamalog_sql.errors import (
     LogNotEmpty,
@@ -186,7 +188,7 @@ def plan(conn: Connection) -> Plan:
     result.unknown = sorted(set(applied) - known)
     result.changed = [
         piece
-        for piece in repeatables(legacy.adopted(conn))
+        for piece in repeatables(state.adopted(conn))
         if checksums.get(piece.name) != piece.checksum
     ]
     return result
@@ -237,7 +239,7 @@ def rollback_plan(
     current = plan(conn)
     if not current.is_installed:
         raise NotInstalled("llamalog is not installed in this database")
-    if (shape := legacy.adopted(conn)) is not None:
+    if (shape := state.adopted(conn)) is not None:
         raise Misuse(
             f"the log is {shape.shown}, the application's own",
             hint="Give it back first: llamalog adopt --undo",
@@ -327,18 +329,18 @@ def script(conn: Connection) -> Iterator[str]:
         yield "COMMIT;\nSELECT * FROM llamalog.maintain();\n"
 
 
-def repeatables(adopted: legacy.Shape | None = None) -> list[Piece]:
+def repeatables(adopted: Shape | None = None) -> list[Piece]:
     """Return the pieces that are re-applied when they change, in the order in which they can be created.
 
     adopted: the log that the lens shows, where it is not our own.
     """
     directory = sql_directory()
-    lens = directory / "views" / "log.sql"
-    seen = _piece(lens)
+    own = directory / "views" / "log.sql"
+    seen = _piece(own)
     functions = sorted((directory / "functions").glob("*.sql"))
-    views = sorted(path for path in (directory / "views").glob("*.sql") if path != lens)
+    views = sorted(path for path in (directory / "views").glob("*.sql") if path != own)
     return [
-        seen if adopted is None else Piece(seen.name, legacy.lens(adopted)),
+        seen if adopted is None else Piece(seen.name, lens.reader(adopted)),
         *(_piece(path) for path in functions),
         *(
             Piece(f"triggers/{name}.sql.j2", render(f"{name}.sql.j2", settings=IMAGE_SETTINGS))

@@ -24,7 +24,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row, namedtuple_row, tuple_row
 from pytest_postgresql import factories
 
-from llamalog_sql import adopt, embedded, installation, migrate, queries, watching
+from llamalog_sql import backfill, embedded, installation, migrate, queries, watching
+from llamalog_sql.adoption import adopt, indexes, locks, proof, state, undo
 from llamalog_sql.cli import main
 from llamalog_sql.errors import LlamaLogError
 
@@ -306,7 +307,7 @@ def test_a_log_that_bears_the_name_already_is_adopted_without_a_view(legacy):
         == 0
     )
     assert insert(legacy, "public.llama_logs") is not None
-    adopt.undo(legacy)
+    undo.undo(legacy)
     assert shape_of(legacy, "public.llama_logs") == shape
     assert value(legacy, "SELECT count(*) FROM public.llama_logs") == 261
 
@@ -318,7 +319,7 @@ def test_a_log_in_another_schema_with_names_that_need_quotes_is_adopted(legacy):
     assert (report.row_count, report.before) == (260, report.after)
     legacy.execute("UPDATE albums SET title = 'New' WHERE id = %s", [album(1)])
     assert value(legacy, 'SELECT count(*) FROM "My Logs"."Enrichment Log"') == 261
-    adopt.undo(legacy)
+    undo.undo(legacy)
     assert value(legacy, 'SELECT count(*) FROM "My Logs"."Enrichment Log"') == 261
 
 
@@ -398,19 +399,19 @@ def test_the_applications_statements_pass_as_before_under_both_names(legacy):
 
 def test_they_pass_between_any_two_steps(legacy, monkeypatch):
     seen = []
-    real = adopt._exclusively
+    real = locks.exclusively
 
     def stepwise(*arguments):
         real(*arguments)
         seen.append(write_as_before(legacy, "public.enrichment_logs") == SEEN)
 
-    monkeypatch.setattr(adopt, "_exclusively", stepwise)
+    monkeypatch.setattr(locks, "exclusively", stepwise)
     adopt.adopt(legacy, "public.enrichment_logs")
     assert seen == [True] * 7
-    adopt.undo(
+    undo.undo(
         legacy
     )  # the four keys come back, and each is validated, in transactions of their own
-    assert seen == [True] * 17
+    assert seen == [True] * 19
 
 
 def plan_of(conn: Connection, query: str) -> str:
@@ -492,7 +493,7 @@ def test_a_table_that_another_adopts_for_its_owner_stays_his_under_both_names(le
     for table in ("public.enrichment_logs", "public.llama_logs"):
         assert write_as_before(legacy, table) == SEEN
     legacy.execute("RESET ROLE")
-    adopt.undo(legacy)
+    undo.undo(legacy)
     legacy.execute(f"SET ROLE {shopkeeper}")
     assert write_as_before(legacy, "public.enrichment_logs") == SEEN
     legacy.execute("RESET ROLE")
@@ -963,7 +964,7 @@ def test_pages_neither_skip_nor_repeat_rows_of_one_millisecond(adopted):
 def test_verify_says_the_same_whatever_was_written_since(adopted, llamalog):
     write_in_every_way(adopted)
     insert(adopted)
-    then, now = adopt.verify(adopted)
+    then, now = proof.verify(adopted)
     assert (then, then.row_count) == (now, 260)
     result = llamalog(adopted, "adopt", "--verify")
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "the same")
@@ -981,7 +982,7 @@ def test_verify_names_the_day_of_a_row_that_the_application_changed(
 ):
     key = value(first_adopted, "SELECT id FROM enrichment_logs ORDER BY created_at LIMIT 1")
     first_adopted.execute(statement.format(f"'{key}'").encode())
-    then, now = adopt.verify(first_adopted)
+    then, now = proof.verify(first_adopted)
     assert (then.row_count, now.row_count) == (260, row_count)
     assert then.checksum != now.checksum
     result = llamalog(first_adopted, "adopt", "--verify")
@@ -995,7 +996,7 @@ def test_verify_names_the_one_day_of_several(legacy, llamalog):
     )
     adopt.adopt(legacy, "public.enrichment_logs")
     legacy.execute("DELETE FROM enrichment_logs WHERE created_at >= '2025-03-02'")
-    assert [day for day, *_ in adopt.verify(legacy)[0].days] == ["2025-03-01", "2025-03-02"]
+    assert [day for day, *_ in proof.verify(legacy)[0].days] == ["2025-03-01", "2025-03-02"]
     result = llamalog(legacy, "adopt", "--verify")
     assert result.exit_code == 1
     assert result.stdout.splitlines()[2:] == ["gone: 2025-03-02"]
@@ -1032,7 +1033,7 @@ def test_undo_gives_back_the_very_table(legacy, decorated):
         legacy.execute(DECORATIONS.encode())
     shape, before = shape_of(legacy, "public.enrichment_logs"), content(legacy, "enrichment_logs")
     adopt.adopt(legacy, "public.enrichment_logs")
-    result = adopt.undo(legacy)
+    result = undo.undo(legacy)
     assert (result.table, result.invalid, result.captured) == ("public.enrichment_logs", [], 0)
     assert shape_of(legacy, "public.enrichment_logs") == shape
     assert content(legacy, "enrichment_logs") == before
@@ -1066,7 +1067,7 @@ def test_undo_keeps_every_row_and_what_was_captured_goes_on_being_known(legacy):
     )
     assert len(captured) == len(WRITTEN)
     before = content(legacy, "enrichment_logs")
-    result = adopt.undo(legacy)
+    result = undo.undo(legacy)
     assert result.captured == len(WRITTEN)
     assert content(legacy, "enrichment_logs") == before
     assert len(before) == 260 + len(WRITTEN) + 1
@@ -1087,9 +1088,9 @@ def test_foreign_keys_that_rows_written_since_would_break_come_back_not_valid(le
     legacy.execute("DELETE FROM tracks WHERE album_id = %s AND track_number = 1", [album(1)])
     legacy.execute("UPDATE enrichment_logs SET user_id = 'nobody' WHERE album_id = %s", [album(2)])
     names = ["enrichment_logs_track_id_fkey", "enrichment_logs_user_id_fkey"]
-    planned = adopt.undo_plan(legacy)
+    planned = undo.plan(legacy)
     assert (planned.invalid, planned.captured) == (names, 1)
-    assert adopt.undo(legacy).invalid == names
+    assert undo.undo(legacy).invalid == names
     assert rows(
         legacy,
         "SELECT conname, convalidated FROM pg_constraint WHERE conrelid = 'enrichment_logs'::regclass AND contype = 'f'"
@@ -1111,7 +1112,7 @@ def test_a_foreign_key_that_was_never_valid_comes_back_so(legacy):
     shape = shape_of(legacy, "public.enrichment_logs")
     adopt.adopt(legacy, "public.enrichment_logs")
     legacy.execute("SET search_path = pg_catalog")
-    adopt.undo(legacy)
+    undo.undo(legacy)
     legacy.execute("RESET search_path")
     assert shape_of(legacy, "public.enrichment_logs") == shape
 
@@ -1122,8 +1123,8 @@ def test_a_log_can_be_adopted_again(legacy):
         report = adopt.adopt(legacy, "public.enrichment_logs")
         assert (report.row_count, report.before) == (260 + n - 1, report.after)
         assert insert(legacy) is not None
-        assert adopt.verify(legacy)[0] == adopt.verify(legacy)[1]
-        adopt.undo(legacy)
+        assert proof.verify(legacy)[0] == proof.verify(legacy)[1]
+        undo.undo(legacy)
         assert shape_of(legacy, "public.enrichment_logs") == shape
     assert rows(
         legacy, "SELECT step, undone_at IS NOT NULL FROM llamalog.adoptions ORDER BY id"
@@ -1131,6 +1132,94 @@ def test_a_log_can_be_adopted_again(legacy):
         ("undone", True),
         ("undone", True),
     ]
+
+
+def captured_rows(conn: Connection) -> list[Any]:
+    """What capture, record_failure and backfill wrote, as the questions see it, without its place in the log."""
+    return rows(
+        conn,
+        "SELECT op, entity_type, entity_id, operation, category, status, fields_enriched, error_code, job_id,"
+        " parent_job_id, root_job_id, user_id, created_at, source, before, after, related_type, related_id,"
+        " link_type, previous_id, txid, metadata FROM llamalog.log"
+        " WHERE op IS NOT NULL OR error_message = 'no answer' OR source = 'unknown' ORDER BY seq",
+    )
+
+
+def test_what_was_captured_before_undo_is_shown_once_after_another_adoption(legacy):
+    legacy.execute(
+        "ALTER TABLE albums DISABLE TRIGGER ALL;"
+        "INSERT INTO albums (title, updated_at) SELECT 'unseen ' || n, '2026-01-01' FROM generate_series(1, 30) AS n;"
+        "ALTER TABLE albums ENABLE TRIGGER ALL"
+    )
+    adopt.adopt(legacy, "public.enrichment_logs")
+    ids = write_in_every_way(legacy)
+    backfill.backfill(legacy)
+    before, unknown = (
+        captured_rows(legacy),
+        rows(legacy, "SELECT * FROM llamalog.unknown_provenance"),
+    )
+    inferred = len(before) - len(WRITTEN)
+    assert inferred == 30
+    assert undo.undo(legacy).captured == len(before)
+    assert captured_rows(legacy) == before
+    legacy.execute("UPDATE albums SET label = 'between' WHERE id = %s", [ids.album])
+    insert(legacy, "public.enrichment_logs", entity_type="ALBUM", entity_id=ids.album)
+    between = captured_rows(legacy)
+    assert between[:-1] == before
+
+    stands = content(legacy, "enrichment_logs")
+    report = adopt.adopt(legacy, "public.enrichment_logs")
+    assert (report.before, content(legacy, "enrichment_logs")) == (report.after, stands)
+    assert proof.verify(legacy)[0] == proof.verify(legacy)[1]
+    assert captured_rows(legacy) == between
+    assert backfill.backfill(legacy).inferred == {}
+    assert captured_rows(legacy) == between
+    assert value(legacy, "SELECT count(*) FROM llamalog.log") == 260 + 1 + len(between)
+    assert [change.category for change in queries.history(legacy, "ALBUM", ids.album, limit=3)] == [
+        "UPDATED",
+        "FAILED",
+        "UNLINKED",
+    ]
+    assert rows(legacy, "SELECT * FROM llamalog.unknown_provenance") == unknown
+    legacy.execute("UPDATE albums SET label = 'again' WHERE id = %s", [ids.album])
+    after = captured_rows(legacy)
+    assert after[:-1] == between
+    # and so on: only what is new is copied
+    assert undo.undo(legacy).captured == 1
+    assert captured_rows(legacy) == after
+    adopt.adopt(legacy, "public.enrichment_logs")
+    assert captured_rows(legacy) == after
+
+
+@pytest.mark.parametrize("after", range(5))
+def test_nothing_is_shown_twice_while_it_is_given_back(first, killed, after):
+    adopt.adopt(first, "public.enrichment_logs")
+    first.execute("UPDATE albums SET label = 'a' WHERE id = %s", [album(2)])
+    killed(after, undo.undo, first)
+    first.execute("UPDATE albums SET label = 'b' WHERE id = %s", [album(2)])
+    # a lens that is made again meanwhile shows the same
+    first.execute("DELETE FROM llamalog.repeatables WHERE name = 'views/log.sql'")
+    migrate.migrate(first)
+    assert [row[15] for row in captured_rows(first)] == [{"label": "a"}, {"label": "b"}]
+    undo.undo(first)
+    assert [row[15] for row in captured_rows(first)] == [{"label": "a"}, {"label": "b"}]
+
+
+def test_what_a_transaction_writes_that_began_before_undo_is_kept(first, connect, monkeypatch):
+    adopt.adopt(first, "public.enrichment_logs")
+    writer = connect(first)
+    real = locks.exclusively
+
+    def beside(*given: Any) -> None:
+        if "copied_below =" in given[1][-1]:
+            writer.execute("BEGIN; UPDATE albums SET label = 'slow'")
+        real(*given)
+        if "step = 'copied'" in given[1][-1]:
+            writer.execute("COMMIT")
+
+    monkeypatch.setattr(locks, "exclusively", beside)
+    undo.undo(first)
+    assert [row[15] for row in captured_rows(first)] == [{"label": "slow"}] * 20
 
 
 def test_undo_by_the_command_says_what_it_does(legacy, llamalog):
@@ -1163,7 +1252,7 @@ class Killed(Exception):
 @pytest.fixture
 def killed(monkeypatch) -> Callable[..., bool]:
     """killed(n, act, ...) calls act, which dies before its n-th step; false when it has ended before that."""
-    real = adopt._exclusively
+    real = locks.exclusively
 
     def run(after: int, act: Callable[..., object], *arguments: Any) -> bool:
         calls = iter(range(after))
@@ -1173,13 +1262,13 @@ def killed(monkeypatch) -> Callable[..., bool]:
                 raise Killed
             real(*given)
 
-        monkeypatch.setattr(adopt, "_exclusively", stepwise)
+        monkeypatch.setattr(locks, "exclusively", stepwise)
         try:
             act(*arguments)
         except Killed:
             return True
         finally:
-            monkeypatch.setattr(adopt, "_exclusively", real)
+            monkeypatch.setattr(locks, "exclusively", real)
         return False
 
     return run
@@ -1200,8 +1289,8 @@ def test_adopt_goes_on_where_it_was_killed(first, killed, after):
         {"label": "last"},
         {"label": str(after)},
     ]
-    adopt.verify(first)
-    adopt.undo(first)
+    proof.verify(first)
+    undo.undo(first)
 
 
 @pytest.mark.parametrize("after", range(7))
@@ -1209,17 +1298,17 @@ def test_undo_takes_back_an_adoption_that_was_killed(first, killed, after):
     shape = shape_of(first, "public.enrichment_logs")
     assert killed(after, adopt.adopt, first, "public.enrichment_logs")
     if after:
-        adopt.undo(first)
+        undo.undo(first)
     assert shape_of(first, "public.enrichment_logs") == shape
     assert migrate.migrate(first).is_empty
 
 
-@pytest.mark.parametrize("after", range(6))
+@pytest.mark.parametrize("after", range(8))
 def test_undo_goes_on_where_it_was_killed(first, killed, after):
     shape = shape_of(first, "public.enrichment_logs")
     adopt.adopt(first, "public.enrichment_logs")
     first.execute("UPDATE albums SET label = 'a' WHERE id = %s", [album(2)])
-    assert killed(after, adopt.undo, first)
+    assert killed(after, undo.undo, first)
     assert write_as_before(first, "public.enrichment_logs") == SEEN
     first.execute("UPDATE albums SET label = 'b' WHERE id = %s", [album(2)])
     if after:
@@ -1228,13 +1317,13 @@ def test_undo_goes_on_where_it_was_killed(first, killed, after):
             "LL015",
             "Let that end first: llamalog adopt --undo",
         )
-    adopt.undo(first)
+    undo.undo(first)
     assert shape_of(first, "public.enrichment_logs") == shape
     assert [change.after for change in queries.history(first, "ALBUM", album(2), limit=2)] == [
         {"label": "b"},
         {"label": "a"},
     ]
-    assert adopt.current(first) is None
+    assert state.current(first) is None
 
 
 @pytest.mark.parametrize("seconds", [0.6, 0.9, 1.2, 1.5])
@@ -1252,7 +1341,7 @@ def test_a_killed_process_leaves_nothing_half_done(legacy, seconds):
     process.wait()
     assert write_as_before(legacy, "public.enrichment_logs") == SEEN
     legacy.execute("DELETE FROM enrichment_logs WHERE created_at > '2025-03-02'")
-    found = adopt.current(legacy)
+    found = state.current(legacy)
     if found is None or found.step != "done":
         report = adopt.adopt(legacy, "public.enrichment_logs")
         assert (report.row_count, report.before) == (260, report.after)
@@ -1267,7 +1356,7 @@ def test_a_killed_process_leaves_nothing_half_done(legacy, seconds):
 
 
 def test_an_index_that_an_interruption_left_invalid_is_built_anew(first, monkeypatch):
-    monkeypatch.setattr(adopt, "build_indexes", lambda *_: (_ for _ in ()).throw(Killed()))
+    monkeypatch.setattr(indexes, "build", lambda *_: (_ for _ in ()).throw(Killed()))
     with pytest.raises(Killed):
         adopt.adopt(first, "public.enrichment_logs")
     monkeypatch.undo()
@@ -1317,14 +1406,14 @@ def test_adopt_waits_for_whoever_holds_a_lock_and_keeps_nobody_waiting(first, co
     assert report.before == report.after
     assert len(waits) > 20
     assert max(waits) < 1
-    adopt.undo(first)
+    undo.undo(first)
 
 
 def test_a_lock_that_cannot_be_had_leaves_nothing_half_done(legacy, connect, llamalog):
     holder = connect(legacy)
     holder.execute("BEGIN; LOCK TABLE albums IN ROW EXCLUSIVE MODE")
     with pytest.raises(psycopg.errors.LockNotAvailable) as caught:
-        adopt.adopt(legacy, "public.enrichment_logs", patience=adopt.Patience(20, 3))
+        adopt.adopt(legacy, "public.enrichment_logs", patience=locks.Patience(20, 3))
     assert caught.value.sqlstate == "55P03"
     assert write_as_before(legacy, "public.enrichment_logs") == SEEN
     assert (
@@ -1340,9 +1429,9 @@ def test_a_lock_that_cannot_be_had_leaves_nothing_half_done(legacy, connect, lla
     assert content(legacy, "llama_logs") == before
     holder.execute("BEGIN; LOCK TABLE llama_logs IN ROW EXCLUSIVE MODE")
     with pytest.raises(psycopg.errors.LockNotAvailable):
-        adopt.undo(legacy, patience=adopt.Patience(20, 3))
+        undo.undo(legacy, patience=locks.Patience(20, 3))
     holder.execute("COMMIT")
-    adopt.undo(legacy)
+    undo.undo(legacy)
     assert content(legacy, "enrichment_logs") == before
 
 
@@ -1352,7 +1441,7 @@ def test_undo_waits_too_and_keeps_nobody_waiting(first_adopted, connect, locked)
     holder.execute("BEGIN")
     holder.execute(f"SELECT count(*) FROM {locked}".encode())
     letting_go = threading.Timer(1, lambda: holder.execute("COMMIT"))
-    undoing = threading.Thread(target=lambda: adopt.undo(first_adopted))
+    undoing = threading.Thread(target=lambda: undo.undo(first_adopted))
     undoing.start()
     letting_go.start()
     waits = []
@@ -1365,7 +1454,7 @@ def test_undo_waits_too_and_keeps_nobody_waiting(first_adopted, connect, locked)
     letting_go.join()
     assert len(waits) > 10
     assert max(waits) < 1
-    assert adopt.current(first_adopted) is None
+    assert state.current(first_adopted) is None
 
 
 # -- 10. refusals ------------------------------------------------------------------------------------------------------
@@ -1467,6 +1556,33 @@ REFUSALS = {
             "Only a plain table can be adopted; copy the rows into one.",
         ),
     ),
+    "rows must differ": (
+        "CREATE UNIQUE INDEX once ON enrichment_logs (job_id, operation)",
+        [],
+        (
+            "public.enrichment_logs wants rows to differ in what captured rows may share",
+            "LL015",
+            "Drop these unique indexes or exclusion constraints first, or make them ordinary indexes.",
+        ),
+    ),
+    "rows must differ where only a constant would make them": (
+        "ALTER TABLE enrichment_logs ADD kind text DEFAULT 'job', ADD CONSTRAINT once UNIQUE (kind, operation, created_at)",
+        [],
+        (
+            "public.enrichment_logs wants rows to differ in what captured rows may share",
+            "LL015",
+            "Drop these unique indexes or exclusion constraints first, or make them ordinary indexes.",
+        ),
+    ),
+    "a rule that captured rows may break": (
+        "ALTER TABLE enrichment_logs ADD CONSTRAINT known CHECK (job_id IS NOT NULL OR status <> 'SUCCESS') NOT VALID",
+        [],
+        (
+            "constraint known of public.enrichment_logs would refuse captured rows, and fail the writes that they tell of",
+            "LL015",
+            "Drop or widen it first: ALTER TABLE public.enrichment_logs DROP CONSTRAINT known",
+        ),
+    ),
     "it has row-level security": (
         "ALTER TABLE enrichment_logs ENABLE ROW LEVEL SECURITY",
         [],
@@ -1559,6 +1675,38 @@ def test_refused_is(first, llamalog, case):
     assert next(line for line in lines if line.startswith("hint: ")).startswith(f"hint: {hint}")
     assert shape_of(first, "enrichment_logs") == shape
     assert content(first, "enrichment_logs") == before
+    assert value(first, "SELECT count(*) FROM llamalog.adoptions") == 0
+
+
+def test_rules_that_no_captured_row_can_break_are_no_hindrance(first):
+    first.execute(
+        "ALTER TABLE enrichment_logs ADD request_id text UNIQUE, ADD ticket serial UNIQUE,"
+        " ADD CHECK (retry_count >= 0), ADD CHECK (status <> 'PREVIEW') NOT VALID, ADD CHECK (duration_ms > 0) NOT VALID,"
+        " ADD theirs text, ADD CHECK (theirs IS NULL OR reason <> ''), ALTER sources TYPE varchar(12)[]"
+    )
+    adopt.adopt(first, "enrichment_logs")
+    for n in range(2):
+        with first.transaction():
+            first.execute("SELECT llamalog.set_context('api', sources => '{SPOTIFY_AND_OTHERS}')")
+            first.execute("UPDATE albums SET label = %s WHERE id = %s", [str(n), album(1)])
+    assert (
+        rows(first, "SELECT sources FROM llamalog.log WHERE op = 'U' ORDER BY seq")
+        == [(["SPOTIFY_AND_OTHERS"],)] * 2
+    )
+    assert (
+        rows(first, "SELECT sources FROM enrichment_logs WHERE operation LIKE 'album:updated:api'")
+        == [(["SPOTIFY_AND_"],)] * 2
+    )
+
+
+def test_a_rule_on_categories_is_named_with_those_that_it_lacks(first, llamalog):
+    first.execute(
+        "ALTER TABLE enrichment_logs ADD category text CONSTRAINT known CHECK (category IN ('CREATED', 'UPDATED', 'FAILED'))"
+    )
+    result = llamalog(first, "adopt", "enrichment_logs", "--yes")
+    assert result.exit_code == 1
+    assert "category DELETED, status SUCCESS" in result.stderr
+    assert "category UPDATED" not in result.stderr
     assert value(first, "SELECT count(*) FROM llamalog.adoptions") == 0
 
 
@@ -1696,7 +1844,7 @@ def test_what_the_types_of_another_log_cannot_hold_fails_no_write(first):
         first, "SELECT status, sources, entity_id, job_id FROM llamalog.log WHERE op IS NULL"
     )
     assert failed == ("FAILED", ["SPOTIFY"], ids.album, ids.long)
-    adopt.undo(first)
+    undo.undo(first)
     assert value(first, "SELECT count(*) FROM llamalog.log") == len(WRITTEN)
 
 
@@ -1720,7 +1868,7 @@ def test_what_was_captured_before_the_adoption_stands_between_old_and_new(legacy
     page = queries.chain(legacy, "ALBUM", album(3), limit=100)
     assert page.total_count == 13 + 3
     assert [row.category for row in page.logs][-3:] == ["UPDATED", "CACHED", "UPDATED"]
-    adopt.undo(legacy)
+    undo.undo(legacy)
     assert [change.after for change in queries.history(legacy, "ALBUM", album(3))] == [
         {"label": "after"},
         {"label": "before"},
@@ -1743,7 +1891,7 @@ def test_what_is_captured_while_it_is_adopted_is_not_lost(first, connect):
     writing.start()
     try:
         adopt.adopt(first, "public.enrichment_logs")
-        adopt.undo(first)
+        undo.undo(first)
         adopt.adopt(first, "public.enrichment_logs")
         assert writing.is_alive()
     finally:
@@ -1807,8 +1955,8 @@ def test_an_owner_who_is_no_superuser_adopts_writes_and_takes_back(modest):
         == WRITTEN
     )
     assert migrate.migrate(modest).is_empty
-    assert adopt.verify(modest)[0] == adopt.verify(modest)[1]
-    assert adopt.undo(modest).captured == len(WRITTEN)
+    assert proof.verify(modest)[0] == proof.verify(modest)[1]
+    assert undo.undo(modest).captured == len(WRITTEN)
     assert shape_of(modest, "public.enrichment_logs") | {"constraints": []} == shape | {
         "constraints": []
     }
@@ -1859,10 +2007,10 @@ def test_indexes_that_nothing_needs_are_named_and_dropped_when_asked(legacy, lla
     assert result.stdout.splitlines()[3:] == [
         "index llama_logs_sources_idx: needed by nothing: --drop-indexes drops it"
     ]
-    adopt.undo(legacy)
+    undo.undo(legacy)
     result = llamalog(legacy, "adopt", "public.enrichment_logs", "--yes", "--drop-indexes")
     assert result.stdout.splitlines()[3:] == ["index llama_logs_sources_idx: dropped"]
-    adopt.undo(legacy)
+    undo.undo(legacy)
 
 
 def test_nothing_is_asked_of_whoever_does_not_confirm(legacy, llamalog):
@@ -1874,11 +2022,11 @@ def test_nothing_is_asked_of_whoever_does_not_confirm(legacy, llamalog):
 def test_sql_of_undo_changes_nothing_and_run_by_hand_gives_the_log_back(database):
     make(database)
     adopt.adopt(database, "enrichment_logs")
-    script = [statement for part in adopt.undo_script(database) for statement in part]
-    assert adopt.current(database).is_adopted
+    script = [statement for part in undo.script(database) for statement in part]
+    assert state.current(database).is_adopted
     with database.transaction():
         for statement in script:
             database.execute(statement.encode())
-    assert adopt.current(database) is None
+    assert state.current(database) is None
     names = "SELECT to_regclass('enrichment_logs') AS old, to_regclass('llama_logs') AS new, count(*) FROM enrichment_logs"
     assert tuple(database.execute(names).fetchone()) == ("enrichment_logs", None, 260)

@@ -61,6 +61,7 @@ CREATE TABLE llamalog.adoptions (
     checksum     text,
     began_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     adopted_at   timestamptz,
+    copied_below xid8,
     undone_at    timestamptz
 );
 
@@ -90,6 +91,8 @@ COMMENT ON COLUMN llamalog.adoptions.began_at IS
     'When adoption began.';
 COMMENT ON COLUMN llamalog.adoptions.adopted_at IS
     'When the table became the log; null before.';
+COMMENT ON COLUMN llamalog.adoptions.copied_below IS
+    'While it is undone: what transactions below this one captured stands in llamalog''s own log already.';
 COMMENT ON COLUMN llamalog.adoptions.undone_at IS
     'When the adoption was undone; null while it holds.';
 
@@ -110,3 +113,16 @@ COMMENT ON COLUMN llamalog.adoption_days.row_count IS
     'Rows of that day.';
 COMMENT ON COLUMN llamalog.adoption_days.checksum IS
     'Checksum of the application''s columns in them.';
+
+CREATE TABLE llamalog.returned_rows (
+    adoption_id integer NOT NULL REFERENCES llamalog.adoptions,
+    row_id      text    NOT NULL,
+    PRIMARY KEY (adoption_id, row_id)
+);
+
+COMMENT ON TABLE llamalog.returned_rows IS
+    'Captured rows that stayed in the table of an undone adoption, and stand whole in llamalog''s own log.';
+COMMENT ON COLUMN llamalog.returned_rows.adoption_id IS
+    'Which adoption.';
+COMMENT ON COLUMN llamalog.returned_rows.row_id IS
+    'Key of the row in that table.';

@@ -8,7 +8,6 @@ from typing import Any
 
 from llamalog_sql.connection import Connection, rows
 from llamalog_sql.errors import CannotAdopt
-from llamalog_sql.files import sql_directory
 from llamalog_sql.render import ident, literal
 
 #: The columns of the lens, with their types, that a log may have; id is the key of its rows.
@@ -78,9 +77,6 @@ _ALWAYS_KNOWN = {
 #: by which what llamalog wrote is told from what the application did.
 _BESIDE = {"category", "root_job_id", "is_root_job", "created_at"}
 
-#: Rows written since adoption count from here; the old ones below it.
-FIRST_SEQ = 10_000_000_000_001
-
 #: The value of an application's enum that comes nearest to one of ours that it lacks, the best first.
 _NEAREST = {
     "category": {
@@ -99,7 +95,7 @@ _NEAREST = {
 class LegacyColumn:
     """A column of the application's.  kind: name of its type in pg_type.  type_name: the same for SQL, with its schema.
 
-    labels: of an enum, in order.  length: most characters, None without limit.
+    labels: of an enum, in order.  length: most characters, of each element where it is an array; None without limit.
     """
 
     name: str
@@ -133,6 +129,11 @@ class LegacyColumn:
             return f"{value} AT TIME ZONE 'UTC'"
         if CANONICAL[canonical] == "text[]" and not self.kind.startswith("_"):
             return f"left(array_to_string({value}, ','), {self.length or 10_000_000})"
+        if self.length is not None and self.kind.startswith("_"):
+            return (
+                f"CASE WHEN {value} IS NOT NULL THEN"
+                f" ARRAY(SELECT left(item, {self.length}) FROM unnest({value}) AS item) END"
+            )
         if self.length is not None:
             return f"left({value}, {self.length})"
         return value if self.kind in {"text", "timestamptz"} else f"{value}::{self.type_name}"
@@ -193,6 +194,8 @@ class Shape:
     """An adopted log.  key: the column that names its rows.  entity_ids: column by entity type.
 
     granted: rights that the owner of the log needs, and lacked, as "INSERT ON public.enrichment_logs".
+    has_returned: rows are in it that stand whole in llamalog's own log, since an earlier adoption was undone.
+    own_ids: lowest and highest id of llamalog's own log when giving the table back began; empty before.
     """
 
     schema_name: str
@@ -203,6 +206,8 @@ class Shape:
     parts: list[Part]
     entity_ids: dict[str, str] = field(default_factory=dict)
     granted: list[str] = field(default_factory=list)
+    has_returned: bool = False
+    own_ids: list[int] = field(default_factory=list)
 
     @property
     def table(self) -> str:
@@ -272,7 +277,7 @@ def recognise(
             conn,
             "SELECT a.attname::text, t.typname::text, format('%%I.%%I', n.nspname, t.typname),"
             " ARRAY(SELECT e.enumlabel::text FROM pg_enum AS e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder),"
-            " CASE WHEN t.typname IN ('varchar', 'bpchar') AND a.atttypmod > 4 THEN a.atttypmod - 4 END, a.attnotnull,"
+            " CASE WHEN t.typname IN ('varchar', 'bpchar', '_varchar', '_bpchar') AND a.atttypmod > 4 THEN a.atttypmod - 4 END, a.attnotnull,"
             " a.atthasdef OR a.attidentity <> ''"
             " FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid JOIN pg_namespace AS n ON n.oid = t.typnamespace"
             " WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
@@ -380,74 +385,3 @@ def _refuse_unreadable(shown: str, column: LegacyColumn, name: str) -> None:
             f"column {column.name} of {shown} is of type {column.kind}, no {wanted}",
             hint=f"Rename it, or name another: --map COLUMN={name}",
         )
-
-
-def adopted(conn: Connection) -> Shape | None:
-    """Return the shape of the adopted log, None while llamalog keeps its own."""
-    if not rows(conn, "SELECT 1 WHERE to_regclass('llamalog.adoptions') IS NOT NULL"):
-        return None
-    found = rows(
-        conn,
-        "SELECT shape FROM llamalog.adoptions WHERE adopted_at IS NOT NULL AND undone_at IS NULL",
-    )
-    return Shape.from_json(found[0][0]) if found else None
-
-
-def lens(shape: Shape) -> str:
-    """Return the SQL of the lens on an adopted log: sql/views/log.sql, each column as it is kept there."""
-    text = (sql_directory() / "views" / "log.sql").read_text(encoding="utf-8")
-    found = re.search(r"SELECT\n(.*?)\nFROM llamalog\.llama_logs AS llama_logs;", text, re.DOTALL)
-    assert found is not None
-    columns = re.findall(r"^    llama_logs\.(\w+)(::\w+)?(?: AS (\w+))?,?$", found[1], re.MULTILINE)
-    names = [alias or name for name, _, alias in columns]
-    select = ",\n".join(f"    {_seen(shape, name)} AS {name}" for name in names)
-    query = f"SELECT\n{select}\nFROM {shape.table} AS log"
-    # what was captured before the adoption, up to its last moment: before the first of the new rows, in its own order
-    own = found[1].replace(
-        "llama_logs.id AS seq", f"llama_logs.id + {FIRST_SEQ - 1 - 10**12} AS seq"
-    )
-    query += f"\nUNION ALL\nSELECT\n{own}\nFROM llamalog.{OWN_LOG} AS llama_logs"
-    return text[: found.start()] + query + ";" + text[found.end() :]
-
-
-#: Where llamalog's own log stands while another is adopted.
-OWN_LOG = "llama_logs_before_adoption"
-
-
-def _seen(shape: Shape, name: str) -> str:
-    """Return the SQL of a column of the lens."""
-    if name == "id":
-        return f"log.{ident(shape.key)}::text"
-    if name == "seq":
-        created = shape.part("created_at").reading("log")
-        # provisional until backfill has numbered it
-        return f"coalesce(log.seq, (extract(epoch FROM {created}) * 1000)::bigint)"
-    seen = shape.part(name).reading("log")
-    if name == "category":
-        operation, status = (shape.part(other).reading("log") for other in ("operation", "status"))
-        return f"coalesce({seen}, llamalog.category_of({operation}, {status}))"
-    if name == "txid":
-        return f"coalesce({seen}, '2'::xid8)"  # older than every snapshot
-    if name in {"is_root_job"}:
-        return f"coalesce({seen}, false)"
-    if name in {"retry_count", "api_call_count"}:
-        return f"coalesce({seen}, 0)"
-    if name == "status":
-        return f"coalesce({seen}, 'SUCCESS')"
-    return seen
-
-
-def writer(shape: Shape) -> str:
-    """Return the SQL of the view through which capture writes into an adopted log."""
-    columns = [f"    log.seq AS id,\n    log.{ident(shape.part('op').written)} AS op"]
-    columns += [
-        f"    log.{ident(part.written)} AS {part.name}" for part in shape.parts if part.name != "op"
-    ]
-    select = ",\n".join(columns)
-    return (
-        f"CREATE VIEW llamalog.llama_logs AS\nSELECT\n{select}\nFROM {shape.table} AS log;\n"
-        "ALTER VIEW llamalog.llama_logs ALTER COLUMN created_at SET DEFAULT clock_timestamp();\n"
-        "ALTER VIEW llamalog.llama_logs ALTER COLUMN status SET DEFAULT 'SUCCESS';\n"
-        "COMMENT ON VIEW llamalog.llama_logs IS"
-        " 'The adopted log as capture writes it; read it through llamalog.log.';\n"
-    )

@@ -1,0 +1,92 @@
+"""Makes the application's own log the log; shows, before, what that means."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import IsolationLevel
+
+from llamalog_sql.adoption import indexes, locks, proof, steps
+from llamalog_sql.adoption.examine import shape_of
+from llamalog_sql.adoption.locks import Patience, Report
+from llamalog_sql.adoption.steps import Step
+from llamalog_sql.connection import Connection
+from llamalog_sql.errors import LlamaLogError
+
+logger = logging.getLogger(__name__)
+
+
+def plan(
+    conn: Connection,
+    name: str,
+    *,
+    mapping: dict[str, str] | None = None,
+    extend_enums: bool = False,
+) -> list[Step]:
+    """Return what `adopt` would do; changes nothing.  Raises CannotAdopt (LL015), 42501, 42P01."""
+    shape = shape_of(conn, name, mapping or {}, extend_enums)
+    return steps.steps(conn, shape, extend_enums=extend_enums)
+
+
+def adopt(
+    conn: Connection,
+    name: str,
+    *,
+    mapping: dict[str, str] | None = None,
+    extend_enums: bool = False,
+    drop_indexes: bool = False,
+    patience: Patience | None = None,
+) -> Report:
+    """Make a log of the application's the log, its rows untouched; return what was done and the proof.
+
+    name: the table.  mapping: its columns by ours where they are called otherwise.  extend_enums: give the application's
+    enums the values they lack, instead of the nearest.  drop_indexes: drop those that nothing needs.
+
+    Interrupted, it goes on where it was. Raises CannotAdopt (LL015), and 55P03 when a lock cannot be had.
+    """
+    patience = patience or Patience()
+    shape = shape_of(conn, name, mapping or {}, extend_enums)
+    report = Report(shape.shown)
+    with _one_snapshot(conn) as snapshot:
+        before = proof.proof(snapshot, shape, proof.standing(conn, shape))
+        for step in steps.steps(conn, shape, extend_enums=extend_enums):
+            if step.name in {"indexes", "done"} or steps.is_done(conn, step.name):
+                continue
+            logger.info("%s", step.title)
+            locks.exclusively(conn, steps.recorded(step), patience, report)
+        after = proof.proof(snapshot, shape, proof.standing(conn, shape))
+    report.row_count, report.before, report.after = (
+        before.row_count,
+        before.checksum,
+        after.checksum,
+    )
+    if (before.row_count, before.checksum) != (after.row_count, after.checksum):
+        raise LlamaLogError(
+            f"{shape.shown} is not what it was: {before.checksum} before, {after.checksum} after",
+            hint="Run: llamalog adopt --undo",
+        )
+    indexes.build(conn, shape)
+    proof.store(conn, shape)
+    report.unneeded = indexes.unneeded(conn, shape)
+    if drop_indexes:
+        for index in report.unneeded:
+            conn.execute(f"DROP INDEX CONCURRENTLY {index}".encode())
+            report.dropped.append(index)
+    conn.execute("UPDATE llamalog.adoptions SET step = 'done' WHERE undone_at IS NULL")
+    return report
+
+
+@contextmanager
+def _one_snapshot(conn: Connection) -> Iterator[Connection]:
+    """Another session whose questions all see this moment, and which holds no lock between them."""
+    address: dict[str, Any] = {**conn.info.get_parameters()}
+    if conn.info.password:
+        address["password"] = conn.info.password
+    with psycopg.connect(**address) as snapshot:
+        snapshot.isolation_level = IsolationLevel.REPEATABLE_READ
+        snapshot.execute("SELECT 1")
+        yield snapshot

@@ -1,0 +1,263 @@
+"""Finds out whether a table can be adopted, and as what; refuses, before anything is changed, what would not go well."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from llamalog_sql import catalog
+from llamalog_sql.adoption import indexes, state, steps
+from llamalog_sql.adoption.shape import CANONICAL, LegacyColumn, Shape, recognise
+from llamalog_sql.adoption.shape import as_people_write as plain
+from llamalog_sql.connection import Connection, first_row, owner_of_the_log, rows
+from llamalog_sql.errors import CannotAdopt
+from llamalog_sql.render import ident, literal
+
+
+def shape_of(conn: Connection, name: str, mapping: dict[str, str], extend_enums: bool) -> Shape:
+    """Return the shape of the table, as it was found when its adoption began.  Raises CannotAdopt."""
+    found = state.current(conn)
+    if found is None:
+        return _examined(conn, name, mapping, extend_enums)
+    if found.step in {"returning", "copied", "undoing"}:
+        raise CannotAdopt(
+            f"{plain(found.shape.old_table)} is being given back",
+            hint="Let that end first: llamalog adopt --undo",
+        )
+    asked = catalog.oid_of(conn, name)
+    known = {
+        catalog.oid_of(conn, table) for table in (found.shape.table, found.shape.old_table)
+    } - {None}
+    if asked not in known or found.step == "done":
+        raise CannotAdopt(
+            f"{found.shape.shown} is the log already",
+            hint="There is one log: llamalog adopt --verify compares it, --undo gives it back.",
+        )
+    return found.shape
+
+
+def _examined(conn: Connection, name: str, mapping: dict[str, str], extend_enums: bool) -> Shape:
+    """Return the shape of a table that can be adopted.  Raises CannotAdopt (LL015) for any other."""
+    table = catalog.find_table(conn, name)
+    if table.kind != "r" or table.is_partition or table.is_family:
+        what = {
+            "p": "a partitioned table",
+            "v": "a view",
+            "m": "a materialized view",
+            "f": "a foreign table",
+        }
+        raise CannotAdopt(
+            f"{table.shown} is {what.get(table.kind, 'part of an inheritance tree')}",
+            hint="Only a plain table can be adopted; copy the rows into one.",
+        )
+    if table.schema_name == "llamalog":
+        raise CannotAdopt(f"{table.shown} is llamalog's own", hint="Name the application's log.")
+    if first_row(
+        conn,
+        "SELECT 1 FROM pg_class AS c WHERE c.oid = %s AND NOT pg_has_role(c.relowner, 'USAGE')",
+        [table.oid],
+    ):
+        raise CannotAdopt(
+            f"{table.shown} belongs to {table.owner}",
+            sqlstate="42501",
+            hint="Connect as its owner, or as a superuser.",
+        )
+    if first_row(conn, "SELECT 1 FROM pg_class WHERE oid = %s AND relrowsecurity", [table.oid]):
+        raise CannotAdopt(
+            f"{table.shown} has row-level security, which would refuse what capture writes",
+            hint=f"Disable it first: ALTER TABLE {table.shown} DISABLE ROW LEVEL SECURITY",
+        )
+    shape = recognise(conn, table.schema_name, table.table_name, table.oid, mapping)
+    _refuse_entangled(conn, table.shown, table.oid, shape)
+    _refuse_constraints(conn, table, shape)
+    if extend_enums:
+        shape = _with_new_labels(conn, shape)
+    owner = owner_of_the_log(conn)
+    lacking = rows(
+        conn,
+        "SELECT wanted || ' ON ' || %(table)s FROM unnest(ARRAY['SELECT', 'INSERT']) AS wanted"
+        " WHERE NOT has_table_privilege(%(owner)s::name, %(oid)s::oid, wanted)"
+        " UNION SELECT format('USAGE ON SEQUENCE %%I.%%I', n.nspname, s.relname) FROM pg_attrdef AS a"
+        " JOIN pg_depend AS d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid"
+        " JOIN pg_class AS s ON d.refclassid = 'pg_class'::regclass AND s.oid = d.refobjid"
+        " JOIN pg_namespace AS n ON n.oid = s.relnamespace"
+        " WHERE a.adrelid = %(oid)s"
+        " AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(%(owner)s::name, s.oid, 'USAGE') END ORDER BY 1",
+        {"table": shape.old_table, "owner": owner, "oid": table.oid},
+    )
+    return replace(
+        shape,
+        granted=[str(right) for (right,) in lacking],
+        has_returned=bool(rows(conn, f"SELECT 1 {steps.returned(shape)} LIMIT 1")),
+    )
+
+
+def _refuse_entangled(conn: Connection, shown: str, oid: int, shape: Shape) -> None:
+    """Raise CannotAdopt where renaming, new columns or dropped keys would break something else."""
+    referring = rows(
+        conn,
+        "SELECT c.conname || ' of ' || c.conrelid::regclass::text FROM pg_constraint AS c"
+        " WHERE c.confrelid = %s AND c.contype = 'f' ORDER BY 1",
+        [oid],
+    )
+    if referring:
+        raise CannotAdopt(
+            f"a foreign key leads to {shown}",
+            detail=", ".join(name for (name,) in referring),
+            hint="Drop it first: a log that others refer to cannot be pruned, nor its key changed.",
+        )
+    published = rows(
+        conn,
+        "SELECT pubname FROM pg_publication_tables WHERE schemaname = %s AND tablename = %s ORDER BY 1",
+        [shape.schema_name, shape.old_name],
+    )
+    if published:
+        raise CannotAdopt(
+            f"{shown} is in publication {', '.join(str(name) for (name,) in published)}",
+            hint="Subscribers would miss its new name and columns: take it out of the publication first.",
+        )
+    dependent = rows(
+        conn,
+        "SELECT DISTINCT r.ev_class::regclass::text FROM pg_depend AS d JOIN pg_rewrite AS r ON r.oid = d.objid"
+        " WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = %s"
+        " AND r.ev_class <> %s ORDER BY 1",
+        [oid, oid],
+    )
+    if dependent:
+        raise CannotAdopt(
+            f"views depend on {shown}",
+            detail=", ".join(name for (name,) in dependent),
+            hint="Drop them first, and create them again on the log after it.",
+        )
+    wanted = [name for name, _ in indexes.wanted(shape)]
+    if shape.old_name != shape.table_name:
+        wanted += [shape.table_name, *(new for _, _, new in steps.renames(conn, shape))]
+    taken = rows(
+        conn,
+        "SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = %s AND c.relname = ANY (%s) ORDER BY 1",
+        [shape.schema_name, wanted],
+    )
+    if taken:
+        raise CannotAdopt(
+            f"the name {taken[0][0]} is taken",
+            sqlstate="42P07",
+            hint="Rename what has it.",
+        )
+    if shape.old_name != shape.table_name and first_row(
+        conn, "SELECT 1 WHERE NOT has_schema_privilege(%s, 'CREATE')", [shape.schema_name]
+    ):
+        raise CannotAdopt(
+            f"{shown} cannot be renamed: you may not create in its schema",
+            sqlstate="42501",
+            hint=f"Run, as its owner: GRANT CREATE ON SCHEMA {ident(shape.schema_name)} TO you",
+        )
+
+
+def _refuse_constraints(conn: Connection, table: catalog.Table, shape: Shape) -> None:
+    """Raise CannotAdopt where a captured row could break a rule of the table, and fail the write that it tells of."""
+    captured = {part.legacy.name for part in shape.parts if part.legacy is not None}
+    captured |= set(shape.entity_ids.values())
+    strict = rows(
+        conn,
+        "SELECT i.indexrelid::regclass::text FROM pg_index AS i WHERE i.indrelid = %(oid)s AND NOT i.indisprimary"
+        " AND (i.indisexclusion OR i.indisunique AND NOT EXISTS (SELECT FROM pg_attribute AS a"
+        " LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
+        " WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::smallint[])[:i.indnkeyatts - 1])"
+        # one that is null in every captured row, or has a value of its own in each
+        " AND a.attname <> ALL (%(captured)s) AND CASE WHEN a.atthasdef"
+        " THEN pg_get_expr(d.adbin, d.adrelid) ~ 'nextval|uuid' ELSE a.attidentity <> '' OR NOT i.indnullsnotdistinct END"
+        ")) ORDER BY 1",
+        {"oid": table.oid, "captured": list(captured)},
+    )
+    if strict:
+        raise CannotAdopt(
+            f"{table.shown} wants rows to differ in what captured rows may share",
+            detail=", ".join(name for (name,) in strict),
+            hint="Drop these unique indexes or exclusion constraints first, or make them ordinary indexes.",
+        )
+    always = {
+        "operation": "'album:updated:api'",
+        "status": "'SUCCESS'",
+        "entity_type": "'ALBUM'",
+        "entity_id": "'1'",
+        "source": "'api'",
+        "retry_count": "0",
+        "api_call_count": "0",
+        "is_root_job": "true",
+        "created_at": "now()",
+    }
+    trials = [
+        {**always, "category": literal(category)}
+        for (category,) in rows(conn, "SELECT unnest(llamalog.categories())")
+    ]
+    trials.append({**always, "category": "'FAILED'", "status": "'FAILED'"})
+    trials.append({**always, "category": "'TRUNCATED'", "entity_id": "NULL"})
+    parts = {part.legacy.name: part for part in shape.parts if part.legacy is not None}
+
+    def value(column: LegacyColumn, trial: dict[str, str]) -> str:
+        part = parts.get(column.name)
+        if part is None:
+            return f"NULL::{column.type_name}"
+        exact = f"{trial.get(part.name, 'NULL')}::{CANONICAL[part.name]}"
+        return column.writing(exact, part.name)
+
+    for name, condition in rows(
+        conn,
+        "SELECT conname, pg_get_expr(conbin, conrelid) FROM pg_constraint"
+        " WHERE conrelid = %s AND contype = 'c' ORDER BY conname",
+        [table.oid],
+    ):
+        refused = []
+        for trial in trials:
+            row = ", ".join(
+                f"{value(column, trial)} AS {ident(column.name)}" for column in shape.legacy
+            )
+            with conn.transaction(force_rollback=True):
+                # what the condition calls is the owner's
+                conn.execute(f"SET LOCAL ROLE {ident(table.owner)}".encode())
+                if rows(conn, f"SELECT 1 FROM (SELECT {row}) AS captured WHERE NOT ({condition})"):
+                    refused.append(f"category {trial['category']}, status {trial['status']}")
+        if refused:
+            raise CannotAdopt(
+                f"constraint {name} of {table.shown} would refuse captured rows, and fail the writes that they tell of",
+                detail=f"CHECK ({condition}) is false for {'; '.join(refused).replace(chr(39), '')}.",
+                hint=f"Drop or widen it first: ALTER TABLE {table.shown} DROP CONSTRAINT {plain(ident(name))}",
+            )
+
+
+def _lacking(conn: Connection, shape: Shape) -> dict[str, tuple[LegacyColumn, list[str]]]:
+    """Return, by column of the lens, the application's enum and the values of ours that it lacks."""
+    wanted = {
+        "category": [c for (c,) in rows(conn, "SELECT unnest(llamalog.categories())")],
+        "entity_type": [
+            str(t)
+            for (t,) in rows(conn, "SELECT entity_type FROM llamalog.watches WHERE NOT is_link")
+        ],
+        "status": ["SUCCESS", "FAILED"],
+    }
+    result = {}
+    for name, values in wanted.items():
+        column = shape.part(name).legacy
+        if column is not None and column.labels:
+            lacking = [value for value in values if value not in column.labels]
+            if lacking:
+                result[name] = (column, lacking)
+    return result
+
+
+def _with_new_labels(conn: Connection, shape: Shape) -> Shape:
+    """Return the shape as it is once the enums are extended."""
+    more = {column.type_name: values for column, values in _lacking(conn, shape).values()}
+
+    def extended(column: LegacyColumn) -> LegacyColumn:
+        new = [v for v in more.get(column.type_name, []) if v not in column.labels]
+        return replace(column, labels=[*column.labels, *new])
+
+    return replace(
+        shape,
+        legacy=[extended(column) for column in shape.legacy],
+        parts=[
+            replace(part, legacy=extended(part.legacy)) if part.legacy else part
+            for part in shape.parts
+        ],
+    )

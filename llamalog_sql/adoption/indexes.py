@@ -1,0 +1,80 @@
+"""The indexes that questions need on an adopted log, and those that nothing needs."""
+
+from __future__ import annotations
+
+import logging
+
+from llamalog_sql import catalog
+from llamalog_sql.adoption.shape import Shape
+from llamalog_sql.connection import Connection, first_row, rows
+from llamalog_sql.render import ident
+
+logger = logging.getLogger(__name__)
+
+#: The index that backfill drops and builds anew.
+RELATED = "lens_related_id"
+
+
+def wanted(shape: Shape) -> list[tuple[str, str]]:
+    """Return (name, definition) of the indexes that questions need."""
+
+    def index(name: str, columns: list[str], where: str = "") -> tuple[str, str]:
+        read = ", ".join(
+            f"({shape.part(column).reading(shape.table_name).replace(f'{shape.table_name}.', '')})"
+            for column in columns
+        )
+        full = f"llama_logs_{name}_idx"
+        return full, f"{ident(full)} ON {shape.table} ({read}){where}"
+
+    def known(column: str) -> str:
+        part = shape.part(column).reading(shape.table_name).replace(f"{shape.table_name}.", "")
+        return f" WHERE {part} IS NOT NULL"
+
+    # none holds what backfill writes but the last: a row whose indexed columns stay is rewritten in its page
+    return [
+        index("lens_entity_id", ["entity_id"]),
+        index("lens_job_id", ["job_id"], known("job_id")),
+        index("lens_parent_job_id", ["parent_job_id"], known("parent_job_id")),
+        index("lens_previous_id", ["previous_id"], known("previous_id")),
+        (
+            "llama_logs_lens_removed_idx",
+            f"llama_logs_lens_removed_idx ON {shape.table} ({ident(shape.part('op').written)})"
+            f" WHERE {ident(shape.part('op').written)} IN ('D', 'T')",
+        ),
+        index(RELATED, ["related_id"], known("related_id")),
+    ]
+
+
+def build(conn: Connection, shape: Shape) -> None:
+    """Build the indexes that are not there yet; one that was left invalid by an interruption, anew."""
+    for name, definition in wanted(shape):
+        state = first_row(
+            conn,
+            "SELECT i.indisvalid FROM pg_index AS i WHERE i.indexrelid = to_regclass(%s)",
+            [f"{ident(shape.schema_name)}.{ident(name)}"],
+        )
+        if state == (True,):
+            continue
+        if state is not None:
+            conn.execute(
+                f"DROP INDEX CONCURRENTLY {ident(shape.schema_name)}.{ident(name)}".encode()
+            )
+        logger.info("build %s", name)
+        conn.execute(f"CREATE INDEX CONCURRENTLY {definition}".encode())
+    conn.execute(f"ANALYZE {shape.table}".encode())
+
+
+def unneeded(conn: Connection, shape: Shape) -> list[str]:
+    """Return indexes that no statement has used since statistics began, and arrays indexed whole, which none can."""
+    return [
+        str(name)
+        for (name,) in rows(
+            conn,
+            "SELECT i.indexrelid::regclass::text FROM pg_index AS i"
+            " JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
+            " JOIN pg_type AS t ON t.oid = a.atttypid"
+            " JOIN pg_class AS x ON x.oid = i.indexrelid JOIN pg_am AS m ON m.oid = x.relam"
+            " WHERE i.indrelid = %s AND NOT i.indisunique AND t.typcategory = 'A' AND m.amname = 'btree' ORDER BY 1",
+            [catalog.oid_of(conn, shape.table)],
+        )
+    ]

@@ -1,0 +1,308 @@
+"""What adopting does, step by step, each with what it locks.
+
+Each step is one short transaction that records itself in llamalog.adoptions: whoever is interrupted goes on with the
+same command.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from llamalog_sql import catalog, migrate
+from llamalog_sql.adoption import indexes, state
+from llamalog_sql.adoption.lens import FIRST_SEQ, OWN_LOG, RETURNED_SEQ, reader, writer
+from llamalog_sql.adoption.shape import Shape
+from llamalog_sql.adoption.shape import as_people_write as plain
+from llamalog_sql.connection import Connection, owner_of_the_log, rows
+from llamalog_sql.render import ident, literal, render
+
+
+@dataclass(frozen=True)
+class Step:
+    """A part of an adoption.  title: what it does.  lock: what it locks, and how long.  statements: its SQL."""
+
+    name: str
+    title: str
+    lock: str
+    statements: list[str]
+
+
+TRIGGERS = {"00_llamalog_fill": False, "00_llamalog_fill_captured": True}
+
+AGAIN = "00_llamalog_refill"
+
+
+def steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> list[Step]:
+    """Return what is to be done, in order."""
+    owner = owner_of_the_log(conn)
+    found = state.current(conn)
+    renamed = found.renamed if found and found.renamed else renames(conn, shape)
+    foreign_keys = (
+        found.foreign_keys if found and found.foreign_keys else foreign_keys_of(conn, shape)
+    )
+    steps = [
+        Step(
+            "begun",
+            f"record the adoption of {plain(shape.old_table)}",
+            "none",
+            [
+                "INSERT INTO llamalog.adoptions (schema_name, table_name, old_name, step, shape, renamed, foreign_keys)"
+                f" VALUES ({literal(shape.schema_name)}, {literal(shape.table_name)}, {literal(shape.old_name)}, 'begun',"
+                f" {literal(json.dumps(shape.as_json()))}, {literal(json.dumps(renamed))}, {literal(json.dumps(foreign_keys))})",
+            ],
+        )
+    ]
+    if extend_enums:
+        steps.append(
+            Step(
+                "enums",
+                "give the application's enums the values they lack",
+                "none of tables",
+                _enum_values(conn, shape),
+            )
+        )
+    judged = ", ".join(
+        ident(part.legacy.name)
+        for part in (shape.part("operation"), shape.part("status"))
+        if part.legacy is not None
+    )
+    steps.append(
+        Step(
+            "columns",
+            f"add {len(shape.added)} columns to {plain(shape.old_table)}, as metadata only, and the trigger that fills them",
+            "ACCESS EXCLUSIVE on the table, milliseconds",
+            [
+                f"LOCK TABLE {shape.old_table} IN ACCESS EXCLUSIVE MODE",
+                f"CREATE SEQUENCE llamalog.adopted_seq AS bigint START WITH {FIRST_SEQ}",
+                "COMMENT ON SEQUENCE llamalog.adopted_seq IS 'Order of the rows written since the adoption.'",
+                f"ALTER SEQUENCE llamalog.adopted_seq OWNER TO {ident(owner)}",
+                f"ALTER TABLE {shape.old_table} "
+                + ", ".join(
+                    f"ADD COLUMN {ident(name)} {kind}" for name, kind in shape.added.items()
+                ),
+                f"GRANT USAGE ON SCHEMA {ident(shape.schema_name)} TO {ident(owner)}",
+                *(f"GRANT {right} TO {ident(owner)}" for right in shape.granted),
+                render("adopted.sql.j2", shape=shape, owner=owner),
+                f"ALTER FUNCTION llamalog.fill_adopted() OWNER TO {ident(owner)}",
+                *(
+                    f"CREATE TRIGGER {ident(name)} BEFORE INSERT ON {shape.old_table} FOR EACH ROW"
+                    f" WHEN (current_user {'=' if is_ours else '<>'} {literal(owner)})"
+                    f" EXECUTE FUNCTION llamalog.fill_adopted({literal(str(is_ours).lower())})"
+                    for name, is_ours in TRIGGERS.items()
+                ),
+                f"ALTER FUNCTION llamalog.refill_adopted() OWNER TO {ident(owner)}",
+                f"CREATE TRIGGER {ident(AGAIN)} BEFORE UPDATE OF {judged} ON {shape.old_table}"
+                " FOR EACH ROW EXECUTE FUNCTION llamalog.refill_adopted()",
+            ],
+        )
+    )
+    if shape.has_returned:
+        steps.append(
+            Step(
+                "returned",
+                "mark the rows that stand in llamalog's own log since the earlier adoption was undone",
+                "rows of the table that llamalog wrote",
+                [
+                    f"UPDATE {shape.old_table} AS log SET seq = {RETURNED_SEQ} {returned(shape)}"
+                    f" AND log.{ident(shape.key)} = returned.row_id::{shape.legacy_column(shape.key).type_name}"
+                    " AND log.seq IS NULL"
+                ],
+            )
+        )
+    for name, definition, target in foreign_keys:
+        steps.append(
+            Step(
+                f"key {name}",
+                f"drop the foreign key {name}: {definition}; a cascade of it would erase or change history",
+                f"ACCESS EXCLUSIVE on the table and on {target}, milliseconds",
+                [
+                    f"LOCK TABLE {shape.old_table}, {target} IN ACCESS EXCLUSIVE MODE",
+                    f"ALTER TABLE {shape.old_table} DROP CONSTRAINT IF EXISTS {ident(name)}",
+                ],
+            )
+        )
+    steps.append(
+        Step(
+            "switched",
+            f"make {shape.shown} the log"
+            + (
+                f"; a view goes on under the name {shape.old_name}"
+                if shape.old_name != shape.table_name
+                else ""
+            ),
+            "ACCESS EXCLUSIVE on the table and on llamalog's own log, milliseconds",
+            _switch(conn, shape, renamed, owner),
+        )
+    )
+    steps.append(
+        Step(
+            "indexes",
+            f"build {len(indexes.wanted(shape))} indexes beside readers and writers",
+            "SHARE UPDATE EXCLUSIVE, which no reader or writer notices, while the table is read",
+            [f"CREATE INDEX CONCURRENTLY {definition}" for _, definition in indexes.wanted(shape)],
+        )
+    )
+    return steps
+
+
+def returned(shape: Shape) -> str:
+    """Return the SQL of the rows that earlier adoptions of this table left in it."""
+    return (
+        "FROM llamalog.returned_rows AS returned JOIN llamalog.adoptions AS earlier ON earlier.id = returned.adoption_id"
+        f" WHERE earlier.schema_name = {literal(shape.schema_name)} AND earlier.old_name = {literal(shape.old_name)}"
+    )
+
+
+def _switch(conn: Connection, shape: Shape, renamed: list[list[str]], owner: str) -> list[str]:
+    schema = ident(shape.schema_name)
+    statements = [
+        f"{lens_locked(owner)}; RESET ROLE",
+        f"LOCK TABLE {shape.old_table}, llamalog.llama_logs IN ACCESS EXCLUSIVE MODE",
+    ]
+    if shape.old_name != shape.table_name:
+        statements.append(f"ALTER TABLE {shape.old_table} RENAME TO {ident(shape.table_name)}")
+    for kind, old, new in renamed:
+        statements.append(
+            f"ALTER TABLE {shape.table} RENAME CONSTRAINT {ident(old)} TO {ident(new)}"
+            if kind == "CONSTRAINT"
+            else f"ALTER {kind} {schema}.{ident(old)} RENAME TO {ident(new)}"
+        )
+    if shape.old_name != shape.table_name:
+        names = ", ".join(f"log.{ident(column.name)}" for column in shape.legacy)
+        by_column = rows(
+            conn,
+            "SELECT 1 FROM pg_attribute WHERE attrelid = %s AND attacl IS NOT NULL AND NOT attisdropped",
+            [catalog.oid_of(conn, shape.old_table)],
+        )
+        statements += [
+            # with the rights of the caller, as the table had it; but it reads every column, so where he has rights on some
+            # only, those that he has on the view must do
+            f"CREATE VIEW {shape.old_table} WITH (security_invoker = {str(not by_column).lower()})"
+            f" AS SELECT {names} FROM {shape.table} AS log",
+            f"COMMENT ON VIEW {shape.old_table} IS {literal(f'{shape.table} by its former name, for statements that still use it.')}",
+            *_grants(conn, shape),
+        ]
+    statements += [
+        f"ALTER TABLE llamalog.llama_logs RENAME TO {OWN_LOG}",
+        f"SET LOCAL ROLE {ident(owner)}",
+        writer(shape),
+        *lens_replaced(reader(shape)),
+        "RESET ROLE",
+        "UPDATE llamalog.adoptions SET adopted_at = clock_timestamp() WHERE undone_at IS NULL",
+    ]
+    return statements
+
+
+def _grants(conn: Connection, shape: Shape) -> list[str]:
+    """Return the SQL that makes the view his whose the table is, and lets everybody do with it what he may do with that."""
+    view = shape.old_table
+    oid = catalog.oid_of(conn, view)
+    owner = rows(
+        conn,
+        "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = %s"
+        " AND pg_get_userbyid(relowner) <> current_user",
+        [oid],
+    )
+    granted = rows(
+        conn,
+        "SELECT p.privilege_type || coalesce(' (' || quote_ident(held.attname) || ')', ''),"
+        " CASE WHEN p.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(p.grantee)) END,"
+        " CASE WHEN p.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END"
+        " FROM pg_class AS c CROSS JOIN LATERAL ("
+        "SELECT NULL::name AS attname, c.relacl AS acl"
+        " UNION ALL SELECT a.attname, a.attacl FROM pg_attribute AS a WHERE a.attrelid = c.oid AND NOT a.attisdropped"
+        ") AS held CROSS JOIN LATERAL aclexplode(held.acl) AS p"
+        " WHERE c.oid = %s AND p.grantee <> c.relowner AND p.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')",
+        [oid],
+    )
+    return [
+        *(f"ALTER VIEW {view} OWNER TO {ident(name)}" for (name,) in owner),
+        *(f"GRANT {right} ON {view} TO {grantee}{option}" for right, grantee, option in granted),
+    ]
+
+
+def _enum_values(conn: Connection, shape: Shape) -> list[str]:
+    """Return the SQL that gives each enum of the shape what it lacks in the database."""
+    return [
+        f"ALTER TYPE {type_name} ADD VALUE IF NOT EXISTS {literal(label)}"
+        for type_name, labels in {c.type_name: c.labels for c in shape.legacy if c.labels}.items()
+        for (label,) in rows(
+            conn,
+            "SELECT wanted.label FROM unnest(%s::text[]) WITH ORDINALITY AS wanted (label, position) WHERE NOT EXISTS ("
+            "SELECT FROM pg_enum AS e WHERE e.enumtypid = %s::regtype AND e.enumlabel = wanted.label) ORDER BY position",
+            [labels, type_name],
+        )
+    ]
+
+
+def renames(conn: Connection, shape: Shape) -> list[list[str]]:
+    """Return [kind, old name, new name] of the constraints, indexes and sequences named after the table."""
+    if shape.old_name == shape.table_name:
+        return []
+    found = rows(
+        conn,
+        "SELECT 'CONSTRAINT', c.conname::text FROM pg_constraint AS c WHERE c.conrelid = %(oid)s AND c.contype <> 'f'"
+        " UNION ALL SELECT 'INDEX', x.relname::text FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid"
+        " WHERE i.indrelid = %(oid)s AND NOT EXISTS (SELECT FROM pg_constraint AS c WHERE c.conindid = i.indexrelid)"
+        " UNION ALL SELECT 'SEQUENCE', s.relname::text FROM pg_depend AS d JOIN pg_class AS s ON s.oid = d.objid"
+        " WHERE d.refobjid = %(oid)s AND d.classid = 'pg_class'::regclass AND s.relkind = 'S' ORDER BY 1, 2",
+        {"oid": catalog.oid_of(conn, shape.old_table)},
+    )
+    return [
+        [kind, name, name.replace(shape.old_name, shape.table_name)[:63]]
+        for kind, name in found
+        if shape.old_name in name
+    ]
+
+
+def foreign_keys_of(conn: Connection, shape: Shape) -> list[list[str]]:
+    """Return [name, definition, table it leads to] of the foreign keys to the application's tables."""
+    oid = catalog.oid_of(conn, shape.old_table)
+    with conn.transaction(force_rollback=True):
+        # each name with its schema, whoever reads it
+        conn.execute("SET LOCAL search_path = pg_catalog")
+        return [
+            list(row)
+            for row in rows(
+                conn,
+                "SELECT conname::text, pg_get_constraintdef(oid), confrelid::regclass::text FROM pg_constraint"
+                " WHERE conrelid = %s AND contype = 'f' ORDER BY conname",
+                [oid],
+            )
+        ]
+
+
+def recorded(step: Step) -> list[str]:
+    """Return the statements of a step and the record of it."""
+    if step.name == "begun":
+        return step.statements
+    return [
+        *step.statements,
+        f"UPDATE llamalog.adoptions SET step = {literal(step.name)} WHERE undone_at IS NULL",
+    ]
+
+
+def is_done(conn: Connection, name: str) -> bool:
+    """Return whether a step has been done: it is the last one recorded, or comes before it."""
+    found = state.current(conn)
+    if found is None:
+        return False
+    names = [step.name for step in steps(conn, found.shape, extend_enums=True)]
+    reached = names.index(found.step) if found.step in names else len(names)
+    return name not in names or names.index(name) <= reached
+
+
+def lens_replaced(text: str) -> list[str]:
+    """Return the SQL that makes a text the lens, and tells migrate so."""
+    return [
+        text,
+        "INSERT INTO llamalog.repeatables (name, checksum) VALUES ('views/log.sql',"
+        f" {literal(migrate.Piece('views/log.sql', text).checksum)})"
+        " ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, applied_at = clock_timestamp()",
+    ]
+
+
+def lens_locked(owner: str) -> str:
+    """Return the SQL that locks the lens alone, which LOCK cannot, and leaves the role of its owner set."""
+    return f"SET LOCAL ROLE {ident(owner)}; ALTER VIEW llamalog.log RESET (security_barrier)"
