@@ -1156,7 +1156,7 @@ def test_what_was_captured_before_undo_is_shown_once_after_another_adoption(lega
     backfill.backfill(legacy)
     before, unknown = (
         captured_rows(legacy),
-        rows(legacy, "SELECT * FROM llamalog.unknown_provenance"),
+        rows(legacy, "SELECT * FROM llamalog.unknown_provenance ORDER BY 1, 2"),
     )
     inferred = len(before) - len(WRITTEN)
     assert inferred == 30
@@ -1180,7 +1180,7 @@ def test_what_was_captured_before_undo_is_shown_once_after_another_adoption(lega
         "FAILED",
         "UNLINKED",
     ]
-    assert rows(legacy, "SELECT * FROM llamalog.unknown_provenance") == unknown
+    assert rows(legacy, "SELECT * FROM llamalog.unknown_provenance ORDER BY 1, 2") == unknown
     legacy.execute("UPDATE albums SET label = 'again' WHERE id = %s", [ids.album])
     after = captured_rows(legacy)
     assert after[:-1] == between
