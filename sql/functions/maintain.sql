@@ -49,7 +49,7 @@ BEGIN
     INSERT INTO llamalog.clusters (system_identifier, first_seq)
     SELECT
         control.system_identifier,
-        coalesce((SELECT max(log.seq) FROM llamalog.log AS log), 0) + 1
+        llamalog.top_seq() + 1
     FROM pg_control_system() AS control
     ON CONFLICT DO NOTHING;
     IF NOT llamalog.is_partitioned('llamalog.llama_logs'::regclass) THEN

@@ -16,9 +16,7 @@ DECLARE
 BEGIN
     IF cursor IS NULL THEN
         v_page.snapshot := pg_current_snapshot();
-        SELECT coalesce(max(log.seq), 0)
-        INTO v_page.top_seq
-        FROM llamalog.log AS log;
+        v_page.top_seq := llamalog.top_seq();
         RETURN v_page;
     END IF;
     v_parts := string_to_array(convert_from(decode(cursor, 'base64'), 'UTF8'), ' ');
