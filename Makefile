@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check bench-backfill clean
+.PHONY: demo test lint check bench bench-backfill clean
 
 demo: $(VENV)/.demo  ## a music application writes, and the story of an album is told
 	@$(BIN)/llamalog demo
@@ -18,6 +18,9 @@ lint: $(VENV)/.lint  ## ruff, mypy
 	@$(BIN)/mypy
 
 check: lint test  ## what must pass before a commit
+
+bench: $(VENV)/.test  ## what a write costs with each kind of logging; BENCH=--quick, --durable
+	@$(BIN)/python bench/write.py $(BENCH)
 
 ROWS ?= 1000000
 bench-backfill: $(VENV)/.test  ## what adoption and backfill cost beside a writer
