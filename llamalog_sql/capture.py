@@ -132,11 +132,12 @@ def removal(conn: Connection, oid: int, entity_type: str) -> list[str]:
     """Return the SQL that takes the capture off a table and takes back what was granted for it."""
     triggers = rows(
         conn,
+        # what fills an adopted log hangs there too, and stays
         "SELECT hung.tgname, member.oid::regclass::text FROM llamalog.family(%s) AS member (oid)"
         " JOIN pg_trigger AS hung ON hung.tgrelid = member.oid AND hung.tgparentid = 0"
         " JOIN pg_proc AS called ON called.oid = hung.tgfoid AND called.pronamespace = 'llamalog'::regnamespace"
-        " ORDER BY hung.tgname, member.oid",
-        [oid],
+        " WHERE hung.tgname = ANY (%s) ORDER BY hung.tgname, member.oid",
+        [oid, [trigger_name(event) for event in (*EVENTS, "truncate")]],
     )
     ((table,),) = rows(conn, "SELECT %s::oid::regclass::text", [oid])
     return [

@@ -43,4 +43,6 @@ def _for_libpq(dsn: str) -> str:
         for name, value in parse_qsl(url.query, keep_blank_values=True)
         if name not in _FOREIGN_PARAMETERS
     ]
-    return urlunsplit(url._replace(query=urlencode(kept)))
+    text = urlunsplit(url._replace(query=urlencode(kept)))
+    # without a host, urlunsplit leaves out two slashes of three
+    return text if url.netloc else text.replace("postgresql:/", "postgresql:///", 1)

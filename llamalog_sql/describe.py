@@ -8,6 +8,7 @@ from typing import Any
 import inflection
 
 from llamalog_sql import catalog
+from llamalog_sql.adoption import state
 from llamalog_sql.catalog import Column, ForeignKey, Table
 from llamalog_sql.connection import Connection, first_row
 from llamalog_sql.errors import CannotWatch, EntityTypeTaken, Misuse
@@ -166,6 +167,13 @@ def refuse_unwatchable(conn: Connection, table: Table) -> None:
     if table.schema_name == "llamalog":
         raise CannotWatch(
             f"{table.shown} is part of the log", hint="Watch the application's tables."
+        )
+    if (adopted := state.adopted(conn)) is not None and table.oid == catalog.oid_of(
+        conn, adopted.table
+    ):
+        raise CannotWatch(
+            f"{table.shown} is the log: it would log itself",
+            hint="Watch the application's other tables.",
         )
     if table.is_temporary:
         raise CannotWatch(

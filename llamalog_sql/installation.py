@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from llamalog_sql import __version__, migrate, watching
 from llamalog_sql.adoption import state
+from llamalog_sql.adoption.lens import OWN_LOG
 from llamalog_sql.connection import Connection, first_row, rows
 from llamalog_sql.errors import NotInstalled
 
@@ -103,8 +104,13 @@ def status(conn: Connection) -> Status:
         "SELECT current_setting('server_version'), current_database(),"
         " (SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'llamalog'),"
         " count(*), coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint, coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint"
-        " FROM pg_partition_tree(to_regclass(%s)) AS t JOIN pg_class AS c ON c.oid = t.relid WHERE t.isleaf",
-        [shape.table if shape else "llamalog.llama_logs"],
+        " FROM (SELECT t.relid FROM pg_partition_tree(to_regclass(%(own)s)) AS t WHERE t.isleaf"
+        " UNION ALL SELECT to_regclass(%(adopted)s) WHERE %(adopted)s IS NOT NULL) AS t"
+        " JOIN pg_class AS c ON c.oid = t.relid",
+        {
+            "own": f"llamalog.{OWN_LOG}" if shape else "llamalog.llama_logs",
+            "adopted": shape.table if shape else None,
+        },
     )
     assert row is not None
     watched = (

@@ -407,11 +407,11 @@ def test_they_pass_between_any_two_steps(legacy, monkeypatch):
 
     monkeypatch.setattr(locks, "exclusively", stepwise)
     adopt.adopt(legacy, "public.enrichment_logs")
-    assert seen == [True] * 7
+    assert seen == [True] * 6
     undo.undo(
         legacy
     )  # the four keys come back, and each is validated, in transactions of their own
-    assert seen == [True] * 19
+    assert seen == [True] * 18
 
 
 def plan_of(conn: Connection, query: str) -> str:
@@ -1274,7 +1274,7 @@ def killed(monkeypatch) -> Callable[..., bool]:
     return run
 
 
-@pytest.mark.parametrize("after", range(7))
+@pytest.mark.parametrize("after", range(6))
 def test_adopt_goes_on_where_it_was_killed(first, killed, after):
     before = content(first, "enrichment_logs")
     assert killed(after, adopt.adopt, first, "public.enrichment_logs")
@@ -1293,7 +1293,7 @@ def test_adopt_goes_on_where_it_was_killed(first, killed, after):
     undo.undo(first)
 
 
-@pytest.mark.parametrize("after", range(7))
+@pytest.mark.parametrize("after", range(6))
 def test_undo_takes_back_an_adoption_that_was_killed(first, killed, after):
     shape = shape_of(first, "public.enrichment_logs")
     assert killed(after, adopt.adopt, first, "public.enrichment_logs")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from llamalog_sql import catalog
 from llamalog_sql.adoption import indexes, state, steps
+from llamalog_sql.adoption.lens import returned_rows
 from llamalog_sql.adoption.shape import CANONICAL, LegacyColumn, Shape, recognise
 from llamalog_sql.adoption.shape import as_people_write as plain
 from llamalog_sql.connection import Connection, first_row, owner_of_the_log, rows
@@ -49,6 +50,17 @@ def _examined(conn: Connection, name: str, mapping: dict[str, str], extend_enums
             f"{table.shown} is {what.get(table.kind, 'part of an inheritance tree')}",
             hint="Only a plain table can be adopted; copy the rows into one.",
         )
+    watched = rows(
+        conn,
+        "SELECT entity_type FROM llamalog.watches AS watch"
+        " WHERE llamalog.table_of(watch) = %s AND unwatched_at IS NULL",
+        [table.oid],
+    )
+    if watched:
+        raise CannotAdopt(
+            f"{table.shown} is watched as {watched[0][0]}: the log would log itself",
+            hint=f"Run first: llamalog unwatch {watched[0][0]}",
+        )
     if table.schema_name == "llamalog":
         raise CannotAdopt(f"{table.shown} is llamalog's own", hint="Name the application's log.")
     if first_row(
@@ -87,7 +99,7 @@ def _examined(conn: Connection, name: str, mapping: dict[str, str], extend_enums
     return replace(
         shape,
         granted=[str(right) for (right,) in lacking],
-        has_returned=bool(rows(conn, f"SELECT 1 {steps.returned(shape)} LIMIT 1")),
+        returned="unmarked" if rows(conn, f"SELECT 1 {returned_rows(shape)} LIMIT 1") else "",
     )
 
 
@@ -127,6 +139,19 @@ def _refuse_entangled(conn: Connection, shown: str, oid: int, shape: Shape) -> N
             f"views depend on {shown}",
             detail=", ".join(name for (name,) in dependent),
             hint="Drop them first, and create them again on the log after it.",
+        )
+    typed = rows(
+        conn,
+        "SELECT pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_depend AS d JOIN pg_type AS t"
+        " ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray) WHERE t.typrelid = %s"
+        " AND d.deptype = 'n' ORDER BY 1",
+        [oid],
+    )
+    if typed:
+        raise CannotAdopt(
+            f"the row type of {shown} is used elsewhere, and would change",
+            detail=", ".join(name for (name,) in typed),
+            hint="Drop those first, and create them again after it; the view under the old name has the same row type.",
         )
     wanted = [name for name, _ in indexes.wanted(shape)]
     if shape.old_name != shape.table_name:

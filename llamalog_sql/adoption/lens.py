@@ -6,7 +6,7 @@ import re
 
 from llamalog_sql.adoption.shape import Shape
 from llamalog_sql.files import sql_directory
-from llamalog_sql.render import ident
+from llamalog_sql.render import ident, literal
 
 #: Rows written since adoption count from here; the old ones below it.
 FIRST_SEQ = 10_000_000_000_001
@@ -27,8 +27,10 @@ def reader(shape: Shape) -> str:
     names = [alias or name for name, _, alias in columns]
     select = ",\n".join(f"    {_seen(shape, name)} AS {name}" for name in names)
     query = f"SELECT\n{select}\nFROM {shape.table} AS log"
-    if shape.has_returned:
+    if shape.returned:
         query += f"\nWHERE log.seq IS DISTINCT FROM {RETURNED_SEQ}"
+    if shape.returned == "unmarked":
+        query += f"\n    AND NOT EXISTS (SELECT {returned_rows(shape)} AND returned.row_id = log.{ident(shape.key)}::text)"
     # what was captured before the adoption, up to its last moment: before the first of the new rows, in its own order
     own = found[1].replace(
         "llama_logs.id AS seq", f"llama_logs.id + {FIRST_SEQ - 1 - 10**12} AS seq"
@@ -77,3 +79,11 @@ def _seen(shape: Shape, name: str) -> str:
     if name == "status":
         return f"coalesce({seen}, 'SUCCESS')"
     return seen
+
+
+def returned_rows(shape: Shape) -> str:
+    """Return the SQL, from FROM on, of the rows that earlier adoptions of this table left in it."""
+    return (
+        "FROM llamalog.returned_rows AS returned JOIN llamalog.adoptions AS earlier ON earlier.id = returned.adoption_id"
+        f" WHERE earlier.schema_name = {literal(shape.schema_name)} AND earlier.old_name = {literal(shape.old_name)}"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field
 import psycopg
 
 from llamalog_sql.connection import Connection
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ def exclusively(
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             if attempt + 1 == patience.attempts:
                 raise
+            if attempt % 10 == 4:
+                logger.info("waiting for a lock that another session holds")
             time.sleep(random.uniform(0.5, 1.5) * min(0.05 * 1.5**attempt, 1))  # noqa: S311
         else:
             return

@@ -194,7 +194,8 @@ class Shape:
     """An adopted log.  key: the column that names its rows.  entity_ids: column by entity type.
 
     granted: rights that the owner of the log needs, and lacked, as "INSERT ON public.enrichment_logs".
-    has_returned: rows are in it that stand whole in llamalog's own log, since an earlier adoption was undone.
+    returned: "unmarked" or "marked" where rows are in it that stand whole in llamalog's own log, since an earlier
+    adoption was undone; marked ones have seq 0.
     own_ids: lowest and highest id of llamalog's own log when giving the table back began; empty before.
     """
 
@@ -206,7 +207,7 @@ class Shape:
     parts: list[Part]
     entity_ids: dict[str, str] = field(default_factory=dict)
     granted: list[str] = field(default_factory=list)
-    has_returned: bool = False
+    returned: str = ""
     own_ids: list[int] = field(default_factory=list)
 
     @property
@@ -216,6 +217,10 @@ class Shape:
     @property
     def old_table(self) -> str:
         return f"{ident(self.schema_name)}.{ident(self.old_name)}"
+
+    def granted_on(self, table: str) -> list[str]:
+        """Return the rights that were lacking, on the table by the name that it has then."""
+        return [right.replace(f" ON {self.old_table}", f" ON {table}") for right in self.granted]
 
     @property
     def shown(self) -> str:

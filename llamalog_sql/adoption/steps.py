@@ -7,11 +7,18 @@ same command.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llamalog_sql import catalog, migrate
 from llamalog_sql.adoption import indexes, state
-from llamalog_sql.adoption.lens import FIRST_SEQ, OWN_LOG, RETURNED_SEQ, reader, writer
+from llamalog_sql.adoption.lens import (
+    FIRST_SEQ,
+    OWN_LOG,
+    RETURNED_SEQ,
+    reader,
+    returned_rows,
+    writer,
+)
 from llamalog_sql.adoption.shape import Shape
 from llamalog_sql.adoption.shape import as_people_write as plain
 from llamalog_sql.connection import Connection, owner_of_the_log, rows
@@ -62,59 +69,12 @@ def steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> list
                 _enum_values(conn, shape),
             )
         )
-    judged = ", ".join(
-        ident(part.legacy.name)
-        for part in (shape.part("operation"), shape.part("status"))
-        if part.legacy is not None
-    )
-    steps.append(
-        Step(
-            "columns",
-            f"add {len(shape.added)} columns to {plain(shape.old_table)}, as metadata only, and the trigger that fills them",
-            "ACCESS EXCLUSIVE on the table, milliseconds",
-            [
-                f"LOCK TABLE {shape.old_table} IN ACCESS EXCLUSIVE MODE",
-                f"CREATE SEQUENCE llamalog.adopted_seq AS bigint START WITH {FIRST_SEQ}",
-                "COMMENT ON SEQUENCE llamalog.adopted_seq IS 'Order of the rows written since the adoption.'",
-                f"ALTER SEQUENCE llamalog.adopted_seq OWNER TO {ident(owner)}",
-                f"ALTER TABLE {shape.old_table} "
-                + ", ".join(
-                    f"ADD COLUMN {ident(name)} {kind}" for name, kind in shape.added.items()
-                ),
-                f"GRANT USAGE ON SCHEMA {ident(shape.schema_name)} TO {ident(owner)}",
-                *(f"GRANT {right} TO {ident(owner)}" for right in shape.granted),
-                render("adopted.sql.j2", shape=shape, owner=owner),
-                f"ALTER FUNCTION llamalog.fill_adopted() OWNER TO {ident(owner)}",
-                *(
-                    f"CREATE TRIGGER {ident(name)} BEFORE INSERT ON {shape.old_table} FOR EACH ROW"
-                    f" WHEN (current_user {'=' if is_ours else '<>'} {literal(owner)})"
-                    f" EXECUTE FUNCTION llamalog.fill_adopted({literal(str(is_ours).lower())})"
-                    for name, is_ours in TRIGGERS.items()
-                ),
-                f"ALTER FUNCTION llamalog.refill_adopted() OWNER TO {ident(owner)}",
-                f"CREATE TRIGGER {ident(AGAIN)} BEFORE UPDATE OF {judged} ON {shape.old_table}"
-                " FOR EACH ROW EXECUTE FUNCTION llamalog.refill_adopted()",
-            ],
-        )
-    )
-    if shape.has_returned:
-        steps.append(
-            Step(
-                "returned",
-                "mark the rows that stand in llamalog's own log since the earlier adoption was undone",
-                "rows of the table that llamalog wrote",
-                [
-                    f"UPDATE {shape.old_table} AS log SET seq = {RETURNED_SEQ} {returned(shape)}"
-                    f" AND log.{ident(shape.key)} = returned.row_id::{shape.legacy_column(shape.key).type_name}"
-                    " AND log.seq IS NULL"
-                ],
-            )
-        )
     for name, definition, target in foreign_keys:
         steps.append(
             Step(
                 f"key {name}",
-                f"drop the foreign key {name}: {definition}; a cascade of it would erase or change history",
+                f"drop the foreign key {plain(ident(name))}, which leads to {plain(target)}:"
+                f" it would {'change or erase history' if ' ON ' in definition else 'fail the logging of a deletion'}",
                 f"ACCESS EXCLUSIVE on the table and on {target}, milliseconds",
                 [
                     f"LOCK TABLE {shape.old_table}, {target} IN ACCESS EXCLUSIVE MODE",
@@ -125,16 +85,34 @@ def steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> list
     steps.append(
         Step(
             "switched",
-            f"make {shape.shown} the log"
+            f"add {len(shape.added)} columns, as metadata only, and the triggers that fill them; make {shape.shown} the log"
             + (
-                f"; a view goes on under the name {shape.old_name}"
+                f", with a view under the name {shape.old_name} that shows the {len(shape.legacy)} columns of before"
                 if shape.old_name != shape.table_name
-                else ""
+                else "; it has that name already, so SELECT * shows the new columns too"
             ),
             "ACCESS EXCLUSIVE on the table and on llamalog's own log, milliseconds",
             _switch(conn, shape, renamed, owner),
         )
     )
+    if shape.returned:
+        marked = replace(shape, returned="marked")
+        steps.append(
+            Step(
+                "returned",
+                "mark the rows that stand in llamalog's own log since the earlier adoption was undone",
+                "rows that llamalog wrote",
+                [
+                    f"UPDATE {shape.table} AS log SET seq = {RETURNED_SEQ} {returned_rows(shape)}"
+                    f" AND log.{ident(shape.key)} = returned.row_id::{shape.legacy_column(shape.key).type_name}"
+                    " AND log.seq IS NULL",
+                    f"UPDATE llamalog.adoptions SET shape = {literal(json.dumps(marked.as_json()))} WHERE undone_at IS NULL",
+                    f"SET LOCAL ROLE {ident(owner)}",
+                    *lens_replaced(reader(marked)),
+                    "RESET ROLE",
+                ],
+            )
+        )
     steps.append(
         Step(
             "indexes",
@@ -146,12 +124,26 @@ def steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> list
     return steps
 
 
-def returned(shape: Shape) -> str:
-    """Return the SQL of the rows that earlier adoptions of this table left in it."""
-    return (
-        "FROM llamalog.returned_rows AS returned JOIN llamalog.adoptions AS earlier ON earlier.id = returned.adoption_id"
-        f" WHERE earlier.schema_name = {literal(shape.schema_name)} AND earlier.old_name = {literal(shape.old_name)}"
+def filling(shape: Shape, owner: str) -> list[str]:
+    """Return the SQL that makes the triggers by which a row of the adopted log gets what the application does not say."""
+    judged = ", ".join(
+        ident(part.legacy.name)
+        for part in (shape.part("operation"), shape.part("status"))
+        if part.legacy is not None
     )
+    return [
+        render("adopted.sql.j2", shape=shape, owner=owner),
+        f"ALTER FUNCTION llamalog.fill_adopted() OWNER TO {ident(owner)}",
+        f"ALTER FUNCTION llamalog.refill_adopted() OWNER TO {ident(owner)}",
+        *(
+            f"CREATE OR REPLACE TRIGGER {ident(name)} BEFORE INSERT ON {shape.table} FOR EACH ROW"
+            f" WHEN (current_user {'=' if is_ours else '<>'} {literal(owner)})"
+            f" EXECUTE FUNCTION llamalog.fill_adopted({literal(str(is_ours).lower())})"
+            for name, is_ours in TRIGGERS.items()
+        ),
+        f"CREATE OR REPLACE TRIGGER {ident(AGAIN)} BEFORE UPDATE OF {judged} ON {shape.table}"
+        " FOR EACH ROW EXECUTE FUNCTION llamalog.refill_adopted()",
+    ]
 
 
 def _switch(conn: Connection, shape: Shape, renamed: list[list[str]], owner: str) -> list[str]:
@@ -162,6 +154,16 @@ def _switch(conn: Connection, shape: Shape, renamed: list[list[str]], owner: str
     ]
     if shape.old_name != shape.table_name:
         statements.append(f"ALTER TABLE {shape.old_table} RENAME TO {ident(shape.table_name)}")
+    statements += [
+        f"CREATE SEQUENCE llamalog.adopted_seq AS bigint START WITH {FIRST_SEQ}",
+        "COMMENT ON SEQUENCE llamalog.adopted_seq IS 'Order of the rows written since the adoption.'",
+        f"ALTER SEQUENCE llamalog.adopted_seq OWNER TO {ident(owner)}",
+        f"ALTER TABLE {shape.table} "
+        + ", ".join(f"ADD COLUMN {ident(name)} {kind}" for name, kind in shape.added.items()),
+        f"GRANT USAGE ON SCHEMA {schema} TO {ident(owner)}",
+        *(f"GRANT {right} TO {ident(owner)}" for right in shape.granted_on(shape.table)),
+        *filling(shape, owner),
+    ]
     for kind, old, new in renamed:
         statements.append(
             f"ALTER TABLE {shape.table} RENAME CONSTRAINT {ident(old)} TO {ident(new)}"

@@ -42,6 +42,7 @@ def plan(conn: Connection) -> Undoing:
     if found is None:
         raise CannotAdopt("no log is adopted", hint="Run: llamalog adopt TABLE")
     result = Undoing(plain(found.shape.old_table))
+    _refuse_dependents(conn, found)
     table = standing(conn, found.shape)
     for name, definition, target in found.foreign_keys:
         if not definition.endswith(_NOT_VALID) and _breaks(conn, table, definition, target):
@@ -101,15 +102,23 @@ def _undoing(conn: Connection, found: Adoption, invalid: list[str]) -> Iterator[
             ]
         if name not in invalid and not definition.endswith(_NOT_VALID):
             yield [f"ALTER TABLE {table} VALIDATE CONSTRAINT {ident(name)}"]
-    yield [
+    ending = [
+        "UPDATE llamalog.adoptions SET undone_at = clock_timestamp(), step = 'undone' WHERE undone_at IS NULL"
+    ]
+    yield [*(_cleaning(found.shape, owner) if _has_column(conn, table, "seq") else []), *ending]
+
+
+def _cleaning(shape: Shape, owner: str) -> list[str]:
+    """Return the SQL that takes what is ours off the table, under its old name."""
+    table = shape.old_table
+    return [
         f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
         *(f"DROP TRIGGER IF EXISTS {ident(name)} ON {table}" for name in (*TRIGGERS, AGAIN)),
         "DROP FUNCTION IF EXISTS llamalog.fill_adopted(), llamalog.refill_adopted()",
         f"ALTER TABLE {table} "
-        + ", ".join(f"DROP COLUMN IF EXISTS {ident(name)}" for name in found.shape.added),
+        + ", ".join(f"DROP COLUMN IF EXISTS {ident(name)}" for name in shape.added),
         "DROP SEQUENCE IF EXISTS llamalog.adopted_seq",
-        *(f"REVOKE {right} FROM {ident(owner)}" for right in found.shape.granted),
-        "UPDATE llamalog.adoptions SET undone_at = clock_timestamp(), step = 'undone' WHERE undone_at IS NULL",
+        *(f"REVOKE {right} FROM {ident(owner)}" for right in shape.granted),
     ]
 
 
@@ -196,10 +205,32 @@ def _switching_back(conn: Connection, found: Adoption, owner: str) -> list[str]:
     ]
     if shape.old_name != shape.table_name:
         statements.append(f"ALTER TABLE {shape.table} RENAME TO {ident(shape.old_name)}")
-    statements.append(
-        "UPDATE llamalog.adoptions SET adopted_at = NULL, step = 'undoing' WHERE undone_at IS NULL"
+    # in the same moment: nobody sees our columns under the old name
+    return [
+        *statements,
+        *_cleaning(shape, owner),
+        "UPDATE llamalog.adoptions SET adopted_at = NULL, step = 'undoing' WHERE undone_at IS NULL",
+    ]
+
+
+def _refuse_dependents(conn: Connection, found: Adoption) -> None:
+    """Raise CannotAdopt where something was built on the view under the old name, which goes."""
+    dependents = rows(
+        conn,
+        "SELECT DISTINCT coalesce(r.ev_class::regclass::text, pg_describe_object(d.classid, d.objid, 0))"
+        " FROM pg_class AS c JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid"
+        " OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (c.reltype, (SELECT t.typarray FROM pg_type AS t WHERE t.oid = c.reltype))"
+        " LEFT JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid"
+        " WHERE c.oid = to_regclass(%s) AND c.relkind = 'v' AND d.deptype = 'n' AND r.ev_class IS DISTINCT FROM c.oid"
+        " ORDER BY 1",
+        [found.shape.old_table],
     )
-    return statements
+    if found.is_adopted and dependents:
+        raise CannotAdopt(
+            f"{plain(found.shape.old_table)} cannot give way to the table: others are built on it",
+            detail=", ".join(name for (name,) in dependents),
+            hint="Drop them first, and create them again after it.",
+        )
 
 
 def _written(shape: Shape) -> str:
