@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from llamalog_sql import __version__, migrate, watching
-from llamalog_sql.adoption import state
+from llamalog_sql.adoption import state, steps
 from llamalog_sql.adoption.lens import OWN_LOG
 from llamalog_sql.connection import Connection, first_row, rows
 from llamalog_sql.errors import NotInstalled
@@ -201,6 +201,7 @@ def check(conn: Connection) -> list[Finding]:
         )
         for entity_type, table, problem in watching.drifted(conn)
     ]
+    findings += _of_adoption(conn)
     findings += [
         Finding(
             name, "is missing: rows of that month will wait in DEFAULT", "Run: llamalog maintain"
@@ -213,6 +214,38 @@ def check(conn: Connection) -> list[Finding]:
     if waiting and waiting[0] and missing_months(conn, 0):
         findings.append(
             Finding("llamalog.llama_logs_default", "holds rows", "Run: llamalog maintain")
+        )
+    return findings
+
+
+def _of_adoption(conn: Connection) -> list[Finding]:
+    """Return what is unfinished or broken of an adoption."""
+    found = state.current(conn)
+    if found is None:
+        return []
+    table = found.shape.shown
+    if found.step in {"returning", "copied", "undoing"}:
+        return [Finding(table, "is being given back, and not yet", "Run: llamalog adopt --undo")]
+    if found.step != "done":
+        return [
+            Finding(table, "is not adopted to the end", f"Run: llamalog adopt {table}, or --undo")
+        ]
+    findings = []
+    if missing := steps.missing_triggers(conn, found.shape):
+        findings.append(
+            Finding(
+                table, f"missing or disabled: {', '.join(missing)}", f"Run: llamalog adopt {table}"
+            )
+        )
+    if rows(
+        conn,
+        "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = 'seq' AND NOT attnotnull",
+        [found.shape.table],
+    ):
+        findings.append(
+            Finding(
+                table, "its old rows are not numbered and classified yet", "Run: llamalog backfill"
+            )
         )
     return findings
 

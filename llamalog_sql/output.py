@@ -182,10 +182,17 @@ def _cells(row: Change | ChainRow, with_entity: bool) -> dict[str, Text]:
         "category": badge(row.category, row.status),
         **({"entity": entity} if with_entity else {}),
         "source": source_text(row.source),
-        "by": Text(clean(row.user_id or row.triggered_by or row.db_user)),
+        "by": Text(clean(row.user_id or row.triggered_by or _role(row) or "")),
         "what": Text(_what(row)),
         "job": Text(clean(row.job_id or row.parent_job_id or "")),
     }
+
+
+def _role(row: Change | ChainRow) -> str | None:
+    """Return the role that wrote; of what was inferred, nobody knows who did it."""
+    noted = row.metadata.get("llamalog") if isinstance(row.metadata, dict) else None
+    is_inferred = isinstance(noted, dict) and noted.get("inferred") is True
+    return None if is_inferred else row.db_user
 
 
 def _paragraph(cells: dict[str, Text]) -> Iterator[RenderableType]:
@@ -331,9 +338,21 @@ def _what(row: Change | ChainRow) -> str:
         parts.append(", ".join(shown))
     elif row.op == "I" and row.fields_enriched and row.link_type is None:
         parts.append(f"{len(row.fields_enriched)} fields")
+    elif row.op is None:
+        parts += _told(row)
     if row.reason:
         parts.append(row.reason)
     return clean("; ".join(parts))
+
+
+def _told(row: Change | ChainRow) -> Iterator[str]:
+    """Yield what a row says that the application wrote itself."""
+    yield row.operation
+    if row.fields_enriched:
+        more = len(row.fields_enriched) - 4
+        yield ", ".join(row.fields_enriched[:4]) + (f" and {more} more" if more > 0 else "")
+    if row.data_quality_before != row.data_quality_after:
+        yield f"quality {row.data_quality_before or '–'} → {row.data_quality_after or '–'}"
 
 
 def _difference(name: str, before: Any, after: Any) -> str:

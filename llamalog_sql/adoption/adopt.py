@@ -10,12 +10,14 @@ from typing import Any
 import psycopg
 from psycopg import IsolationLevel
 
-from llamalog_sql.adoption import indexes, locks, proof, steps
+from llamalog_sql import catalog
+from llamalog_sql.adoption import indexes, locks, proof, state, steps
 from llamalog_sql.adoption.examine import shape_of
 from llamalog_sql.adoption.locks import Patience, Report
 from llamalog_sql.adoption.steps import Step
-from llamalog_sql.connection import Connection
+from llamalog_sql.connection import Connection, owner_of_the_log
 from llamalog_sql.errors import LlamaLogError
+from llamalog_sql.render import ident
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ def adopt(
     Interrupted, it goes on where it was. Raises CannotAdopt (LL015), and 55P03 when a lock cannot be had.
     """
     patience = patience or Patience()
+    if repaired := _repaired(conn, name, patience):
+        return repaired
     shape = shape_of(conn, name, mapping or {}, extend_enums)
     report = Report(shape.shown)
     with _one_snapshot(conn) as snapshot:
@@ -77,6 +81,35 @@ def adopt(
             conn.execute(f"DROP INDEX CONCURRENTLY {index}".encode())
             report.dropped.append(index)
     conn.execute("UPDATE llamalog.adoptions SET step = 'done' WHERE undone_at IS NULL")
+    return report
+
+
+def _repaired(conn: Connection, name: str, patience: Patience) -> Report | None:
+    """Hang the triggers of the adopted log again where somebody has taken them off; None where nothing is missing."""
+    found = state.current(conn)
+    if found is None or found.step != "done":
+        return None
+    asked = catalog.oid_of(conn, name)
+    known = {catalog.oid_of(conn, table) for table in (found.shape.table, found.shape.old_table)}
+    if asked not in known or not steps.missing_triggers(conn, found.shape):
+        return None
+    report = Report(
+        found.shape.shown, found.row_count or 0, found.checksum or "", found.checksum or ""
+    )
+    owner = owner_of_the_log(conn)
+    locks.exclusively(
+        conn,
+        [
+            f"LOCK TABLE {found.shape.table} IN SHARE ROW EXCLUSIVE MODE",
+            *steps.filling(found.shape, owner),
+            *(
+                f"ALTER TABLE {found.shape.table} ENABLE TRIGGER {ident(trigger)}"
+                for trigger in (*steps.TRIGGERS, steps.AGAIN)
+            ),
+        ],
+        patience,
+        report,
+    )
     return report
 
 

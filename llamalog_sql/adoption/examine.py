@@ -50,17 +50,6 @@ def _examined(conn: Connection, name: str, mapping: dict[str, str], extend_enums
             f"{table.shown} is {what.get(table.kind, 'part of an inheritance tree')}",
             hint="Only a plain table can be adopted; copy the rows into one.",
         )
-    watched = rows(
-        conn,
-        "SELECT entity_type FROM llamalog.watches AS watch"
-        " WHERE llamalog.table_of(watch) = %s AND unwatched_at IS NULL",
-        [table.oid],
-    )
-    if watched:
-        raise CannotAdopt(
-            f"{table.shown} is watched as {watched[0][0]}: the log would log itself",
-            hint=f"Run first: llamalog unwatch {watched[0][0]}",
-        )
     if table.schema_name == "llamalog":
         raise CannotAdopt(f"{table.shown} is llamalog's own", hint="Name the application's log.")
     if first_row(
@@ -79,10 +68,30 @@ def _examined(conn: Connection, name: str, mapping: dict[str, str], extend_enums
             hint=f"Disable it first: ALTER TABLE {table.shown} DISABLE ROW LEVEL SECURITY",
         )
     shape = recognise(conn, table.schema_name, table.table_name, table.oid, mapping)
+    watched = rows(
+        conn,
+        "SELECT entity_type FROM llamalog.watches AS watch"
+        " WHERE llamalog.table_of(watch) = %s AND unwatched_at IS NULL",
+        [table.oid],
+    )
+    if watched:
+        raise CannotAdopt(
+            f"{table.shown} is watched as {watched[0][0]}: the log would log itself",
+            hint=f"Run first: llamalog unwatch {watched[0][0]}",
+        )
     _refuse_entangled(conn, table.shown, table.oid, shape)
     _refuse_constraints(conn, table, shape)
     if extend_enums:
         shape = _with_new_labels(conn, shape)
+    status = shape.part("status").legacy
+    if status is not None and status.labels and status.is_not_null:
+        for exact in ("SUCCESS", "FAILED"):
+            if status.nearest(exact, "status") is None:
+                raise CannotAdopt(
+                    f"the enum of column {status.name} of {table.shown} has nothing like {exact}",
+                    detail=f"Its values are {', '.join(status.labels)}.",
+                    hint="Let it be null, or add the values that it lacks: --extend-enums",
+                )
     owner = owner_of_the_log(conn)
     lacking = rows(
         conn,
@@ -264,7 +273,9 @@ def _lacking(conn: Connection, shape: Shape) -> dict[str, tuple[LegacyColumn, li
     for name, values in wanted.items():
         column = shape.part(name).legacy
         if column is not None and column.labels:
-            lacking = [value for value in values if value not in column.labels]
+            lacking = [
+                value for value in values if value not in {label.upper() for label in column.labels}
+            ]
             if lacking:
                 result[name] = (column, lacking)
     return result

@@ -8,6 +8,7 @@ from llamalog_sql.adoption import state
 from llamalog_sql.adoption.lens import FIRST_SEQ, RETURNED_SEQ
 from llamalog_sql.adoption.shape import Shape
 from llamalog_sql.connection import Connection, first_row, rows
+from llamalog_sql.errors import CannotAdopt
 from llamalog_sql.render import ident
 
 
@@ -36,6 +37,11 @@ _OF_OLD = f"WHERE log.seq IS NULL OR log.seq BETWEEN {RETURNED_SEQ} AND {FIRST_S
 def verify(conn: Connection) -> tuple[Proof, Proof]:
     """Return what the rows of the day of adoption held then, and hold now.  Raises CannotAdopt when none is adopted."""
     found = state.adoption(conn)
+    if found.row_count is None:
+        raise CannotAdopt(
+            f"no checksum was taken of {found.shape.shown}: its adoption is not finished",
+            hint=f"Run: llamalog adopt {found.shape.shown}",
+        )
     stored = [
         (str(day) if day else None, int(count), str(checksum))
         for day, count, checksum in rows(

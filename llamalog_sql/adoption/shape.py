@@ -78,7 +78,7 @@ _ALWAYS_KNOWN = {
 _BESIDE = {"category", "root_job_id", "is_root_job", "created_at"}
 
 #: The value of an application's enum that comes nearest to one of ours that it lacks, the best first.
-_NEAREST = {
+NEAREST = {
     "category": {
         "UPDATED": ["ENRICHED", "CORRECTED"],
         "DELETED": ["CORRECTED", "UPDATED"],
@@ -87,7 +87,10 @@ _NEAREST = {
         "UNLINKED": ["LINKED", "DELETED", "CORRECTED"],
         "USER_ACTION": ["CORRECTED", "ENRICHED"],
     },
-    "status": {"SUCCESS": ["COMPLETED"], "FAILED": ["ERROR"]},
+    "status": {
+        "SUCCESS": ["COMPLETED", "SUCCEEDED", "OK", "DONE"],
+        "FAILED": ["ERROR", "FAILURE", "ERRORED"],
+    },
 }
 
 
@@ -110,6 +113,11 @@ class LegacyColumn:
         """Return the SQL of its value as the lens has it."""
         value = f"{row}.{ident(self.name)}"
         wanted = CANONICAL[canonical]
+        if canonical == "category":
+            # what the application calls by words of its own, the rules decide
+            return f"CASE WHEN upper({value}::text) = ANY (llamalog.categories()) THEN upper({value}::text) END"
+        if canonical == "entity_type" and not (self.labels and self.labels == _upper(self.labels)):
+            return f"upper({value}::text)"
         if wanted == "timestamp with time zone":
             return f"({value} AT TIME ZONE 'UTC')" if self.kind == "timestamp" else value
         if wanted == "text[]" and not self.kind.startswith("_"):
@@ -138,20 +146,28 @@ class LegacyColumn:
             return f"left({value}, {self.length})"
         return value if self.kind in {"text", "timestamptz"} else f"{value}::{self.type_name}"
 
+    def nearest(self, exact: str, canonical: str) -> str | None:
+        """Return the label, in whatever case, that is the value or comes nearest to it."""
+        known = {label.upper(): label for label in reversed(self.labels)}
+        wanted = [exact, *NEAREST.get(canonical, {}).get(exact, [])]
+        return next((known[name] for name in wanted if name in known), None)
+
     def _nearest_label(self, value: str, canonical: str) -> str:
-        cases = []
-        for exact, nearest in _NEAREST.get(canonical, {}).items():
-            if exact not in self.labels:
-                found = next((label for label in nearest if label in self.labels), None)
-                found = found or (self.labels[0] if self.is_not_null else None)
-                cases.append((exact, found))
-        cases = [*((label, label) for label in self.labels), *cases]
+        exact = dict.fromkeys([*_upper(self.labels), *NEAREST.get(canonical, {})])
+        found = {
+            name: self.nearest(name, canonical) or (self.labels[0] if self.is_not_null else None)
+            for name in exact
+        }
         lines = " ".join(
-            f"WHEN {literal(exact)} THEN {literal(found)}::{self.type_name}"
-            for exact, found in cases
+            f"WHEN {literal(name)} THEN {literal(label)}::{self.type_name}"
+            for name, label in found.items()
         )
         other = f" ELSE {literal(self.labels[0])}::{self.type_name}" if self.is_not_null else ""
-        return f"CASE {value} {lines}{other} END"
+        return f"CASE upper({value}) {lines}{other} END"
+
+
+def _upper(labels: list[str]) -> list[str]:
+    return [label.upper() for label in labels]
 
 
 #: The type as pg_type calls it.
@@ -323,7 +339,9 @@ def recognise(
         raise CannotAdopt(
             f"{shown} is no log",
             detail=f"It lacks {', '.join([*missing, *([] if key else ['a primary key of one column'])])}.",
-            hint="Name its columns: --map COLUMN=operation --map COLUMN=created_at; llamalog adopt --help",
+            hint="Name its columns: --map COLUMN=operation --map COLUMN=created_at; llamalog adopt --help"
+            if missing
+            else "Give it one: each row of the log needs a name.",
         )
 
     def free(name: str) -> str:
@@ -368,7 +386,7 @@ def recognise(
         list(columns.values()),
         parts,
         {
-            kind: f"{kind.lower()}_id"
+            kind.upper(): f"{kind.lower()}_id"
             for kind in types
             if f"{kind.lower()}_id" in columns and f"{kind.lower()}_id" not in taken
         },

@@ -7,7 +7,7 @@ same command.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from llamalog_sql import catalog, migrate
 from llamalog_sql.adoption import indexes, state
@@ -19,7 +19,7 @@ from llamalog_sql.adoption.lens import (
     returned_rows,
     writer,
 )
-from llamalog_sql.adoption.shape import Shape
+from llamalog_sql.adoption.shape import NEAREST, Shape
 from llamalog_sql.adoption.shape import as_people_write as plain
 from llamalog_sql.connection import Connection, owner_of_the_log, rows
 from llamalog_sql.render import ident, literal, render
@@ -27,12 +27,16 @@ from llamalog_sql.render import ident, literal, render
 
 @dataclass(frozen=True)
 class Step:
-    """A part of an adoption.  title: what it does.  lock: what it locks, and how long.  statements: its SQL."""
+    """A part of an adoption.  title: what it does.  lock: what it locks, and how long.  statements: its SQL.
+
+    details: which column was taken for what, and what becomes of values that it cannot hold.
+    """
 
     name: str
     title: str
     lock: str
     statements: list[str]
+    details: list[str] = field(default_factory=list)
 
 
 TRIGGERS = {"00_llamalog_fill": False, "00_llamalog_fill_captured": True}
@@ -93,6 +97,7 @@ def steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> list
             ),
             "ACCESS EXCLUSIVE on the table and on llamalog's own log, milliseconds",
             _switch(conn, shape, renamed, owner),
+            _translations(shape),
         )
     )
     if shape.returned:
@@ -122,6 +127,40 @@ def steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> list
         )
     )
     return steps
+
+
+def _translations(shape: Shape) -> list[str]:
+    """Return, for people, what is read as what, and what is written as what."""
+    lines = [
+        f"{part.legacy.name} is read as {part.name}"
+        for part in shape.parts
+        if part.legacy is not None and part.legacy.name != part.name
+    ]
+    for part in shape.exact:
+        assert part.legacy is not None
+        changed = [
+            f"{exact} as {part.legacy.nearest(exact, part.name) or ('null' if not part.legacy.is_not_null else part.legacy.labels[0])}"
+            for exact in NEAREST.get(part.name, {})
+            if part.legacy.labels and part.legacy.nearest(exact, part.name) != exact
+        ]
+        if changed:
+            lines.append(
+                f"{part.legacy.name} gets {', '.join(changed)}; {part.ours} has the exact value"
+            )
+    return lines
+
+
+def missing_triggers(conn: Connection, shape: Shape) -> list[str]:
+    """Return the names of the triggers that an adopted log lacks, or has disabled."""
+    return [
+        name
+        for (name,) in rows(
+            conn,
+            "SELECT wanted.name FROM unnest(%s::text[]) AS wanted (name) WHERE NOT EXISTS (SELECT FROM pg_trigger AS hung"
+            " WHERE hung.tgrelid = to_regclass(%s) AND hung.tgname = wanted.name AND hung.tgenabled <> 'D') ORDER BY 1",
+            [[*TRIGGERS, AGAIN], shape.table],
+        )
+    ]
 
 
 def filling(shape: Shape, owner: str) -> list[str]:

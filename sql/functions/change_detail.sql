@@ -38,16 +38,15 @@ AS $function$
                     )
                     FROM unnest(change_detail.fields) WITH ORDINALITY AS field (name, position)
                 )
-                WHEN change_detail.op = 'U' AND cardinality(change_detail.fields) <= 5
+                WHEN (change_detail.op = 'U' OR change_detail.op IS NULL) AND cardinality(change_detail.fields) BETWEEN 1 AND 5
                     THEN array_to_string(change_detail.fields, ', ')
-                WHEN change_detail.op = 'U'
+                WHEN (change_detail.op = 'U' OR change_detail.op IS NULL) AND cardinality(change_detail.fields) > 5
                     THEN array_to_string(change_detail.fields[1:4], ', ')
                         || format(' and %s more fields', cardinality(change_detail.fields) - 4)
             END,
             CASE
                 WHEN change_detail.quality_before IS DISTINCT FROM change_detail.quality_after
-                    AND change_detail.op = 'U'
-                    AND cardinality(change_detail.fields) > 2
+                    AND (change_detail.op = 'U' AND cardinality(change_detail.fields) > 2 OR change_detail.op IS NULL)
                     THEN format(
                         'quality %s %s %s',
                         coalesce(change_detail.quality_before, llamalog.mark('dash')),

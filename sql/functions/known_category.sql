@@ -19,7 +19,7 @@ BEGIN
     INTO v_category
     FROM llamalog.category_rules AS rule
     WHERE (rule.operation IS NULL OR known_category.operation ILIKE rule.operation)
-        AND (rule.status IS NULL OR rule.status = known_category.status)
+        AND (rule.status IS NULL OR lower(rule.status) = lower(known_category.status))
         AND (rule.source IS NULL OR rule.source = known_category.source)
         AND (known_category.categories IS NULL OR rule.category = ANY (known_category.categories))
     ORDER BY rule.position
