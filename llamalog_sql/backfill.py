@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
+from llamalog_sql.adoption import as_owner as as_owner_of_table
 from llamalog_sql.adoption import indexes, state
 from llamalog_sql.adoption.lens import FIRST_SEQ
 from llamalog_sql.adoption.shape import Shape
@@ -93,7 +94,7 @@ def backfill(
     Raises LlamaLogError (55006) while another backfill runs.
     """
     pace = pace or Pace()
-    with _alone(conn):
+    with _alone(conn), as_owner_of_table.own_path(conn):
         conn.execute("SELECT set_config('lock_timeout', %s, false)", [f"{pace.lock_timeout}ms"])
         result = _prepared(conn)
         shape = state.adopted(conn)
@@ -107,10 +108,11 @@ def backfill(
 
 def preview(conn: Connection) -> Result:
     """Return the distribution that `backfill` would write; changes nothing but temporary tables."""
-    with _alone(conn):
+    with _alone(conn), as_owner_of_table.own_path(conn):
         result = _prepared(conn)
         shape = state.adopted(conn)
         if shape is not None:
+            result.judged_again = _misjudged(conn, shape)
             decided = (
                 f"SELECT count(decided.is_root_job) FROM ({_decisions(conn, shape)}) AS decided"
             )
@@ -150,8 +152,10 @@ def _alone(conn: Connection) -> Iterator[None]:
 
 def _cleared(conn: Connection) -> None:
     conn.execute(
-        "DROP TABLE IF EXISTS pg_temp.backfill_jobs, pg_temp.backfill_operations, pg_temp.backfill_unseen"
+        "DROP TABLE IF EXISTS pg_temp.backfill_jobs, pg_temp.backfill_operations, pg_temp.backfill_unseen,"
+        " pg_temp.backfill_judged"
     )
+    as_owner_of_table.forget(conn)
 
 
 # -- before the first batch -------------------------------------------------------------------------------------------
@@ -296,7 +300,7 @@ def _write(
     total = first_row(conn, "SELECT count(*) FROM llamalog.backfill_rows")
     assert total is not None
     began = said = time.monotonic()
-    done = 0
+    done, owner = 0, as_owner_of_table.owner_of(conn, shape)
     # rows of first rounds leave their pages, which takes several times as long
     sizes = {True: min(500, pace.batch_size), False: min(500, pace.batch_size)}
     # the plan is the same for each batch, and never by the whole table
@@ -312,7 +316,9 @@ def _write(
                 batch = _update(
                     shape, f"stretch = {stretch} AND round = {turn} AND seq > {at}", size
                 )
-                ((found, last, written, corrected),) = _patiently(rows, conn, batch)
+                found, last, written, corrected = _patiently(
+                    as_owner_of_table.counted, conn, owner, batch
+                )
                 took = time.monotonic() - started
                 is_last, at, done = found < size, last or at, done + found
                 result.corrected_roots += corrected
@@ -334,31 +340,62 @@ def _write(
     progress(done, total[0], result.seconds)
 
 
+#: Pages of the table in a transaction that judges again.
+_PAGES = 50
+
+
 def _judge_again(conn: Connection, shape: Shape, result: Result) -> None:
-    """Give rows of operations that no rule knew the category of a rule that has come since."""
-    category = shape.part("category")
-    operation, status = (shape.part(name).reading("log") for name in ("operation", "status"))
-    if category.legacy is not None:
-        return  # the application has judged them
-    ours = ident(category.written)
-    open_to_it = f"log.{ours} = 'UPDATED' AND log.{ident(shape.part('op').written)} IS NULL"
-    judge = (
-        # one operation at a time, since the pattern of a rule is dear
-        "WITH judged AS MATERIALIZED (SELECT DISTINCT"
-        f" {operation} AS operation, {status} AS status FROM {shape.table} AS log WHERE {open_to_it}),"
-        " fit AS MATERIALIZED (SELECT judged.*, llamalog.known_category(judged.operation, judged.status) AS category"
-        " FROM judged),"
-        f" batch AS (SELECT log.{ident(shape.key)} AS id, fit.category FROM {shape.table} AS log"
-        f" JOIN fit ON {_same('fit.operation', operation)} AND {_same('fit.status', status)}"
-        f" AND fit.category <> 'UPDATED' WHERE {open_to_it} LIMIT 2000),"
-        f" done AS (UPDATE {shape.table} AS log SET {ours} = batch.category FROM batch"
-        f" WHERE log.{ident(shape.key)} = batch.id AND {open_to_it} RETURNING batch.category)"
-        " SELECT count(*), (SELECT count(*) FROM batch) FROM done"
-    )
-    found = True
-    while found:
-        ((done, found),) = _patiently(rows, conn, judge)
+    """Give the application's rows the category that the rules give them by now."""
+    if not _misjudged(conn, shape):
+        return
+    owner = as_owner_of_table.owner_of(conn, shape)
+    if owner not in {name for (name,) in rows(conn, "SELECT current_user")}:
+        conn.execute(f"GRANT SELECT ON pg_temp.backfill_judged TO {ident(owner)}".encode())
+    read = _read_for_judging(shape)
+    ours = ident(shape.part("category").written)
+    ((pages,),) = rows(conn, "SELECT pg_relation_size(%s::regclass) / 8192", [shape.table])
+    for page in range(0, pages, _PAGES):
+        batch = (
+            f"WITH done AS (UPDATE {shape.table} AS log SET {ours} = judged.wanted"
+            f" FROM pg_temp.backfill_judged AS judged"
+            f" WHERE log.ctid >= '({page},0)' AND log.ctid < '({page + _PAGES},0)' AND {_judged_by_rules(shape)}"
+            f" AND {' AND '.join(_same(f'judged.{name}', value) for name, value in read.items())}"
+            " RETURNING 1) SELECT count(*), NULL::bigint, NULL::bigint, NULL::bigint FROM done"
+        )
+        done, *_ = _patiently(as_owner_of_table.counted, conn, owner, batch)
         result.judged_again += int(done)
+
+
+def _misjudged(conn: Connection, shape: Shape) -> int:
+    """Put down, by what it follows from, each category that is not what the rules say; return of how many rows."""
+    read = _read_for_judging(shape)
+    conn.execute("DROP TABLE IF EXISTS pg_temp.backfill_judged")
+    conn.execute(
+        "CREATE TEMPORARY TABLE backfill_judged AS SELECT * FROM (SELECT found.*, nullif(coalesce("
+        "llamalog.known_category(found.operation, found.status), found.own, 'UPDATED'), found.own) AS wanted FROM ("
+        f"SELECT {', '.join(f'{value} AS {name}' for name, value in read.items())}, count(*) AS rows"
+        f" FROM {shape.table} AS log WHERE {_judged_by_rules(shape)} GROUP BY 1, 2, 3, 4) AS found) AS judged"
+        " WHERE wanted IS DISTINCT FROM ours".encode()
+    )
+    ((count,),) = rows(conn, "SELECT coalesce(sum(rows), 0)::bigint FROM pg_temp.backfill_judged")
+    return int(count)
+
+
+def _read_for_judging(shape: Shape) -> dict[str, str]:
+    """Return the SQL of what a category follows from, of what the application says, and of what we say."""
+    category = shape.part("category")
+    return {
+        **{name: shape.part(name).reading("log") for name in ("operation", "status")},
+        "own": category.legacy.reading("log", "category") if category.legacy else "NULL::text",
+        "ours": f"log.{ident(category.written)}",
+    }
+
+
+def _judged_by_rules(shape: Shape) -> str:
+    """Return the condition of rows that the application wrote, which have their place."""
+    instant = shape.part("created_at").ours
+    assert instant is not None
+    return f"log.seq > 0 AND log.{ident(instant)} IS NULL AND log.{ident(shape.part('op').written)} IS NULL"
 
 
 def _same(one: str, other: str) -> str:
@@ -416,6 +453,9 @@ def _decide(conn: Connection, shape: Shape) -> None:
                 " 'What llamalog backfill is about to write; dropped when it is done.'"
             )
             conn.execute("GRANT SELECT, INSERT ON llamalog.backfill_rows TO SESSION_USER")
+            owner = ident(as_owner_of_table.owner_of(conn, shape))
+            conn.execute(f"GRANT USAGE ON SCHEMA llamalog TO {owner}".encode())
+            conn.execute(f"GRANT SELECT ON llamalog.backfill_rows TO {owner}".encode())
         conn.execute(f"INSERT INTO llamalog.backfill_rows {_decisions(conn, shape)}".encode())
         with as_owner(conn):
             conn.execute("ALTER TABLE llamalog.backfill_rows ADD PRIMARY KEY (stretch, round, seq)")

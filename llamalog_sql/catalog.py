@@ -63,6 +63,11 @@ class Table:
     fingerprint: str
 
     @property
+    def qualified(self) -> str:
+        """Its name for SQL, whatever the search_path."""
+        return f"{ident(self.schema_name)}.{ident(self.table_name)}"
+
+    @property
     def shown(self) -> str:
         return f"{_as_sql(self.schema_name)}.{_as_sql(self.table_name)}"
 

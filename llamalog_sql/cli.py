@@ -734,6 +734,8 @@ def backfill_command(
     ):
         if count:
             click.echo(f"{count:,} {what}")
+    if result.judged_again:
+        click.echo(f"{result.judged_again:,} rows {would}judged anew, since the rules have changed")
     for operation, count in result.unknown_operations.items():
         click.echo(
             f"{count:,} rows of {output.clean(operation)}, which no rule knows:"

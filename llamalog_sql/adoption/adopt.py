@@ -11,12 +11,14 @@ import psycopg
 from psycopg import IsolationLevel
 
 from llamalog_sql import catalog
-from llamalog_sql.adoption import indexes, locks, proof, state, steps
+from llamalog_sql.adoption import indexes, locks, proof, state, steps, undo
+from llamalog_sql.adoption.as_owner import own_path
 from llamalog_sql.adoption.examine import shape_of
 from llamalog_sql.adoption.locks import Patience, Report
+from llamalog_sql.adoption.shape import Shape
 from llamalog_sql.adoption.steps import Step
 from llamalog_sql.connection import Connection, owner_of_the_log
-from llamalog_sql.errors import LlamaLogError
+from llamalog_sql.errors import CannotAdopt, LlamaLogError
 from llamalog_sql.render import ident
 
 logger = logging.getLogger(__name__)
@@ -30,8 +32,10 @@ def plan(
     extend_enums: bool = False,
 ) -> list[Step]:
     """Return what `adopt` would do; changes nothing.  Raises CannotAdopt (LL015), 42501, 42P01."""
-    shape = shape_of(conn, name, mapping or {}, extend_enums)
-    return steps.steps(conn, shape, extend_enums=extend_enums)
+    table = catalog.find_table(conn, name).qualified
+    with own_path(conn):
+        shape = shape_of(conn, table, mapping or {}, extend_enums)
+        return steps.steps(conn, shape, extend_enums=extend_enums)
 
 
 def adopt(
@@ -51,17 +55,44 @@ def adopt(
     Interrupted, it goes on where it was. Raises CannotAdopt (LL015), and 55P03 when a lock cannot be had.
     """
     patience = patience or Patience()
-    if repaired := _repaired(conn, name, patience):
-        return repaired
-    shape = shape_of(conn, name, mapping or {}, extend_enums)
-    report = Report(shape.shown)
+    table = catalog.find_table(conn, name).qualified
+    with locks.alone(conn), own_path(conn):
+        if repaired := _repaired(conn, table, patience):
+            return repaired
+        shape = shape_of(conn, table, mapping or {}, extend_enums)
+        report = Report(shape.shown)
+        _do(conn, shape, extend_enums, patience, report)
+        indexes.build(conn, shape)
+        proof.store(conn, shape)
+        report.unneeded = indexes.unneeded(conn, shape)
+        if drop_indexes:
+            for index in report.unneeded:
+                conn.execute(f"DROP INDEX CONCURRENTLY {index}".encode())
+                report.dropped.append(index)
+        conn.execute("UPDATE llamalog.adoptions SET step = 'done' WHERE undone_at IS NULL")
+    return report
+
+
+def _do(
+    conn: Connection, shape: Shape, extend_enums: bool, patience: Patience, report: Report
+) -> None:
+    """Take the steps that are left, and compare what the table holds before and after them."""
     with _one_snapshot(conn) as snapshot:
         before = proof.proof(snapshot, shape, proof.standing(conn, shape))
         for step in steps.steps(conn, shape, extend_enums=extend_enums):
             if step.name in {"indexes", "done"} or steps.is_done(conn, step.name):
                 continue
-            logger.info("%s", step.title)
-            locks.exclusively(conn, steps.recorded(step), patience, report)
+            logger.debug("%s", step.title)
+            try:
+                locks.exclusively(conn, steps.recorded(step), patience, report)
+            except psycopg.Error as error:
+                if error.sqlstate != CannotAdopt.code:
+                    raise
+                # it was tried whether captured rows can be written: give the foreign keys back
+                undo.give_back(conn, patience)
+                raise CannotAdopt(
+                    f"{shape.shown}: {error.diag.message_primary}", hint=error.diag.message_hint
+                ) from error
         after = proof.proof(snapshot, shape, proof.standing(conn, shape))
     report.row_count, report.before, report.after = (
         before.row_count,
@@ -73,15 +104,6 @@ def adopt(
             f"{shape.shown} is not what it was: {before.checksum} before, {after.checksum} after",
             hint="Run: llamalog adopt --undo",
         )
-    indexes.build(conn, shape)
-    proof.store(conn, shape)
-    report.unneeded = indexes.unneeded(conn, shape)
-    if drop_indexes:
-        for index in report.unneeded:
-            conn.execute(f"DROP INDEX CONCURRENTLY {index}".encode())
-            report.dropped.append(index)
-    conn.execute("UPDATE llamalog.adoptions SET step = 'done' WHERE undone_at IS NULL")
-    return report
 
 
 def _repaired(conn: Connection, name: str, patience: Patience) -> Report | None:
@@ -121,5 +143,7 @@ def _one_snapshot(conn: Connection) -> Iterator[Connection]:
         address["password"] = conn.info.password
     with psycopg.connect(**address) as snapshot:
         snapshot.isolation_level = IsolationLevel.REPEATABLE_READ
+        snapshot.execute("SET search_path = pg_catalog, pg_temp")
+        snapshot.commit()
         snapshot.execute("SELECT 1")
         yield snapshot

@@ -74,7 +74,8 @@ def unneeded(conn: Connection, shape: Shape) -> list[str]:
             " JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
             " JOIN pg_type AS t ON t.oid = a.atttypid"
             " JOIN pg_class AS x ON x.oid = i.indexrelid JOIN pg_am AS m ON m.oid = x.relam"
-            " WHERE i.indrelid = %s AND NOT i.indisunique AND t.typcategory = 'A' AND m.amname = 'btree' ORDER BY 1",
+            " WHERE i.indrelid = %s AND NOT i.indisunique AND t.typcategory = 'A' AND m.amname = 'btree'"
+            " AND i.indnatts = 1 AND pg_stat_get_numscans(i.indexrelid) = 0 ORDER BY 1",
             [catalog.oid_of(conn, shape.table)],
         )
     ]

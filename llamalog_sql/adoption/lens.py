@@ -6,7 +6,7 @@ import re
 
 from llamalog_sql.adoption.shape import Shape
 from llamalog_sql.files import sql_directory
-from llamalog_sql.render import ident, literal
+from llamalog_sql.render import ident
 
 #: Rows written since adoption count from here; the old ones below it.
 FIRST_SEQ = 10_000_000_000_001
@@ -53,6 +53,9 @@ def writer(shape: Shape) -> str:
         f"CREATE VIEW llamalog.llama_logs AS\nSELECT\n{select}\nFROM {shape.table} AS log;\n"
         "ALTER VIEW llamalog.llama_logs ALTER COLUMN created_at SET DEFAULT clock_timestamp();\n"
         "ALTER VIEW llamalog.llama_logs ALTER COLUMN status SET DEFAULT 'SUCCESS';\n"
+        "ALTER VIEW llamalog.llama_logs ALTER COLUMN retry_count SET DEFAULT 0;\n"
+        "ALTER VIEW llamalog.llama_logs ALTER COLUMN api_call_count SET DEFAULT 0;\n"
+        "ALTER VIEW llamalog.llama_logs ALTER COLUMN is_root_job SET DEFAULT false;\n"
         "COMMENT ON VIEW llamalog.llama_logs IS"
         " 'The adopted log as capture writes it; read it through llamalog.log.';\n"
     )
@@ -65,7 +68,7 @@ def _seen(shape: Shape, name: str) -> str:
     if name == "seq":
         created = shape.part("created_at").reading("log")
         # provisional until backfill has numbered it
-        return f"coalesce(log.seq, (extract(epoch FROM {created}) * 1000)::bigint)"
+        return f"coalesce(log.seq, (extract(epoch FROM {created}) * 1000)::bigint, 1)"
     seen = shape.part(name).reading("log")
     if name == "category":
         operation, status = (shape.part(other).reading("log") for other in ("operation", "status"))
@@ -82,8 +85,8 @@ def _seen(shape: Shape, name: str) -> str:
 
 
 def returned_rows(shape: Shape) -> str:
-    """Return the SQL, from FROM on, of the rows that earlier adoptions of this table left in it."""
+    """Return the SQL, from FROM on, of rows that an earlier adoption left, which are still what they were: a key may come again."""
     return (
-        "FROM llamalog.returned_rows AS returned JOIN llamalog.adoptions AS earlier ON earlier.id = returned.adoption_id"
-        f" WHERE earlier.schema_name = {literal(shape.schema_name)} AND earlier.old_name = {literal(shape.old_name)}"
+        "FROM llamalog.returned_rows AS returned WHERE returned.checksum ="
+        f" hashtextextended({shape.content('log')}, 0)"
     )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
 
-from llamalog_sql.connection import Connection
+from llamalog_sql.connection import Connection, rows
+from llamalog_sql.errors import LlamaLogError
 
 logger = logging.getLogger(__name__)
 
@@ -64,3 +67,20 @@ def exclusively(
             time.sleep(random.uniform(0.5, 1.5) * min(0.05 * 1.5**attempt, 1))  # noqa: S311
         else:
             return
+
+
+@contextmanager
+def alone(conn: Connection) -> Iterator[None]:
+    """Let no two adoptions, or one and its undoing, work at once.  Raises LlamaLogError (55006)."""
+    key = "hashtextextended('llamalog.adopt', 0)"
+    if rows(conn, f"SELECT pg_try_advisory_lock({key})") != [(True,)]:
+        raise LlamaLogError(
+            "another llamalog adopt is at work in this database",
+            sqlstate="55006",
+            hint="Wait for it, or stop it: the same command goes on where it was.",
+        )
+    try:
+        yield
+    finally:
+        if not conn.closed:
+            conn.execute(f"SELECT pg_advisory_unlock({key})".encode())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from llamalog_sql.adoption import state
 from llamalog_sql.adoption.lens import FIRST_SEQ, RETURNED_SEQ
-from llamalog_sql.adoption.shape import Shape
+from llamalog_sql.adoption.shape import PINNED, Shape
 from llamalog_sql.connection import Connection, first_row, rows
 from llamalog_sql.errors import CannotAdopt
 from llamalog_sql.render import ident
@@ -20,15 +20,6 @@ class Proof:
     checksum: str
     days: list[tuple[str | None, int, str]] = field(default_factory=list)
 
-
-#: Under these every value has one text.
-_PINNED = {
-    "TimeZone": "UTC",
-    "DateStyle": "ISO",
-    "IntervalStyle": "iso_8601",
-    "bytea_output": "hex",
-    "extra_float_digits": "1",
-}
 
 #: The rows of before the adoption.
 _OF_OLD = f"WHERE log.seq IS NULL OR log.seq BETWEEN {RETURNED_SEQ} AND {FIRST_SEQ - 1}"
@@ -46,7 +37,7 @@ def verify(conn: Connection) -> tuple[Proof, Proof]:
         (str(day) if day else None, int(count), str(checksum))
         for day, count, checksum in rows(
             conn,
-            "SELECT day, row_count, checksum FROM llamalog.adoption_days WHERE adoption_id = %s ORDER BY day",
+            "SELECT day::text, row_count, checksum FROM llamalog.adoption_days WHERE adoption_id = %s ORDER BY day",
             [found.id],
         )
     ]
@@ -65,13 +56,13 @@ def proof(conn: Connection, shape: Shape, table: str, where: str = "") -> Proof:
     day = created.reading("log", "created_at")
     # rolled back, it lets go of the table
     with conn.transaction(force_rollback=True):
-        for name, value in _PINNED.items():
+        for name, value in PINNED.items():
             conn.execute("SELECT set_config(%s, %s, true)", [name, value])
         days = [
             (str(day) if day else None, int(count), int(first), int(second))
             for day, count, first, second in rows(
                 conn,
-                f"SELECT ({day})::date, count(*),"
+                f"SELECT ({day})::date::text, count(*),"
                 f" mod(sum(hashtextextended(whole.text, 0)::numeric), 18446744073709551616),"
                 f" mod(sum(hashtextextended(whole.text, 1)::numeric), 18446744073709551616)"
                 f" FROM {table} AS log CROSS JOIN LATERAL (SELECT ROW({columns})::text) AS whole (text)"

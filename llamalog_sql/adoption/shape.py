@@ -77,6 +77,15 @@ _ALWAYS_KNOWN = {
 #: by which what llamalog wrote is told from what the application did.
 _BESIDE = {"category", "root_job_id", "is_root_job", "created_at"}
 
+#: Under these every value has one text.
+PINNED = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO",
+    "IntervalStyle": "iso_8601",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+}
+
 #: The value of an application's enum that comes nearest to one of ours that it lacks, the best first.
 NEAREST = {
     "category": {
@@ -98,7 +107,7 @@ NEAREST = {
 class LegacyColumn:
     """A column of the application's.  kind: name of its type in pg_type.  type_name: the same for SQL, with its schema.
 
-    labels: of an enum, in order.  length: most characters, of each element where it is an array; None without limit.
+    has_collation: it sorts otherwise than the database.  labels: of an enum, in order.  length: most characters, of each element where it is an array; None without limit.
     """
 
     name: str
@@ -108,20 +117,39 @@ class LegacyColumn:
     length: int | None
     is_not_null: bool
     has_default: bool
+    is_generated: bool = False
+    has_collation: bool = False
 
     def reading(self, row: str, canonical: str) -> str:
         """Return the SQL of its value as the lens has it."""
         value = f"{row}.{ident(self.name)}"
         wanted = CANONICAL[canonical]
+        if self.labels:
+            # by its output function: a cast could be the application's own
+            value = f"CASE WHEN {value} IS NOT NULL THEN concat({value}) END"
+        elif self.has_collation:
+            value = f'({value} COLLATE pg_catalog."default")'
         if canonical == "category":
             # what the application calls by words of its own, the rules decide
-            return f"CASE WHEN upper({value}::text) = ANY (llamalog.categories()) THEN upper({value}::text) END"
+            value = f"({value})" if self.labels else f"{value}::text"
+            return f"(CASE WHEN upper({value}) = ANY (llamalog.categories()) THEN upper({value}) END)"
         if canonical == "entity_type" and not (self.labels and self.labels == _upper(self.labels)):
-            return f"upper({value}::text)"
+            return f"upper({value})" if self.labels else f"upper({value}::text)"
+        if self.labels:
+            return f"({value})"
         if wanted == "timestamp with time zone":
-            return f"({value} AT TIME ZONE 'UTC')" if self.kind == "timestamp" else value
+            value = f"({value} AT TIME ZONE 'UTC')" if self.kind == "timestamp" else value
+            # what no client could read
+            return (
+                f"least(greatest({value}, '0001-01-01 00:00+00'), '9999-12-31 23:59:59.999999+00')"
+            )
         if wanted == "text[]" and not self.kind.startswith("_"):
             return f"string_to_array({value}::text, ',')"
+        if wanted == "integer" and self.kind == "int8":
+            return f"(CASE WHEN {value} BETWEEN -2147483648 AND 2147483647 THEN {value}::integer END)"
+        if wanted == "jsonb" and self.kind == "json":
+            # which jsonb cannot hold
+            return f"(CASE WHEN strpos({value}::text, '\\u0000') > 0 THEN to_jsonb({value}::text) ELSE {value}::jsonb END)"
         return value if self.kind == _KINDS.get(wanted) else f"{value}::{wanted}"
 
     def writing(self, value: str, canonical: str) -> str:
@@ -259,6 +287,10 @@ class Shape:
     def legacy_column(self, name: str) -> LegacyColumn:
         return next(column for column in self.legacy if column.name == name)
 
+    def content(self, row: str) -> str:
+        """Return the SQL of all that the application's columns hold, as text; pin the settings first."""
+        return f"ROW({', '.join(f'{row}.{ident(column.name)}' for column in self.legacy)})::text"
+
     def part(self, name: str) -> Part:
         return next(part for part in self.parts if part.name == name)
 
@@ -299,7 +331,8 @@ def recognise(
             "SELECT a.attname::text, t.typname::text, format('%%I.%%I', n.nspname, t.typname),"
             " ARRAY(SELECT e.enumlabel::text FROM pg_enum AS e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder),"
             " CASE WHEN t.typname IN ('varchar', 'bpchar', '_varchar', '_bpchar') AND a.atttypmod > 4 THEN a.atttypmod - 4 END, a.attnotnull,"
-            " a.atthasdef OR a.attidentity <> ''"
+            " a.atthasdef OR a.attidentity <> '', a.attgenerated <> '',"
+            " a.attcollation <> 0 AND a.attcollation <> 'pg_catalog.\"default\"'::regcollation"
             " FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid JOIN pg_namespace AS n ON n.oid = t.typnamespace"
             " WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
             [oid],
@@ -344,18 +377,32 @@ def recognise(
             else "Give it one: each row of the log needs a name.",
         )
 
+    given_out: set[str] = set()
+
     def free(name: str) -> str:
-        return name if name not in columns else f"llamalog_{name}"
+        while name in columns or name in given_out:
+            name = f"llamalog_{name}"
+        given_out.add(name)
+        return name
 
     parts = []
     for name, kind in CANONICAL.items():
         legacy = columns.get(by_ours.get(name, name if name not in _OURS else ""))
         if legacy is None or (legacy.name in mapping and mapping[legacy.name] != name):
             parts.append(Part(name, None, free(name)))
-        elif legacy.kind == _KINDS.get(kind) and name not in _BESIDE:
+        elif (
+            legacy.kind == _KINDS.get(kind)
+            and name not in _BESIDE
+            and not (legacy.is_generated or legacy.has_collation)
+        ):
             parts.append(Part(name, legacy, None))
         else:
             _refuse_unreadable(shown, legacy, name)
+            if legacy.is_generated:
+                raise CannotAdopt(
+                    f"column {legacy.name} of {shown} is generated, and captured rows have their own {name}",
+                    hint="Make it an ordinary column, or map another.",
+                )
             parts.append(Part(name, legacy, free(f"exact_{name}")))
     taken = {part.legacy.name for part in parts if part.legacy is not None}
     for column in columns.values():
@@ -403,7 +450,11 @@ def _refuse_unreadable(shown: str, column: LegacyColumn, name: str) -> None:
         "text": {"text", "varchar", "bpchar", "citext", "name", "uuid", "int2", "int4", "int8"},
         "text[]": {"_text", "_varchar", "text", "varchar"},
     }[wanted]
-    if column.kind not in readable and not (wanted == "text" and column.labels):
+    if column.labels and wanted == "text":
+        return
+    if column.kind not in readable or not column.type_name.startswith(
+        ("pg_catalog.", "public.citext")
+    ):
         raise CannotAdopt(
             f"column {column.name} of {shown} is of type {column.kind}, no {wanted}",
             hint=f"Rename it, or name another: --map COLUMN={name}",

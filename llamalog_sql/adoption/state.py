@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg.rows import dict_row
 
@@ -19,7 +20,7 @@ class Adoption:
     step: str
     shape: Shape
     renamed: list[list[str]]
-    foreign_keys: list[list[str]]
+    foreign_keys: list[list[Any]]
     row_count: int | None
     checksum: str | None
     is_adopted: bool

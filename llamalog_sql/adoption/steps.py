@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from llamalog_sql import catalog, migrate
 from llamalog_sql.adoption import indexes, state
+from llamalog_sql.adoption.as_owner import is_needed, owner_of, running_as
 from llamalog_sql.adoption.lens import (
     FIRST_SEQ,
     OWN_LOG,
@@ -19,7 +21,7 @@ from llamalog_sql.adoption.lens import (
     returned_rows,
     writer,
 )
-from llamalog_sql.adoption.shape import NEAREST, Shape
+from llamalog_sql.adoption.shape import NEAREST, PINNED, Shape
 from llamalog_sql.adoption.shape import as_people_write as plain
 from llamalog_sql.connection import Connection, owner_of_the_log, rows
 from llamalog_sql.render import ident, literal, render
@@ -64,16 +66,18 @@ def steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> list
             ],
         )
     ]
-    if extend_enums:
+    # also where an interrupted run was told to extend them
+    values = _enum_values(conn, shape)
+    if values or extend_enums:
         steps.append(
             Step(
                 "enums",
                 "give the application's enums the values they lack",
                 "none of tables",
-                _enum_values(conn, shape),
+                values,
             )
         )
-    for name, definition, target in foreign_keys:
+    for name, definition, target, *_ in foreign_keys:
         steps.append(
             Step(
                 f"key {name}",
@@ -108,9 +112,8 @@ def steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> list
                 "mark the rows that stand in llamalog's own log since the earlier adoption was undone",
                 "rows that llamalog wrote",
                 [
-                    f"UPDATE {shape.table} AS log SET seq = {RETURNED_SEQ} {returned_rows(shape)}"
-                    f" AND log.{ident(shape.key)} = returned.row_id::{shape.legacy_column(shape.key).type_name}"
-                    " AND log.seq IS NULL",
+                    *(f"SET LOCAL {name} = {literal(value)}" for name, value in PINNED.items()),
+                    *_marking(conn, shape),
                     f"UPDATE llamalog.adoptions SET shape = {literal(json.dumps(marked.as_json()))} WHERE undone_at IS NULL",
                     f"SET LOCAL ROLE {ident(owner)}",
                     *lens_replaced(reader(marked)),
@@ -127,6 +130,25 @@ def steps(conn: Connection, shape: Shape, *, extend_enums: bool = False) -> list
         )
     )
     return steps
+
+
+def _marking(conn: Connection, shape: Shape) -> list[str]:
+    """Return the SQL that marks the rows an earlier adoption left."""
+    update = (
+        f"UPDATE {shape.table} AS log SET seq = {RETURNED_SEQ} {returned_rows(shape)}"
+        f" AND log.{ident(shape.key)} = returned.row_id::{shape.legacy_column(shape.key).type_name} AND log.seq IS NULL"
+    )
+    owner = owner_of(conn, shape)
+    if not is_needed(conn, owner):
+        return [update]
+    counted = f"WITH done AS ({update} RETURNING 1) SELECT count(*), 0::bigint, 0::bigint, 0::bigint FROM done"
+    return [
+        f"GRANT USAGE ON SCHEMA llamalog TO {ident(owner)}",
+        f"GRANT SELECT ON llamalog.returned_rows TO {ident(owner)}",
+        *running_as(owner),
+        f"SELECT * FROM pg_temp.llamalog_counted({literal(counted)})",
+        "DROP FUNCTION pg_temp.llamalog_counted(text)",
+    ]
 
 
 def _translations(shape: Shape) -> list[str]:
@@ -180,6 +202,8 @@ def filling(shape: Shape, owner: str) -> list[str]:
             f" EXECUTE FUNCTION llamalog.fill_adopted({literal(str(is_ours).lower())})"
             for name, is_ours in TRIGGERS.items()
         ),
+        # rows that replication brings have a place in the log too
+        *(f"ALTER TABLE {shape.table} ENABLE ALWAYS TRIGGER {ident(name)}" for name in TRIGGERS),
         f"CREATE OR REPLACE TRIGGER {ident(AGAIN)} BEFORE UPDATE OF {judged} ON {shape.table}"
         " FOR EACH ROW EXECUTE FUNCTION llamalog.refill_adopted()",
     ]
@@ -200,6 +224,16 @@ def _switch(conn: Connection, shape: Shape, renamed: list[list[str]], owner: str
         f"ALTER TABLE {shape.table} "
         + ", ".join(f"ADD COLUMN {ident(name)} {kind}" for name, kind in shape.added.items()),
         f"GRANT USAGE ON SCHEMA {schema} TO {ident(owner)}",
+        *(
+            f"GRANT USAGE ON SCHEMA {ident(name)} TO {ident(owner)}"
+            for (name,) in rows(
+                conn,
+                "SELECT DISTINCT n.nspname FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid"
+                " JOIN pg_namespace AS n ON n.oid = t.typnamespace WHERE a.attrelid IN (to_regclass(%s), to_regclass(%s))"
+                " AND a.attnum > 0 AND NOT a.attisdropped AND n.nspname NOT IN ('pg_catalog', %s) ORDER BY 1",
+                [shape.table, shape.old_table, shape.schema_name],
+            )
+        ),
         *(f"GRANT {right} TO {ident(owner)}" for right in shape.granted_on(shape.table)),
         *filling(shape, owner),
     ]
@@ -231,6 +265,8 @@ def _switch(conn: Connection, shape: Shape, renamed: list[list[str]], owner: str
         *lens_replaced(reader(shape)),
         "RESET ROLE",
         "UPDATE llamalog.adoptions SET adopted_at = clock_timestamp() WHERE undone_at IS NULL",
+        # nothing is adopted that would fail the writes of others
+        "SELECT llamalog.try_writes()",
     ]
     return statements
 
@@ -297,8 +333,8 @@ def renames(conn: Connection, shape: Shape) -> list[list[str]]:
     ]
 
 
-def foreign_keys_of(conn: Connection, shape: Shape) -> list[list[str]]:
-    """Return [name, definition, table it leads to] of the foreign keys to the application's tables."""
+def foreign_keys_of(conn: Connection, shape: Shape) -> list[list[Any]]:
+    """Return [name, definition, table it leads to, columns, columns there] of the foreign keys to the application's tables."""
     oid = catalog.oid_of(conn, shape.old_table)
     with conn.transaction(force_rollback=True):
         # each name with its schema, whoever reads it
@@ -307,8 +343,12 @@ def foreign_keys_of(conn: Connection, shape: Shape) -> list[list[str]]:
             list(row)
             for row in rows(
                 conn,
-                "SELECT conname::text, pg_get_constraintdef(oid), confrelid::regclass::text FROM pg_constraint"
-                " WHERE conrelid = %s AND contype = 'f' ORDER BY conname",
+                "SELECT conname::text, pg_get_constraintdef(oid), confrelid::regclass::text,"
+                " ARRAY(SELECT a.attname::text FROM unnest(conkey) WITH ORDINALITY AS k (n, at)"
+                " JOIN pg_attribute AS a ON a.attrelid = conrelid AND a.attnum = k.n ORDER BY k.at),"
+                " ARRAY(SELECT a.attname::text FROM unnest(confkey) WITH ORDINALITY AS k (n, at)"
+                " JOIN pg_attribute AS a ON a.attrelid = confrelid AND a.attnum = k.n ORDER BY k.at)"
+                " FROM pg_constraint WHERE conrelid = %s AND contype = 'f' ORDER BY conname",
                 [oid],
             )
         ]

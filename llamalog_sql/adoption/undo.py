@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from llamalog_sql import migrate, watching
 from llamalog_sql.adoption import indexes, locks, state
+from llamalog_sql.adoption.as_owner import own_path
 from llamalog_sql.adoption.lens import FIRST_SEQ, OWN_LOG, reader
-from llamalog_sql.adoption.locks import Patience, Report
+from llamalog_sql.adoption.locks import Patience, Report, alone
 from llamalog_sql.adoption.proof import standing
-from llamalog_sql.adoption.shape import Shape
+from llamalog_sql.adoption.shape import PINNED, Shape
 from llamalog_sql.adoption.shape import as_people_write as plain
 from llamalog_sql.adoption.state import Adoption
 from llamalog_sql.adoption.steps import AGAIN, TRIGGERS, lens_locked, lens_replaced
@@ -21,31 +21,42 @@ from llamalog_sql.errors import CannotAdopt
 from llamalog_sql.render import ident, literal
 
 _NOT_VALID = " NOT VALID"
+_NOT_ENFORCED = " NOT ENFORCED"
 
 
 @dataclass
 class Undoing:
     """What giving the log back would do, or did.
 
-    invalid: foreign keys that rows written since would break; they come back NOT VALID.  captured: rows that move to
+    invalid: foreign keys that rows written since would break; they come back NOT VALID.  lost: those whose columns are gone.  captured: rows that move to
     llamalog's own log.
     """
 
     table: str
     invalid: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
     captured: int = 0
 
 
 def plan(conn: Connection) -> Undoing:
     """Return what `undo` would do; changes nothing.  Raises CannotAdopt when nothing is adopted."""
+    with own_path(conn):
+        return _plan(conn)
+
+
+def _plan(conn: Connection) -> Undoing:
     found = state.current(conn)
     if found is None:
         raise CannotAdopt("no log is adopted", hint="Run: llamalog adopt TABLE")
     result = Undoing(plain(found.shape.old_table))
     _refuse_dependents(conn, found)
     table = standing(conn, found.shape)
-    for name, definition, target in found.foreign_keys:
-        if not definition.endswith(_NOT_VALID) and _breaks(conn, table, definition, target):
+    for name, definition, target, columns, references in found.foreign_keys:
+        if not _can_refer(conn, table, columns) or not _can_refer(conn, target, references):
+            result.lost.append(name)
+        elif not definition.endswith((_NOT_VALID, _NOT_ENFORCED)) and _breaks(
+            conn, table, columns, target, references, "MATCH FULL" in definition
+        ):
             result.invalid.append(name)
     if _has_column(conn, table, "seq"):
         count = first_row(
@@ -61,25 +72,36 @@ def undo(conn: Connection, *, patience: Patience | None = None) -> Undoing:
     What capture wrote stays there as the application's columns have it, and whole in llamalog's own log.
     Interrupted, it goes on where it was. Raises CannotAdopt (LL015), and 55P03 when a lock cannot be had.
     """
-    result = plan(conn)
+    with alone(conn), own_path(conn):
+        result = give_back(conn, patience or Patience())
+    watching.refresh(conn)
+    return result
+
+
+def give_back(conn: Connection, patience: Patience) -> Undoing:
+    """Do what `undo` does, for whoever is alone already."""
+    result = _plan(conn)
     found = state.current(conn)
     assert found is not None
     report = Report(result.table)
-    for transaction in _undoing(conn, found, result.invalid):
-        locks.exclusively(conn, transaction, patience or Patience(), report)
-    watching.refresh(conn)
+    for transaction in _undoing(conn, found, result.invalid, result.lost):
+        locks.exclusively(conn, transaction, patience, report)
     return result
 
 
 def script(conn: Connection) -> Iterator[list[str]]:
     """Yield the SQL of `undo`, a transaction at a time; changes nothing.  Raises as `undo_plan` does."""
-    invalid = plan(conn).invalid
-    found = state.current(conn)
-    assert found is not None
-    return _undoing(conn, found, invalid)
+    with own_path(conn):
+        planned = plan(conn)
+        found = state.current(conn)
+        assert found is not None
+        yield ["SET search_path = pg_catalog, pg_temp"]
+        yield from _undoing(conn, found, planned.invalid, planned.lost)
 
 
-def _undoing(conn: Connection, found: Adoption, invalid: list[str]) -> Iterator[list[str]]:
+def _undoing(
+    conn: Connection, found: Adoption, invalid: list[str], lost: list[str]
+) -> Iterator[list[str]]:
     """Yield the statements of each transaction that is to be done still."""
     owner = owner_of_the_log(conn)
     table = found.shape.old_table
@@ -93,19 +115,21 @@ def _undoing(conn: Connection, found: Adoption, invalid: list[str]) -> Iterator[
                 "UPDATE llamalog.adoptions SET step = 'copied' WHERE undone_at IS NULL",
             ]
         yield _switching_back(conn, found, owner)
-    for name, definition, target in found.foreign_keys:
+    for name, definition, target, *_ in found.foreign_keys:
+        if name in lost:
+            continue
+        is_proved = not definition.endswith((_NOT_VALID, _NOT_ENFORCED))
         if not _has_constraint(conn, table, name):
-            unproved = definition.removesuffix(_NOT_VALID) + _NOT_VALID
+            unproved = definition if not is_proved else definition + _NOT_VALID
             yield [
                 f"LOCK TABLE {table}, {target} IN SHARE ROW EXCLUSIVE MODE",
                 f"ALTER TABLE {table} ADD CONSTRAINT {ident(name)} {unproved}",
             ]
-        if name not in invalid and not definition.endswith(_NOT_VALID):
+        if name not in invalid and is_proved:
             yield [f"ALTER TABLE {table} VALIDATE CONSTRAINT {ident(name)}"]
-    ending = [
+    yield [
         "UPDATE llamalog.adoptions SET undone_at = clock_timestamp(), step = 'undone' WHERE undone_at IS NULL"
     ]
-    yield [*(_cleaning(found.shape, owner) if _has_column(conn, table, "seq") else []), *ending]
 
 
 def _cleaning(shape: Shape, owner: str) -> list[str]:
@@ -173,8 +197,10 @@ def _copying(conn: Connection, found: Adoption, side: str) -> list[str]:
         f"INSERT INTO llamalog.{OWN_LOG} (id, {names}) OVERRIDING SYSTEM VALUE"
         f" SELECT (SELECT least(min(id), 0) FROM llamalog.{OWN_LOG}) - row_number() OVER (ORDER BY log.seq DESC),"
         f" {copied} {source} AND log.seq < 0",
-        "INSERT INTO llamalog.returned_rows (adoption_id, row_id)"
-        f" SELECT {found.id}, log.{ident(shape.key)}::text {source} ON CONFLICT DO NOTHING",
+        *(f"SET LOCAL {name} = {literal(value)}" for name, value in PINNED.items()),
+        "INSERT INTO llamalog.returned_rows (adoption_id, row_id, checksum)"
+        f" SELECT {found.id}, log.{ident(shape.key)}::text, hashtextextended({shape.content('log')}, 0) {source}"
+        " ON CONFLICT DO NOTHING",
     ]
 
 
@@ -186,7 +212,7 @@ def _switching_back(conn: Connection, found: Adoption, owner: str) -> list[str]:
     # in the order in which readers and writers take them, the views first: nobody meets the other half way
     statements = [
         f"{lens_locked(owner)}; DROP VIEW llamalog.llama_logs; RESET ROLE",
-        *([f"DROP VIEW {shape.old_table}"] if shape.old_name != shape.table_name else []),
+        *([f"DROP VIEW IF EXISTS {shape.old_table}"] if shape.old_name != shape.table_name else []),
         f"LOCK TABLE {shape.table}, llamalog.{OWN_LOG} IN ACCESS EXCLUSIVE MODE",
         *_copying(conn, found, ">="),
         f"SET LOCAL ROLE {ident(owner)}",
@@ -197,11 +223,13 @@ def _switching_back(conn: Connection, found: Adoption, owner: str) -> list[str]:
     statements += [
         f"DROP INDEX IF EXISTS {schema}.{ident(name)}" for name, _ in indexes.wanted(shape)
     ]
+    # backwards: a name may have been free only after another had moved
     statements += [
         f"ALTER TABLE {shape.table} RENAME CONSTRAINT {ident(new)} TO {ident(old)}"
         if kind == "CONSTRAINT"
         else f"ALTER {kind} IF EXISTS {schema}.{ident(new)} RENAME TO {ident(old)}"
-        for kind, old, new in found.renamed
+        for kind, old, new in reversed(found.renamed)
+        if kind != "CONSTRAINT" or _has_constraint(conn, shape.table, new)
     ]
     if shape.old_name != shape.table_name:
         statements.append(f"ALTER TABLE {shape.table} RENAME TO {ident(shape.old_name)}")
@@ -240,17 +268,28 @@ def _written(shape: Shape) -> str:
     return f"log.{ident(instant)} IS NOT NULL AND (log.seq >= {FIRST_SEQ} OR log.seq < 0)"
 
 
-def _breaks(conn: Connection, table: str, definition: str, target: str) -> bool:
-    """Return whether a row of the table refers to nothing."""
-    found = re.match(r"FOREIGN KEY \((.*?)\) REFERENCES .*?\((.*?)\)", definition)
-    assert found is not None
-    columns, references = found[1].split(", "), found[2].split(", ")
+def _can_refer(conn: Connection, table: str, columns: list[str]) -> bool:
+    """Return whether the table, and these columns of it, are still there."""
+    return all(_has_column(conn, table, column) for column in columns)
+
+
+def _breaks(
+    conn: Connection,
+    table: str,
+    columns: list[str],
+    target: str,
+    references: list[str],
+    is_full: bool,
+) -> bool:
+    """Return whether a row of the table refers to nothing.  is_full: MATCH FULL, where all columns are null or none."""
     pairs = " AND ".join(
-        f"it.{reference} = log.{column}"
+        f"it.{ident(reference)} = log.{ident(column)}"
         for column, reference in zip(columns, references, strict=True)
     )
-    known = " AND ".join(f"log.{column} IS NOT NULL" for column in columns)
-    query = f"SELECT 1 FROM {table} AS log WHERE {known} AND NOT EXISTS (SELECT FROM {target} AS it WHERE {pairs}) LIMIT 1"
+    known = " AND ".join(f"log.{ident(column)} IS NOT NULL" for column in columns)
+    none = " AND ".join(f"log.{ident(column)} IS NULL" for column in columns)
+    asked = f"NOT ({none})" if is_full else known
+    query = f"SELECT 1 FROM {table} AS log WHERE {asked} AND NOT EXISTS (SELECT FROM {target} AS it WHERE {pairs}) LIMIT 1"
     return first_row(conn, query) is not None
 
 

@@ -117,7 +117,8 @@ COMMENT ON COLUMN llamalog.adoption_days.checksum IS
 CREATE TABLE llamalog.returned_rows (
     adoption_id integer NOT NULL REFERENCES llamalog.adoptions,
     row_id      text    NOT NULL,
-    PRIMARY KEY (adoption_id, row_id)
+    checksum    bigint  NOT NULL,
+    PRIMARY KEY (row_id, adoption_id)
 );
 
 COMMENT ON TABLE llamalog.returned_rows IS
@@ -126,3 +127,5 @@ COMMENT ON COLUMN llamalog.returned_rows.adoption_id IS
     'Which adoption.';
 COMMENT ON COLUMN llamalog.returned_rows.row_id IS
     'Key of the row in that table.';
+COMMENT ON COLUMN llamalog.returned_rows.checksum IS
+    'Checksum of the application''s columns in it: another row may get the key.';

@@ -1,0 +1,106 @@
+-- Writes rows into the log as capture writes them, of every kind, and takes them back; raises LL015 where one is refused or lost.
+-- What a log of the application's own demands of its rows shows only so. It runs with the rights that capture has.
+CREATE OR REPLACE FUNCTION llamalog.try_writes()
+    RETURNS void
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    v_rows    jsonb;
+    v_wanted  bigint;
+    v_written bigint;
+    v_problem text;
+BEGIN
+    BEGIN
+        SELECT
+            jsonb_agg(jsonb_build_object(
+                'n', kind.position * category.position + job.position,
+                'entity_type', kind.entity_type,
+                'category', category.name,
+                'job_id', job.id,
+                'parent_job_id', job.parent
+            )),
+            count(*)
+        INTO v_rows, v_wanted
+        FROM (
+            SELECT known.entity_type, row_number() OVER () AS position
+            FROM (
+                SELECT watch.entity_type
+                FROM llamalog.watches AS watch
+                WHERE NOT watch.is_link
+                UNION
+                VALUES ('ALBUM'), ('A_TYPE_THAT_NOBODY_KNOWS')
+            ) AS known
+        ) AS kind
+        CROSS JOIN unnest(llamalog.categories()) WITH ORDINALITY AS category (name, position)
+        CROSS JOIN (
+            VALUES
+                (1, 'tx:1@20260101T000000.000000', NULL),
+                (2, repeat('j', 200), repeat('p', 200)),
+                (3, NULL, 'sync/ALBUM:1')
+        ) AS job (position, id, parent);
+        -- an update or deletion, by itself; a creation within a job; a failure; each twice, since writes repeat
+        INSERT INTO llamalog.llama_logs (
+            op, entity_type, entity_id, related_type, related_id, previous_id, operation, category, source, sources, reason,
+            fields_enriched, data_quality_before, data_quality_after, triggered_by, user_id, before, after, metadata,
+            job_id, parent_job_id, root_job_id
+        )
+        SELECT
+            (ARRAY['U', 'D', 'T'])[1 + tried.n % 3], tried.entity_type,
+            CASE WHEN tried.n % 2 = 0 THEN '4b6f0e2a-5c1d-4e8f-9a3b-7d2c1e0f5a6b' ELSE repeat('7,', 100) END,
+            CASE WHEN tried.n % 3 = 0 THEN 'ALBUM' END, CASE WHEN tried.n % 3 = 0 THEN '4b6f0e2a-5c1d-4e8f-9a3b-7d2c1e0f5a6b' END,
+            CASE WHEN tried.n % 5 = 0 THEN '6' END,
+            CASE WHEN tried.n % 2 = 0 THEN 'album:updated' ELSE repeat('o', 200) END,
+            tried.category, CASE WHEN tried.n % 2 = 0 THEN repeat('s', 200) END,
+            CASE WHEN tried.n % 2 = 0 THEN ARRAY['SPOTIFY', repeat('x', 100)] END, CASE WHEN tried.n % 2 = 0 THEN 'a reason' END,
+            '{title}', CASE WHEN tried.n % 2 = 0 THEN 'LOW' END, 'HIGH', repeat('t', 200),
+            CASE WHEN tried.n % 2 = 0 THEN repeat('u', 200) END, '{"title": "a"}', '{"title": null}', NULL,
+            tried.job_id, tried.parent_job_id, coalesce(tried.parent_job_id, tried.job_id)
+        FROM jsonb_to_recordset(v_rows) AS tried (n integer, entity_type text, category text, job_id text, parent_job_id text)
+        CROSS JOIN generate_series(1, 2) AS twice;
+        GET DIAGNOSTICS v_written = ROW_COUNT;
+        IF v_written = 2 * v_wanted THEN
+            INSERT INTO llamalog.llama_logs (
+                op, entity_type, entity_id, related_type, related_id, link_type, operation, category, fields_enriched, after,
+                triggered_by, job_id, parent_job_id, root_job_id, is_root_job
+            )
+            SELECT
+                'I', tried.entity_type, tried.n::text, 'ALBUM', '7', CASE WHEN tried.n % 2 = 0 THEN 'A_LINK' END, 'album:created:api',
+                tried.category, '{id,title}', '{}', 'psql', tried.job_id, tried.parent_job_id, tried.job_id, tried.n % 2 = 0
+            FROM jsonb_to_recordset(v_rows) AS tried (n integer, entity_type text, category text, job_id text, parent_job_id text);
+            GET DIAGNOSTICS v_written = ROW_COUNT;
+            v_written := v_written + v_wanted;
+        END IF;
+        IF v_written = 2 * v_wanted THEN
+            INSERT INTO llamalog.llama_logs (
+                entity_type, entity_id, operation, category, status, error_message, error_code, retry_count, duration_ms, job_id
+            )
+            SELECT tried.entity_type, NULL, 'enrichment', 'FAILED', 'FAILED', repeat('e', 1000), 'TIMEOUT', 3, 12, tried.job_id
+            FROM jsonb_to_recordset(v_rows) AS tried (n integer, entity_type text, category text, job_id text, parent_job_id text);
+            GET DIAGNOSTICS v_written = ROW_COUNT;
+            v_written := v_written + v_wanted;
+        END IF;
+        IF v_written < 2 * v_wanted THEN
+            v_problem := format('only %s of %s rows arrive', v_written, 2 * v_wanted);
+        END IF;
+        RAISE EXCEPTION USING ERRCODE = 'LL000';
+    EXCEPTION
+        WHEN SQLSTATE 'LL000' THEN
+            NULL;  -- the rows are gone again
+        -- whatever a rule of the application's raises
+        WHEN OTHERS THEN
+            v_problem := format('%s (%s)', SQLERRM, SQLSTATE);
+    END;
+    IF v_problem IS NOT NULL THEN
+        RAISE EXCEPTION 'captured rows cannot be written into the log: %', v_problem
+            USING ERRCODE = 'LL015',
+                  HINT    = 'Change what refuses them; each refusal would fail the write that it tells of.';
+    END IF;
+END;
+$function$;
+
+COMMENT ON FUNCTION llamalog.try_writes() IS
+    'Raises LL015 where the log refuses rows as capture writes them; leaves nothing behind.';
+
+REVOKE ALL ON FUNCTION llamalog.try_writes() FROM PUBLIC;
