@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import io
 import logging
+import shutil
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -578,6 +580,11 @@ def adopt_command(
       llamalog adopt public.enrichment_logs
       llamalog adopt --verify
     """
+    if (verify and giving_back) or (table is not None and (verify or giving_back)):
+        raise Misuse(
+            "--verify and --undo stand alone",
+            hint="There is one adopted log: llamalog adopt --verify, or llamalog adopt --undo",
+        )
     patience = Patience(lock_timeout)
     with _session() as conn:
         if verify:
@@ -604,8 +611,13 @@ def adopt_command(
                 is_apart = step.name == "indexes"
                 _print_sql(step.statements if is_apart else ["BEGIN", *step.statements, "COMMIT"])
             return
+        if dry_run and form != "table":
+            output.write_rows(steps, form)
+            return
         for step in steps:
-            click.echo(f"{step.title}\n    locks: {step.lock}", err=not dry_run)
+            _wrapped(step.title, err=not dry_run)
+            for line in (f"locks: {step.lock}", *step.details):
+                _wrapped(f"    {line}", err=not dry_run)
         if dry_run:
             return
         _confirm(f"Adopt {table}?", yes)
@@ -627,10 +639,22 @@ def adopt_command(
     )
     for index in report.unneeded:
         done = (
-            "dropped" if index in report.dropped else "needed by nothing: --drop-indexes drops it"
+            "dropped"
+            if index in report.dropped
+            else "finds whole arrays only, nothing in them: --drop-indexes drops it"
         )
         click.echo(f"index {index}: {done}")
-    _say(f"{report.table} is the log now; next: llamalog backfill")
+    _say(f"{report.table} is the log now; next: llamalog watch TABLE..., then llamalog backfill")
+
+
+def _wrapped(line: str, *, err: bool = False) -> None:
+    """Print a line, broken between words where the terminal ends."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    stream = sys.stderr if err else sys.stdout
+    width = shutil.get_terminal_size().columns if stream.isatty() else 10_000
+    click.echo(
+        textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False), err=err
+    )
 
 
 def _tell_verified(then: proof.Proof, now: proof.Proof, form: str) -> None:
@@ -643,14 +667,20 @@ def _tell_verified(then: proof.Proof, now: proof.Proof, form: str) -> None:
         click.echo(f"{now.row_count:,} rows, checksum {now.checksum} now")
         known = {day: held for day, *held in then.days}
         for day, *held in now.days:
-            if known.pop(day, None) != held:
-                click.echo(f"different: {day or 'rows without created_at'}")
+            before = known.pop(day, None)
+            if before != held:
+                was = f"{before[0]:,}" if before else "none"
+                click.echo(
+                    f"different: {day or 'rows without created_at'}, {was} rows then, {held[0]:,} now"
+                )
         for day in known:
             click.echo(f"gone: {day or 'rows without created_at'}")
         if is_same:
             click.echo("the same")
     if not is_same:
-        _say("the application has changed or deleted rows since; llamalog never does")
+        _say(
+            "rows were changed or deleted since; llamalog itself writes only into columns of its own"
+        )
         click.get_current_context().exit(FAILED)
 
 
@@ -661,6 +691,10 @@ def _undo_adoption(conn: Connection, patience: Patience, yes: bool, dry_run: boo
         *(
             f"foreign key {name}: NOT VALID, rows written since refer to nothing"
             for name in planned.invalid
+        ),
+        *(
+            f"foreign key {name}: it cannot come back, a table or column of it is gone"
+            for name in planned.lost
         ),
         f"{planned.captured:,} captured rows stay there, and whole in llamalog's own log",
     ):

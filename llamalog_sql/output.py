@@ -237,9 +237,20 @@ def tree(nodes: Sequence[TreeNode], title: str, children: int = CHILDREN) -> Tre
     return top
 
 
+#: Levels of a tree that are drawn: no terminal has room for more.
+_DEEPEST = 100
+
+
 def _grow(
-    branch: Tree, above: TreeNode | None, below: dict[str | None, list[TreeNode]], children: int
+    branch: Tree,
+    above: TreeNode | None,
+    below: dict[str | None, list[TreeNode]],
+    children: int,
+    depth: int = 0,
 ) -> None:
+    if depth == _DEEPEST:
+        branch.add(Text("deeper: --format json has all of it", style="dim italic"))
+        return
     nodes = below.get(above.node if above else None, [])
     for node in nodes[:children]:
         only = below.get(node.node, [])
@@ -252,7 +263,7 @@ def _grow(
             # a job that did one thing takes one line
             branch.add(_line(only[0], None))
         else:
-            _grow(branch.add(_line(node, above)), node, below, children)
+            _grow(branch.add(_line(node, above)), node, below, children, depth + 1)
     if len(nodes) > children:
         more = f"{len(nodes) - children} more: --children {len(nodes)}"
         branch.add(Text(more, style="dim italic"))

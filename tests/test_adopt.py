@@ -397,13 +397,14 @@ def test_the_applications_statements_pass_as_before_under_both_names(legacy):
     assert write_as_before(legacy, "public.llama_logs") == SEEN
 
 
-def test_they_pass_between_any_two_steps(legacy, monkeypatch):
+def test_they_pass_between_any_two_steps(legacy, connect, monkeypatch):
+    application = connect(legacy)
     seen = []
     real = locks.exclusively
 
     def stepwise(*arguments):
         real(*arguments)
-        seen.append(write_as_before(legacy, "public.enrichment_logs") == SEEN)
+        seen.append(write_as_before(application, "public.enrichment_logs") == SEEN)
 
     monkeypatch.setattr(locks, "exclusively", stepwise)
     adopt.adopt(legacy, "public.enrichment_logs")
@@ -987,7 +988,9 @@ def test_verify_names_the_day_of_a_row_that_the_application_changed(
     assert then.checksum != now.checksum
     result = llamalog(first_adopted, "adopt", "--verify")
     assert result.exit_code == 1
-    assert result.stdout.splitlines()[2:] == ["different: 2025-03-01"]
+    assert result.stdout.splitlines()[2:] == [
+        f"different: 2025-03-01, 260 rows then, {row_count} now"
+    ]
 
 
 def test_verify_names_the_one_day_of_several(legacy, llamalog):
@@ -1024,6 +1027,7 @@ ALTER TABLE enrichment_logs ADD CONSTRAINT enrichment_logs_retry_check CHECK (re
 ALTER TABLE enrichment_logs ALTER COLUMN reason SET STATISTICS 50;
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE TRIGGER enrichment_logs_note BEFORE UPDATE ON enrichment_logs FOR EACH ROW EXECUTE FUNCTION note();
+ALTER TABLE enrichment_logs DISABLE TRIGGER enrichment_logs_note;
 """
 
 
@@ -1481,17 +1485,17 @@ REFUSALS = {
     "the name is taken": (
         "CREATE TABLE llama_logs (id integer)",
         [],
-        ("the name llama_logs is taken", "42P07", "Rename what has it."),
+        ("the name public.llama_logs is taken", "42P07", "Rename what has it."),
     ),
     "a name of an index is taken": (
         "CREATE INDEX llama_logs_operation_idx ON albums (label)",
         [],
-        ("the name llama_logs_operation_idx is taken", "42P07", "Rename what has it."),
+        ("the name public.llama_logs_operation_idx is taken", "42P07", "Rename what has it."),
     ),
     "a name of an index of ours is taken": (
         "CREATE INDEX llama_logs_lens_job_id_idx ON albums (label)",
         [],
-        ("the name llama_logs_lens_job_id_idx is taken", "42P07", "Rename what has it."),
+        ("the name public.llama_logs_lens_job_id_idx is taken", "42P07", "Rename what has it."),
     ),
     "a foreign key leads to it": (
         "CREATE TABLE notes (log_id uuid REFERENCES enrichment_logs)",
@@ -1574,13 +1578,41 @@ REFUSALS = {
             "Drop these unique indexes or exclusion constraints first, or make them ordinary indexes.",
         ),
     ),
-    "a rule that captured rows may break": (
-        "ALTER TABLE enrichment_logs ADD CONSTRAINT known CHECK (job_id IS NOT NULL OR status <> 'SUCCESS') NOT VALID",
+    "it has a trigger": (
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+        "CREATE TRIGGER noting BEFORE INSERT ON enrichment_logs FOR EACH ROW EXECUTE FUNCTION note()",
         [],
         (
-            "constraint known of public.enrichment_logs would refuse captured rows, and fail the writes that they tell of",
+            "public.enrichment_logs has triggers or rules of its own",
             "LL015",
-            "Drop or widen it first: ALTER TABLE public.enrichment_logs DROP CONSTRAINT known",
+            "Drop or disable them first: they would run at each captured write, with the rights of the log.",
+        ),
+    ),
+    "it has a rule": (
+        "CREATE RULE losing AS ON INSERT TO enrichment_logs DO INSTEAD NOTHING",
+        [],
+        (
+            "public.enrichment_logs has triggers or rules of its own",
+            "LL015",
+            "Drop or disable them first: they would run at each captured write, with the rights of the log.",
+        ),
+    ),
+    "it is watched": (
+        "CREATE TABLE watched_log (id serial PRIMARY KEY, operation text, created_at timestamptz)",
+        ["watched_log"],
+        (
+            "public.watched_log is watched as WATCHED_LOG: the log would log itself",
+            "LL015",
+            "Run first: llamalog unwatch WATCHED_LOG",
+        ),
+    ),
+    "its row type is used": (
+        "CREATE FUNCTION latest() RETURNS enrichment_logs LANGUAGE sql AS 'SELECT * FROM enrichment_logs LIMIT 1'",
+        [],
+        (
+            "the row type of public.enrichment_logs is used elsewhere, and would change",
+            "LL015",
+            "Drop those first, and create them again after it; the view under the old name has the same row type.",
         ),
     ),
     "it has row-level security": (
@@ -1668,6 +1700,8 @@ REFUSALS = {
 def test_refused_is(first, llamalog, case):
     preparing, arguments, (message, sqlstate, hint) = REFUSALS[case]
     first.execute(preparing.encode())
+    if "watched_log" in arguments:
+        watching.watch(first, ["watched_log"])
     shape, before = shape_of(first, "enrichment_logs"), content(first, "enrichment_logs")
     result = llamalog(first, "adopt", *(arguments or ["public.enrichment_logs"]), "--yes")
     lines = result.stderr.splitlines()
@@ -1699,15 +1733,91 @@ def test_rules_that_no_captured_row_can_break_are_no_hindrance(first):
     )
 
 
-def test_a_rule_on_categories_is_named_with_those_that_it_lacks(first, llamalog):
-    first.execute(
-        "ALTER TABLE enrichment_logs ADD category text CONSTRAINT known CHECK (category IN ('CREATED', 'UPDATED', 'FAILED'))"
-    )
+#: What a captured row would break; what PostgreSQL says of it.
+RULES = {
+    "a check on categories": (
+        "ALTER TABLE enrichment_logs ADD category text CONSTRAINT known CHECK (category IN ('CREATED', 'UPDATED', 'FAILED'))",
+        'violates check constraint "known" (23514)',
+    ),
+    "a check on jobs": (
+        "ALTER TABLE enrichment_logs ADD CONSTRAINT known CHECK (job_id ~ '^[a-z]+-[0-9]+$') NOT VALID",
+        'violates check constraint "known" (23514)',
+    ),
+    "a check that only a deletion breaks": (
+        "ALTER TABLE enrichment_logs ADD CONSTRAINT known CHECK (is_root_job OR parent_job_id IS NOT NULL) NOT VALID",
+        'violates check constraint "known" (23514)',
+    ),
+    "a domain that is not null": (
+        "CREATE DOMAIN tenant AS text NOT NULL; ALTER TABLE enrichment_logs ADD tenant tenant DEFAULT 'x';"
+        "ALTER TABLE enrichment_logs ALTER tenant DROP DEFAULT",
+        "does not allow null values (23502)",
+    ),
+    "a default that needs a setting": (
+        "ALTER TABLE enrichment_logs ADD tenant text DEFAULT 'x';"
+        "ALTER TABLE enrichment_logs ALTER tenant SET DEFAULT current_setting('app.tenant')",
+        'unrecognized configuration parameter "app.tenant" (42704)',
+    ),
+    "unique by a constant": (
+        "ALTER TABLE enrichment_logs ADD rid uuid DEFAULT '00000000-0000-0000-0000-000000000000';"
+        "CREATE UNIQUE INDEX once ON enrichment_logs (rid, status) WHERE created_at > '2026-01-01'",
+        "(23505)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RULES)
+def test_a_rule_that_captured_rows_break_is_found_by_trying_and_all_is_as_before(
+    first, llamalog, case
+):
+    preparing, said = RULES[case]
+    first.execute(preparing.encode())
+    shape, before = shape_of(first, "enrichment_logs"), content(first, "enrichment_logs")
     result = llamalog(first, "adopt", "enrichment_logs", "--yes")
     assert result.exit_code == 1
-    assert "category DELETED, status SUCCESS" in result.stderr
-    assert "category UPDATED" not in result.stderr
-    assert value(first, "SELECT count(*) FROM llamalog.adoptions") == 0
+    assert (
+        "error: public.llama_logs: captured rows cannot be written into the log: " in result.stderr
+    )
+    assert said in result.stderr
+    assert shape_of(first, "enrichment_logs") == shape
+    assert content(first, "enrichment_logs") == before
+    assert state.current(first) is None
+    assert migrate.migrate(first).is_empty
+    first.execute("UPDATE albums SET label = 'x'")
+    assert value(first, "SELECT count(*) FROM llamalog.log WHERE op = 'U'") == 20
+
+
+def test_nobody_becomes_a_superuser_by_what_he_hangs_on_his_log(first, role):
+    mallory = role(first, "mallory")
+    first.execute(
+        "CREATE FUNCTION public.rise() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$"
+        " BEGIN BEGIN EXECUTE 'RESET ROLE'; EXCEPTION WHEN OTHERS THEN NULL; END;"
+        " BEGIN EXECUTE 'RESET SESSION AUTHORIZATION'; EXCEPTION WHEN OTHERS THEN NULL; END;"
+        f" BEGIN EXECUTE 'ALTER ROLE {mallory} SUPERUSER'; EXCEPTION WHEN OTHERS THEN NULL; END; RETURN true; END $$;"
+    )
+    first.execute(
+        "CREATE FUNCTION public.same(varchar, varchar) RETURNS boolean LANGUAGE sql"
+        " AS 'SELECT public.rise() AND $1::text = $2::text';"
+        "CREATE OPERATOR public.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = public.same);"
+        'CREATE FUNCTION public.told("EnrichmentStatus") RETURNS text LANGUAGE plpgsql'
+        " AS 'BEGIN RETURN public.rise()::text; END';"
+        'CREATE CAST ("EnrichmentStatus" AS text) WITH FUNCTION public.told("EnrichmentStatus");'
+        "CREATE INDEX enrichment_logs_risen_idx ON enrichment_logs (operation) WHERE public.rise();"
+        "ALTER TABLE enrichment_logs ADD CONSTRAINT risen CHECK (public.rise());"
+        f"ALTER TABLE enrichment_logs OWNER TO {mallory}; ALTER ROLE {mallory} NOSUPERUSER"
+    )
+    is_risen = f"SELECT rolsuper FROM pg_roles WHERE rolname = '{mallory}'"
+    adopt.plan(first, "enrichment_logs")
+    adopt.adopt(first, "enrichment_logs")
+    first.execute("UPDATE albums SET label = 'x'")
+    backfill.backfill(first)
+    first.execute("SELECT * FROM llamalog.log").fetchall()
+    first.execute(
+        "INSERT INTO llamalog.category_rules VALUES (1, '%', NULL, NULL, 'CACHED', 'all')"
+    )
+    assert backfill.backfill(first).judged_again == 260
+    undo.undo(first)
+    adopt.adopt(first, "enrichment_logs")
+    assert value(first, is_risen) is False
 
 
 def test_refused_are_views_each_by_its_name(first):
@@ -1716,7 +1826,7 @@ def test_refused_are_views_each_by_its_name(first):
     )
     with pytest.raises(LlamaLogError) as caught:
         adopt.plan(first, "public.enrichment_logs")
-    assert caught.value.detail == "failures, others"
+    assert caught.value.detail == "public.failures, public.others"
 
 
 def test_refused_is_whoever_does_not_own_the_table(first, connect, role):
@@ -1789,12 +1899,12 @@ def test_a_log_of_another_shape_is_adopted_by_naming_its_columns(first, llamalog
         " RETURNING id",
         album(3),
     )
-    assert key == 11
+    assert key > 10
     first.execute("UPDATE albums SET label = 'Parlophone' WHERE id = %s", [album(3)])
     told = queries.history(first, "ALBUM", album(3))
     assert [(c.id, c.op, c.category, c.operation, c.user_id, c.metadata) for c in told] == [
-        ("12", "U", "UPDATED", "album:updated", None, None),
-        ("11", None, "CORRECTED", "admin_correction", "mia", None),
+        (str(key + 1), "U", "UPDATED", "album:updated", None, None),
+        (str(key), None, "CORRECTED", "admin_correction", "mia", None),
         ("3", None, "CREATED", "album:created", "ann", {"n": told[2].metadata["n"]}),
     ]
     assert told[2].created_at == datetime(2025, 1, 1, 0, 0, 3, tzinfo=UTC)
@@ -1802,8 +1912,8 @@ def test_a_log_of_another_shape_is_adopted_by_naming_its_columns(first, llamalog
         first,
         "SELECT id, table_name, record_pk, action, who, payload FROM audit_trail WHERE id > 10 ORDER BY id",
     ) == [
-        (11, "ALBUM", album(3), "admin_correction", "mia", None),
-        (12, "ALBUM", album(3), "album:updated", None, None),
+        (key, "ALBUM", album(3), "admin_correction", "mia", None),
+        (key + 1, "ALBUM", album(3), "album:updated", None, None),
     ]
     assert queries.why(first, "ALBUM", album(3))
     assert queries.chain(first, "ALBUM", album(3)).total_count == 3
@@ -1814,7 +1924,11 @@ def test_a_log_of_another_shape_is_adopted_by_naming_its_columns(first, llamalog
     assert llamalog(first, "adopt", "--verify").exit_code == 0
     assert llamalog(first, "adopt", "--undo", "--yes").exit_code == 0
     assert shape_of(first, "audit_trail") == shape
-    assert value(first, "SELECT array_agg(id ORDER BY id) FROM audit_trail") == list(range(1, 13))
+    assert value(first, "SELECT array_agg(id ORDER BY id) FROM audit_trail") == [
+        *range(1, 11),
+        key,
+        key + 1,
+    ]
     assert [c.after for c in queries.history(first, "ALBUM", album(3))] == [{"label": "Parlophone"}]
 
 
@@ -1979,6 +2093,10 @@ def test_migrate_after_an_adoption_changes_nothing(adopted):
 
 def test_status_check_and_maintain_know_the_adopted_log(adopted, llamalog):
     assert migrate.maintain(adopted) == []
+    assert [(f.what, f.hint) for f in installation.check(adopted)] == [
+        ("public.llama_logs", "Run: llamalog backfill")
+    ]
+    backfill.backfill(adopted)
     assert installation.check(adopted) == []
     status = installation.status(adopted)
     assert (status.adopted, status.rows) == ("public.llama_logs", 260)
@@ -2005,11 +2123,11 @@ def test_the_plan_changes_nothing(legacy, llamalog):
 def test_indexes_that_nothing_needs_are_named_and_dropped_when_asked(legacy, llamalog):
     result = llamalog(legacy, "adopt", "public.enrichment_logs", "--yes")
     assert result.stdout.splitlines()[3:] == [
-        "index llama_logs_sources_idx: needed by nothing: --drop-indexes drops it"
+        "index public.llama_logs_sources_idx: finds whole arrays only, nothing in them: --drop-indexes drops it"
     ]
     undo.undo(legacy)
     result = llamalog(legacy, "adopt", "public.enrichment_logs", "--yes", "--drop-indexes")
-    assert result.stdout.splitlines()[3:] == ["index llama_logs_sources_idx: dropped"]
+    assert result.stdout.splitlines()[3:] == ["index public.llama_logs_sources_idx: dropped"]
     undo.undo(legacy)
 
 

@@ -65,7 +65,7 @@ def build(conn: Connection, shape: Shape) -> None:
 
 
 def unneeded(conn: Connection, shape: Shape) -> list[str]:
-    """Return indexes that no statement has used since statistics began, and arrays indexed whole, which none can."""
+    """Return indexes that only a comparison of whole arrays could use, which no question of ours, and no search in one, makes."""
     return [
         str(name)
         for (name,) in rows(
@@ -75,7 +75,7 @@ def unneeded(conn: Connection, shape: Shape) -> list[str]:
             " JOIN pg_type AS t ON t.oid = a.atttypid"
             " JOIN pg_class AS x ON x.oid = i.indexrelid JOIN pg_am AS m ON m.oid = x.relam"
             " WHERE i.indrelid = %s AND NOT i.indisunique AND t.typcategory = 'A' AND m.amname = 'btree'"
-            " AND i.indnatts = 1 AND pg_stat_get_numscans(i.indexrelid) = 0 ORDER BY 1",
+            " AND i.indnatts = 1 ORDER BY 1",
             [catalog.oid_of(conn, shape.table)],
         )
     ]

@@ -132,7 +132,9 @@ class LegacyColumn:
         if canonical == "category":
             # what the application calls by words of its own, the rules decide
             value = f"({value})" if self.labels else f"{value}::text"
-            return f"(CASE WHEN upper({value}) = ANY (llamalog.categories()) THEN upper({value}) END)"
+            return (
+                f"(CASE WHEN upper({value}) = ANY (llamalog.categories()) THEN upper({value}) END)"
+            )
         if canonical == "entity_type" and not (self.labels and self.labels == _upper(self.labels)):
             return f"upper({value})" if self.labels else f"upper({value}::text)"
         if self.labels:
@@ -146,7 +148,9 @@ class LegacyColumn:
         if wanted == "text[]" and not self.kind.startswith("_"):
             return f"string_to_array({value}::text, ',')"
         if wanted == "integer" and self.kind == "int8":
-            return f"(CASE WHEN {value} BETWEEN -2147483648 AND 2147483647 THEN {value}::integer END)"
+            return (
+                f"(CASE WHEN {value} BETWEEN -2147483648 AND 2147483647 THEN {value}::integer END)"
+            )
         if wanted == "jsonb" and self.kind == "json":
             # which jsonb cannot hold
             return f"(CASE WHEN strpos({value}::text, '\\u0000') > 0 THEN to_jsonb({value}::text) ELSE {value}::jsonb END)"

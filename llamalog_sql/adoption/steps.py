@@ -267,6 +267,7 @@ def _switch(conn: Connection, shape: Shape, renamed: list[list[str]], owner: str
         "UPDATE llamalog.adoptions SET adopted_at = clock_timestamp() WHERE undone_at IS NULL",
         # nothing is adopted that would fail the writes of others
         "SELECT llamalog.try_writes()",
+        "ALTER SEQUENCE llamalog.adopted_seq RESTART",
     ]
     return statements
 

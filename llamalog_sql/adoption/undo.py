@@ -95,8 +95,8 @@ def script(conn: Connection) -> Iterator[list[str]]:
         planned = plan(conn)
         found = state.current(conn)
         assert found is not None
-        yield ["SET search_path = pg_catalog, pg_temp"]
-        yield from _undoing(conn, found, planned.invalid, planned.lost)
+        for transaction in _undoing(conn, found, planned.invalid, planned.lost):
+            yield ["SET LOCAL search_path = pg_catalog, pg_temp", *transaction]
 
 
 def _undoing(
