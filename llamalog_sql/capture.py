@@ -136,8 +136,8 @@ def removal(conn: Connection, oid: int, entity_type: str) -> list[str]:
         "SELECT hung.tgname, member.oid::regclass::text FROM llamalog.family(%s) AS member (oid)"
         " JOIN pg_trigger AS hung ON hung.tgrelid = member.oid AND hung.tgparentid = 0"
         " JOIN pg_proc AS called ON called.oid = hung.tgfoid AND called.pronamespace = 'llamalog'::regnamespace"
-        " WHERE hung.tgname = ANY (%s) ORDER BY hung.tgname, member.oid",
-        [oid, [trigger_name(event) for event in (*EVENTS, "truncate")]],
+        " WHERE called.proname NOT IN ('fill_adopted', 'refill_adopted') ORDER BY hung.tgname, member.oid",
+        [oid],
     )
     ((table,),) = rows(conn, "SELECT %s::oid::regclass::text", [oid])
     return [

@@ -86,12 +86,14 @@ def _do(
             try:
                 locks.exclusively(conn, steps.recorded(step), patience, report)
             except psycopg.Error as error:
-                if error.sqlstate != CannotAdopt.code:
+                if "llamalog.try_writes()" not in (error.diag.context or ""):
                     raise
-                # it was tried whether captured rows can be written: give the foreign keys back
+                # the foreign keys are gone already
                 undo.give_back(conn, patience)
                 raise CannotAdopt(
-                    f"{shape.shown}: {error.diag.message_primary}", hint=error.diag.message_hint
+                    f"{shape.shown}: captured rows cannot be written into the log:"
+                    f" {error.diag.message_primary} ({error.sqlstate})",
+                    hint="Change what refuses them; each refusal would fail the write that it tells of.",
                 ) from error
         after = proof.proof(snapshot, shape, proof.standing(conn, shape))
     report.row_count, report.before, report.after = (
