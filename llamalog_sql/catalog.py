@@ -22,6 +22,7 @@ class Column:
     has_value: str
     compare: str
     image: str
+    member: str
     is_plain: bool
     is_builtin: bool
     key: str
@@ -29,10 +30,10 @@ class Column:
     settings: list[str]
     base_type: str
 
-    def image_of(self, row: str) -> str:
-        """Return the SQL of the image of this column in the row variable `row`."""
+    def member_of(self, row: str) -> str:
+        """Return the SQL of the image of this column in the row variable `row`, as jsonb_build_object() takes it."""
         value = f"{row}.{ident(self.name)}"
-        return re.sub(r"%(1\$)?s", lambda _: value, self.image)
+        return re.sub(r"%(1\$)?s", lambda _: value, self.member)
 
 
 @dataclass(frozen=True)

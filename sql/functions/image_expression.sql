@@ -18,7 +18,7 @@ AS $function$
     special AS (
         SELECT
             shown.name,
-            format(shown.image, format('%s.%I', image_expression.row_name, shown.name)) AS image,
+            format(shown.member, format('%s.%I', image_expression.row_name, shown.name)) AS member,
             -- a function takes 100 arguments at most
             (row_number() OVER () - 1) / 40 AS batch
         FROM llamalog.table_columns(image_expression.relation, image_expression.redacted) AS shown
@@ -31,7 +31,7 @@ AS $function$
             special.batch,
             format(
                 E'jsonb_build_object(\n            %s\n        )',
-                string_agg(format('%L, %s', special.name, special.image), E',\n            ')
+                string_agg(format('%L, %s', special.name, special.member), E',\n            ')
             ) AS expression
         FROM special
         GROUP BY special.batch

@@ -10,6 +10,7 @@ CREATE OR REPLACE FUNCTION llamalog.table_columns(
         has_value    text,
         compare      text,
         image        text,
+        member       text,
         is_plain     boolean,
         is_builtin   boolean,
         key          text,
@@ -96,28 +97,9 @@ AS $function$
                 THEN 'distinct'
             ELSE 'image'
         END,
-        CASE
-            WHEN base_column.name = ANY (table_columns.redacted)
-                THEN 'CASE WHEN ' || base_column.has_value || ' THEN to_jsonb(''[redacted]''::text) END'
-            WHEN NOT base_column.is_builtin AND base_column.is_array AND base_column.family = 'enum'
-                THEN 'CASE WHEN cardinality(%1$s) = 0 OR array_ndims(%1$s) = 1 AND array_lower(%1$s, 1) = 1'
-                    || ' THEN to_jsonb(concat(%1$s)::text[]) WHEN %1$s IS NOT NULL THEN to_jsonb(concat(%1$s)) END'
-            WHEN NOT base_column.is_builtin
-                THEN 'CASE WHEN ' || base_column.has_value || ' THEN to_jsonb(concat(%1$s)) END'
-            WHEN base_column.is_array AND base_column.family IN ('exact', 'enum', 'text', 'date', 'instant', 'numeric')
-                THEN 'CASE WHEN cardinality(%1$s) = 0 OR array_ndims(%1$s) = 1 AND array_lower(%1$s, 1) = 1'
-                    || ' THEN to_jsonb(%1$s) ELSE to_jsonb(%1$s::text) END'
-            WHEN base_column.is_array OR base_column.is_composite OR base_column.family IN ('foreign', 'json')
-                THEN 'to_jsonb(%1$s::text)'
-            WHEN base_column.family = 'jsonb'
-                THEN 'CASE WHEN jsonb_typeof(%1$s) = ''null'' OR %1$s ? ''$json'''
-                    || ' THEN jsonb_build_object(''$json'', %1$s) ELSE to_jsonb(%1$s) END'
-            WHEN base_column.family = 'float'
-                THEN 'CASE WHEN %1$s = 0 AND %1$s::text = ''-0'' THEN to_jsonb(%1$s::text) ELSE to_jsonb(%1$s) END'
-            WHEN base_column.family = 'money'
-                THEN 'to_jsonb(%1$s::numeric)'
-            ELSE 'to_jsonb(%1$s)'
-        END,
+        made.image,
+        -- jsonb_build_object() makes jsonb by itself, in half the time
+        CASE WHEN starts_with(made.image, 'to_jsonb(') THEN substr(made.image, 10, length(made.image) - 10) ELSE made.image END,
         base_column.name <> ALL (table_columns.redacted)
             AND base_column.is_builtin
             AND NOT base_column.is_array
@@ -145,8 +127,33 @@ AS $function$
         END,
         base_column.base_type
     FROM base_column
+    CROSS JOIN LATERAL (
+        SELECT
+            CASE
+                WHEN base_column.name = ANY (table_columns.redacted)
+                    THEN 'to_jsonb(CASE WHEN ' || base_column.has_value || ' THEN ''[redacted]''::text END)'
+                WHEN NOT base_column.is_builtin AND base_column.is_array AND base_column.family = 'enum'
+                    THEN 'CASE WHEN cardinality(%1$s) = 0 OR array_ndims(%1$s) = 1 AND array_lower(%1$s, 1) = 1'
+                        || ' THEN to_jsonb(concat(%1$s)::text[]) WHEN %1$s IS NOT NULL THEN to_jsonb(concat(%1$s)) END'
+                WHEN NOT base_column.is_builtin
+                    THEN 'to_jsonb(CASE WHEN ' || base_column.has_value || ' THEN concat(%1$s) END)'
+                WHEN base_column.is_array AND base_column.family IN ('exact', 'enum', 'text', 'date', 'instant', 'numeric')
+                    THEN 'CASE WHEN cardinality(%1$s) = 0 OR array_ndims(%1$s) = 1 AND array_lower(%1$s, 1) = 1'
+                        || ' THEN to_jsonb(%1$s) ELSE to_jsonb(%1$s::text) END'
+                WHEN base_column.is_array OR base_column.is_composite OR base_column.family IN ('foreign', 'json')
+                    THEN 'to_jsonb(%1$s::text)'
+                WHEN base_column.family = 'jsonb'
+                    THEN 'CASE WHEN jsonb_typeof(%1$s) = ''null'' OR %1$s ? ''$json'''
+                        || ' THEN jsonb_build_object(''$json'', %1$s) ELSE %1$s END'
+                WHEN base_column.family = 'float'
+                    THEN 'CASE WHEN %1$s = 0 AND %1$s::text = ''-0'' THEN to_jsonb(%1$s::text) ELSE to_jsonb(%1$s) END'
+                WHEN base_column.family = 'money'
+                    THEN 'to_jsonb(%1$s::numeric)'
+                ELSE 'to_jsonb(%1$s)'
+            END
+    ) AS made (image)
     ORDER BY base_column.attnum;
 $function$;
 
 COMMENT ON FUNCTION llamalog.table_columns(oid, text[]) IS
-    'Columns of a table with the SQL to compare them, to make their image (redacted ones masked) and to use them in a key; %s is the value.';
+    'Columns of a table with the SQL to compare them, to make their image (redacted ones masked), alone or as a member of jsonb_build_object(), and to use them in a key; %s is the value.';

@@ -1,6 +1,6 @@
 -- public.album_artists as ALBUM_ARTIST: link ALBUM – ARTIST; key album_id, artist_id, role
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('ALBUM_ARTIST', 'public', 'album_artists', true, '{album_id,artist_id,role}', '{uuid,uuid,"character varying(50)"}', NULL, 'ALBUM', '{album_id}', 'ARTIST', '{artist_id}', NULL, NULL, '{}', '{}', 'none', 'log', 'rendered', '{}', 'ddf13259e54aa875042255a82b4d2c6e', '{"album_id": 1, "artist_id": 2, "role": 3, "position": 4}', '0e04bc352332b9eb20868bef73234b14')
+VALUES ('ALBUM_ARTIST', 'public', 'album_artists', true, '{album_id,artist_id,role}', '{uuid,uuid,"character varying(50)"}', NULL, 'ALBUM', '{album_id}', 'ARTIST', '{artist_id}', NULL, NULL, '{}', '{}', 'none', 'log', 'rendered', '{}', 'ddf13259e54aa875042255a82b4d2c6e', '{"album_id": 1, "artist_id": 2, "role": 3, "position": 4}', '421634c4b5ed50053cc563f7aa0daaf7')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -16,38 +16,62 @@ CREATE OR REPLACE FUNCTION llamalog."capture_album_artist_insert"()
 AS $function$
 #variable_conflict use_variable
 DECLARE
-    v_source        text := nullif(current_setting('llamalog.source', true), '');
-    v_job_id        text := nullif(current_setting('llamalog.job_id', true), '');
-    v_parent_job_id text := nullif(current_setting('llamalog.parent_job_id', true), '');
-    v_root_job_id   text := nullif(current_setting('llamalog.root_job_id', true), '');
-    v_user_id       text := nullif(current_setting('llamalog.user_id', true), '');
-    v_category      text := nullif(current_setting('llamalog.category', true), '');
-    v_operation     text := nullif(current_setting('llamalog.operation', true), '');
-    v_reason        text := nullif(current_setting('llamalog.reason', true), '');
-    v_triggered_by  text := nullif(current_setting('llamalog.triggered_by', true), '');
-    v_sources       text[] := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+    v_source        text;
+    v_job_id        text;
+    v_parent_job_id text;
+    v_root_job_id   text;
+    v_user_id       text;
+    v_category      text;
+    v_operation     text;
+    v_reason        text;
+    v_triggered_by  text;
+    v_sources       text[];
     v_metadata      jsonb;
     v_head          text;
     v_head_type     text;
-    v_is_many       boolean;
+    v_is_many       boolean := true;
     v_is_head       boolean;
 BEGIN
-    IF current_setting('llamalog.metadata', true) <> '' THEN
-        v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
-    END IF;
-    IF greatest(
-        length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
-        length(v_operation), length(v_triggered_by)
-    ) > 200 THEN
-        -- a context never fails a write: it is cut, and the row says so
-        v_source := left(v_source, 200);
-        v_job_id := left(v_job_id, 200);
-        v_parent_job_id := left(v_parent_job_id, 200);
-        v_root_job_id := left(v_root_job_id, 200);
-        v_user_id := left(v_user_id, 200);
-        v_operation := left(v_operation, 200);
-        v_triggered_by := left(v_triggered_by, 200);
-        v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+    -- one look tells most writes that there is nothing to read
+    IF concat(
+        current_setting('llamalog.source', true), current_setting('llamalog.job_id', true),
+        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
+        current_setting('llamalog.user_id', true), current_setting('llamalog.operation', true),
+        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
+        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+    ) <> '' THEN
+        v_source := nullif(current_setting('llamalog.source', true), '');
+        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
+        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
+        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
+        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
+        IF concat(
+            current_setting('llamalog.operation', true), current_setting('llamalog.reason', true),
+            current_setting('llamalog.triggered_by', true), current_setting('llamalog.sources', true),
+            current_setting('llamalog.metadata', true)
+        ) <> '' THEN
+            v_operation := nullif(current_setting('llamalog.operation', true), '');
+            v_reason := nullif(current_setting('llamalog.reason', true), '');
+            v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
+            v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+            IF current_setting('llamalog.metadata', true) <> '' THEN
+                v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
+            END IF;
+        END IF;
+        IF greatest(
+            length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
+            length(v_operation), length(v_triggered_by)
+        ) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            v_source := left(v_source, 200);
+            v_job_id := left(v_job_id, 200);
+            v_parent_job_id := left(v_parent_job_id, 200);
+            v_root_job_id := left(v_root_job_id, 200);
+            v_user_id := left(v_user_id, 200);
+            v_operation := left(v_operation, 200);
+            v_triggered_by := left(v_triggered_by, 200);
+            v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+        END IF;
     END IF;
     IF v_job_id IS NULL THEN
         IF v_source IS NULL AND v_triggered_by IS NULL THEN
@@ -57,19 +81,27 @@ BEGIN
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
     v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
+    v_is_head := false;
     IF v_source IS NOT NULL THEN
-        IF current_setting('llamalog.path', true) = v_source THEN
-            v_head := nullif(current_setting('llamalog.head', true), '');
-        ELSE
-            SELECT CASE path.makes WHEN 'one' THEN '1' ELSE '*' END || coalesce(path.head_type, '')
-            INTO v_head
-            FROM llamalog.source_paths AS path
-            WHERE path.source = v_source;
+        v_head := current_setting('llamalog.head', true);
+        IF current_setting('llamalog.path', true) IS DISTINCT FROM v_source THEN
+            v_head := coalesce(
+                (
+                    SELECT CASE path.makes WHEN 'one' THEN '1' ELSE '*' END || coalesce(path.head_type, '')
+                    FROM llamalog.source_paths AS path
+                    WHERE path.source = v_source
+                ),
+                ''
+            );
+            -- for the other writes of the transaction
+            PERFORM set_config('llamalog.path', v_source, true), set_config('llamalog.head', v_head, true);
+        END IF;
+        IF v_head <> '' THEN
+            v_is_many := left(v_head, 1) <> '1';
+            v_head_type := substr(v_head, 2);
+            v_is_head := v_head_type = 'ALBUM_ARTIST';
         END IF;
     END IF;
-    v_head_type := substr(v_head, 2);
-    v_is_many := left(v_head, 1) IS DISTINCT FROM '1';
-    v_is_head := coalesce(v_head_type = 'ALBUM_ARTIST', false);
     INSERT INTO llamalog.llama_logs (
         op, entity_type, entity_id, related_type, related_id, link_type, previous_id,
         operation, category, source, sources, reason, fields_enriched, data_quality_after,
@@ -79,7 +111,7 @@ BEGIN
     SELECT
         'I', 'ALBUM', new_row.album_id::text, 'ARTIST', new_row.artist_id::text,
         'ALBUM_ARTIST', NULL,
-        coalesce(v_operation, concat_ws(':', lower('ALBUM_ARTIST'), lower('LINKED'), v_source)), 'LINKED', v_source,
+        coalesce(v_operation, 'album_artist:linked:' || v_source, 'album_artist:linked'), 'LINKED', v_source,
         v_sources, v_reason,
         array_remove(
             ARRAY[
@@ -95,16 +127,16 @@ BEGIN
         to_jsonb(new_row),
         v_metadata,
         CASE
-            WHEN v_is_head AND v_is_many THEN v_job_id || '/' || 'ALBUM_ARTIST' || ':' || new_row.album_id::text
+            WHEN v_is_head AND v_is_many THEN v_job_id || ('/' || 'ALBUM_ARTIST' || ':') || new_row.album_id::text
             WHEN v_is_head THEN v_job_id
         END,
         CASE
             WHEN v_is_head AND v_is_many THEN v_job_id
             WHEN v_is_head THEN v_parent_job_id
             WHEN v_is_many AND coalesce(v_head_type = 'ALBUM', true) AND new_row.album_id::text IS NOT NULL
-                THEN v_job_id || '/' || 'ALBUM' || ':' || new_row.album_id::text
+                THEN v_job_id || ('/' || 'ALBUM' || ':') || new_row.album_id::text
             WHEN v_is_many AND coalesce(v_head_type = 'ARTIST', true) AND new_row.artist_id::text IS NOT NULL
-                THEN v_job_id || '/' || 'ARTIST' || ':' || new_row.artist_id::text
+                THEN v_job_id || ('/' || 'ARTIST' || ':') || new_row.artist_id::text
             ELSE v_job_id
         END,
         v_root_job_id,
@@ -125,49 +157,53 @@ CREATE OR REPLACE FUNCTION llamalog."capture_album_artist_update"()
 AS $function$
 #variable_conflict use_variable
 DECLARE
-    v_fields        text[] := '{}';
-    v_before        jsonb := '{}';
-    v_after         jsonb := '{}';
+    v_fields        text[];
+    v_before        jsonb := '{}'::jsonb;
+    v_after         jsonb := '{}'::jsonb;
     v_subject_id    text := OLD.album_id::text;
     v_related_id    text := OLD.artist_id::text;
     v_previous_id   text;
-    v_source        text := nullif(current_setting('llamalog.source', true), '');
-    v_job_id        text := nullif(current_setting('llamalog.job_id', true), '');
-    v_parent_job_id text := nullif(current_setting('llamalog.parent_job_id', true), '');
-    v_root_job_id   text := nullif(current_setting('llamalog.root_job_id', true), '');
-    v_user_id       text := nullif(current_setting('llamalog.user_id', true), '');
-    v_category      text := nullif(current_setting('llamalog.category', true), '');
-    v_operation     text := nullif(current_setting('llamalog.operation', true), '');
-    v_reason        text := nullif(current_setting('llamalog.reason', true), '');
-    v_triggered_by  text := nullif(current_setting('llamalog.triggered_by', true), '');
-    v_sources       text[] := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+    v_source        text;
+    v_job_id        text;
+    v_parent_job_id text;
+    v_root_job_id   text;
+    v_user_id       text;
+    v_category      text;
+    v_operation     text;
+    v_reason        text;
+    v_triggered_by  text;
+    v_sources       text[];
     v_metadata      jsonb;
+    v_judged        text;
 BEGIN
+    IF OLD OPERATOR(pg_catalog.*=) NEW THEN
+        RETURN NULL;
+    END IF;
     IF ROW(OLD."album_id", OLD."artist_id", OLD."role", OLD."position")::record
         OPERATOR(pg_catalog.*<>) ROW(NEW."album_id", NEW."artist_id", NEW."role", NEW."position")::record
     THEN
         IF OLD."album_id" IS DISTINCT FROM NEW."album_id" THEN
             v_fields := v_fields || 'album_id'::text;
-            v_before := v_before || jsonb_build_object('album_id', to_jsonb(OLD."album_id"));
-            v_after := v_after || jsonb_build_object('album_id', to_jsonb(NEW."album_id"));
+            v_before := v_before || jsonb_build_object('album_id', OLD."album_id");
+            v_after := v_after || jsonb_build_object('album_id', NEW."album_id");
         END IF;
         IF OLD."artist_id" IS DISTINCT FROM NEW."artist_id" THEN
             v_fields := v_fields || 'artist_id'::text;
-            v_before := v_before || jsonb_build_object('artist_id', to_jsonb(OLD."artist_id"));
-            v_after := v_after || jsonb_build_object('artist_id', to_jsonb(NEW."artist_id"));
+            v_before := v_before || jsonb_build_object('artist_id', OLD."artist_id");
+            v_after := v_after || jsonb_build_object('artist_id', NEW."artist_id");
         END IF;
         IF OLD."role" IS DISTINCT FROM NEW."role" THEN
             v_fields := v_fields || 'role'::text;
-            v_before := v_before || jsonb_build_object('role', to_jsonb(OLD."role"));
-            v_after := v_after || jsonb_build_object('role', to_jsonb(NEW."role"));
+            v_before := v_before || jsonb_build_object('role', OLD."role");
+            v_after := v_after || jsonb_build_object('role', NEW."role");
         END IF;
         IF OLD."position" IS DISTINCT FROM NEW."position" THEN
             v_fields := v_fields || 'position'::text;
-            v_before := v_before || jsonb_build_object('position', to_jsonb(OLD."position"));
-            v_after := v_after || jsonb_build_object('position', to_jsonb(NEW."position"));
+            v_before := v_before || jsonb_build_object('position', OLD."position");
+            v_after := v_after || jsonb_build_object('position', NEW."position");
         END IF;
     END IF;
-    IF v_fields = '{}' THEN
+    IF v_fields IS NULL THEN
         RETURN NULL;  -- nothing changed, or only columns that are ignored
     END IF;
     IF v_subject_id IS DISTINCT FROM NEW.album_id::text THEN
@@ -175,22 +211,46 @@ BEGIN
     ELSIF v_related_id IS DISTINCT FROM NEW.artist_id::text THEN
         v_previous_id := v_related_id;
     END IF;
-    IF current_setting('llamalog.metadata', true) <> '' THEN
-        v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
-    END IF;
-    IF greatest(
-        length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
-        length(v_operation), length(v_triggered_by)
-    ) > 200 THEN
-        -- a context never fails a write: it is cut, and the row says so
-        v_source := left(v_source, 200);
-        v_job_id := left(v_job_id, 200);
-        v_parent_job_id := left(v_parent_job_id, 200);
-        v_root_job_id := left(v_root_job_id, 200);
-        v_user_id := left(v_user_id, 200);
-        v_operation := left(v_operation, 200);
-        v_triggered_by := left(v_triggered_by, 200);
-        v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+    -- one look tells most writes that there is nothing to read
+    IF concat(
+        current_setting('llamalog.source', true), current_setting('llamalog.job_id', true),
+        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
+        current_setting('llamalog.user_id', true), current_setting('llamalog.operation', true),
+        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
+        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+    ) <> '' THEN
+        v_source := nullif(current_setting('llamalog.source', true), '');
+        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
+        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
+        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
+        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
+        IF concat(
+            current_setting('llamalog.operation', true), current_setting('llamalog.reason', true),
+            current_setting('llamalog.triggered_by', true), current_setting('llamalog.sources', true),
+            current_setting('llamalog.metadata', true)
+        ) <> '' THEN
+            v_operation := nullif(current_setting('llamalog.operation', true), '');
+            v_reason := nullif(current_setting('llamalog.reason', true), '');
+            v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
+            v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+            IF current_setting('llamalog.metadata', true) <> '' THEN
+                v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
+            END IF;
+        END IF;
+        IF greatest(
+            length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
+            length(v_operation), length(v_triggered_by)
+        ) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            v_source := left(v_source, 200);
+            v_job_id := left(v_job_id, 200);
+            v_parent_job_id := left(v_parent_job_id, 200);
+            v_root_job_id := left(v_root_job_id, 200);
+            v_user_id := left(v_user_id, 200);
+            v_operation := left(v_operation, 200);
+            v_triggered_by := left(v_triggered_by, 200);
+            v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+        END IF;
     END IF;
     IF v_job_id IS NULL THEN
         IF v_source IS NULL AND v_triggered_by IS NULL THEN
@@ -200,17 +260,30 @@ BEGIN
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
     v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
-    IF v_category IS NULL AND (v_operation IS NOT NULL OR v_source IS NOT NULL) THEN
-        v_category := llamalog.known_category(
-            v_operation, NULL, v_source, '{ENRICHED,CORRECTED,CACHED,FAILED,USER_ACTION,UPDATED}'
-        );
-    END IF;
-    IF v_category IS NULL OR v_category NOT IN ('ENRICHED', 'CORRECTED', 'CACHED', 'FAILED', 'USER_ACTION', 'UPDATED') THEN
-        IF v_category NOT IN ('CREATED', 'DELETED', 'LINKED', 'UNLINKED', 'TRUNCATED') THEN
-            v_metadata := llamalog.noted(v_metadata, 'unknown_category', to_jsonb(left(v_category, 200)));
+    IF v_source IS NOT NULL OR v_operation IS NOT NULL OR current_setting('llamalog.category', true) <> '' THEN
+        v_category := nullif(current_setting('llamalog.category', true), '');
+        IF v_category IS NULL THEN
+            v_judged := format('%L %L', v_source, v_operation);
+            IF current_setting('llamalog.judged', true) = v_judged THEN
+                v_category := nullif(current_setting('llamalog.judgement', true), '');
+            ELSE
+                v_category := llamalog.known_category(
+                    v_operation, NULL, v_source, '{ENRICHED,CORRECTED,CACHED,FAILED,USER_ACTION,UPDATED}'
+                );
+                -- for the other rows of the transaction: the rules are many times dearer than the log row
+                PERFORM
+                    set_config('llamalog.judged', v_judged, true),
+                    set_config('llamalog.judgement', coalesce(v_category, ''), true);
+            END IF;
         END IF;
-        v_category := 'UPDATED';
+        IF v_category NOT IN ('ENRICHED', 'CORRECTED', 'CACHED', 'FAILED', 'USER_ACTION', 'UPDATED') THEN
+            IF v_category NOT IN ('CREATED', 'DELETED', 'LINKED', 'UNLINKED', 'TRUNCATED') THEN
+                v_metadata := llamalog.noted(v_metadata, 'unknown_category', to_jsonb(left(v_category, 200)));
+            END IF;
+            v_category := NULL;
+        END IF;
     END IF;
+    v_category := coalesce(v_category, 'UPDATED');
     INSERT INTO llamalog.llama_logs (
         op, entity_type, entity_id, related_type, related_id, link_type, previous_id,
         operation, category, source, sources, reason, fields_enriched, data_quality_before, data_quality_after,
@@ -242,34 +315,60 @@ CREATE OR REPLACE FUNCTION llamalog."capture_album_artist_delete"()
 AS $function$
 #variable_conflict use_variable
 DECLARE
-    v_source        text := nullif(current_setting('llamalog.source', true), '');
-    v_job_id        text := nullif(current_setting('llamalog.job_id', true), '');
-    v_parent_job_id text := nullif(current_setting('llamalog.parent_job_id', true), '');
-    v_root_job_id   text := nullif(current_setting('llamalog.root_job_id', true), '');
-    v_user_id       text := nullif(current_setting('llamalog.user_id', true), '');
-    v_category      text := nullif(current_setting('llamalog.category', true), '');
-    v_operation     text := nullif(current_setting('llamalog.operation', true), '');
-    v_reason        text := nullif(current_setting('llamalog.reason', true), '');
-    v_triggered_by  text := nullif(current_setting('llamalog.triggered_by', true), '');
-    v_sources       text[] := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+    -- prepared once a transaction, not for each row as it would be inside the INSERT
+    v_before        jsonb := to_jsonb(OLD);
+    v_source        text;
+    v_job_id        text;
+    v_parent_job_id text;
+    v_root_job_id   text;
+    v_user_id       text;
+    v_category      text;
+    v_operation     text;
+    v_reason        text;
+    v_triggered_by  text;
+    v_sources       text[];
     v_metadata      jsonb;
 BEGIN
-    IF current_setting('llamalog.metadata', true) <> '' THEN
-        v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
-    END IF;
-    IF greatest(
-        length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
-        length(v_operation), length(v_triggered_by)
-    ) > 200 THEN
-        -- a context never fails a write: it is cut, and the row says so
-        v_source := left(v_source, 200);
-        v_job_id := left(v_job_id, 200);
-        v_parent_job_id := left(v_parent_job_id, 200);
-        v_root_job_id := left(v_root_job_id, 200);
-        v_user_id := left(v_user_id, 200);
-        v_operation := left(v_operation, 200);
-        v_triggered_by := left(v_triggered_by, 200);
-        v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+    -- one look tells most writes that there is nothing to read
+    IF concat(
+        current_setting('llamalog.source', true), current_setting('llamalog.job_id', true),
+        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
+        current_setting('llamalog.user_id', true), current_setting('llamalog.operation', true),
+        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
+        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+    ) <> '' THEN
+        v_source := nullif(current_setting('llamalog.source', true), '');
+        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
+        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
+        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
+        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
+        IF concat(
+            current_setting('llamalog.operation', true), current_setting('llamalog.reason', true),
+            current_setting('llamalog.triggered_by', true), current_setting('llamalog.sources', true),
+            current_setting('llamalog.metadata', true)
+        ) <> '' THEN
+            v_operation := nullif(current_setting('llamalog.operation', true), '');
+            v_reason := nullif(current_setting('llamalog.reason', true), '');
+            v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
+            v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+            IF current_setting('llamalog.metadata', true) <> '' THEN
+                v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
+            END IF;
+        END IF;
+        IF greatest(
+            length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
+            length(v_operation), length(v_triggered_by)
+        ) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            v_source := left(v_source, 200);
+            v_job_id := left(v_job_id, 200);
+            v_parent_job_id := left(v_parent_job_id, 200);
+            v_root_job_id := left(v_root_job_id, 200);
+            v_user_id := left(v_user_id, 200);
+            v_operation := left(v_operation, 200);
+            v_triggered_by := left(v_triggered_by, 200);
+            v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+        END IF;
     END IF;
     IF v_job_id IS NULL THEN
         IF v_source IS NULL AND v_triggered_by IS NULL THEN
@@ -288,11 +387,10 @@ BEGIN
     VALUES (
         'D', 'ALBUM', OLD.album_id::text, 'ARTIST', OLD.artist_id::text,
         'ALBUM_ARTIST',
-        coalesce(v_operation, concat_ws(':', lower('ALBUM_ARTIST'), lower('UNLINKED'), v_source)), 'UNLINKED', v_source,
+        coalesce(v_operation, 'album_artist:unlinked:' || v_source, 'album_artist:unlinked'), 'UNLINKED', v_source,
         v_sources, v_reason, NULL,
-        v_triggered_by, v_user_id,
-        to_jsonb(OLD),
-        v_metadata, v_job_id, v_parent_job_id, v_root_job_id
+        v_triggered_by, v_user_id, v_before, v_metadata,
+        v_job_id, v_parent_job_id, v_root_job_id
     );
     RETURN NULL;
 END;

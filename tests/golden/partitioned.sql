@@ -1,6 +1,6 @@
 -- public.readings as READING: entity; key sensor, day; ignores updated_at; redacts owner_email; full image
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', '12f2bbd31fe80e6880f394f40d56d420', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', 'd49d0bab40bc3eb972b975331d705f62')
+VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', 'ef3583ed192dddd17bb7793b38786a8b')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -18,41 +18,76 @@ CREATE OR REPLACE FUNCTION llamalog."capture_reading_insert"()
 AS $function$
 #variable_conflict use_variable
 DECLARE
-    v_source        text := nullif(current_setting('llamalog.source', true), '');
-    v_job_id        text := nullif(current_setting('llamalog.job_id', true), '');
-    v_parent_job_id text := nullif(current_setting('llamalog.parent_job_id', true), '');
-    v_root_job_id   text := nullif(current_setting('llamalog.root_job_id', true), '');
-    v_user_id       text := nullif(current_setting('llamalog.user_id', true), '');
-    v_category      text := nullif(current_setting('llamalog.category', true), '');
-    v_operation     text := nullif(current_setting('llamalog.operation', true), '');
-    v_reason        text := nullif(current_setting('llamalog.reason', true), '');
-    v_triggered_by  text := nullif(current_setting('llamalog.triggered_by', true), '');
-    v_sources       text[] := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+    -- prepared once a transaction, not for each row as it would be inside the INSERT
+    v_fields        text[] := array_remove(
+            ARRAY[
+                CASE WHEN NEW.sensor IS NOT NULL THEN 'sensor' END,
+                CASE WHEN NEW.day IS NOT NULL THEN 'day' END,
+                CASE WHEN NEW.value IS NOT NULL THEN 'value' END,
+                CASE WHEN NEW.raw IS NOT NULL THEN 'raw' END,
+                CASE WHEN NEW.owner_email IS NOT NULL THEN 'owner_email' END
+            ],
+            NULL
+        );
+    v_source        text;
+    v_job_id        text;
+    v_parent_job_id text;
+    v_root_job_id   text;
+    v_user_id       text;
+    v_category      text;
+    v_operation     text;
+    v_reason        text;
+    v_triggered_by  text;
+    v_sources       text[];
     v_metadata      jsonb;
     v_head          text;
     v_head_type     text;
-    v_is_many       boolean;
+    v_is_many       boolean := true;
     v_is_head       boolean;
     v_moved         text;
     v_previous_id   text;
     v_after         jsonb;
 BEGIN
-    IF current_setting('llamalog.metadata', true) <> '' THEN
-        v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
-    END IF;
-    IF greatest(
-        length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
-        length(v_operation), length(v_triggered_by)
-    ) > 200 THEN
-        -- a context never fails a write: it is cut, and the row says so
-        v_source := left(v_source, 200);
-        v_job_id := left(v_job_id, 200);
-        v_parent_job_id := left(v_parent_job_id, 200);
-        v_root_job_id := left(v_root_job_id, 200);
-        v_user_id := left(v_user_id, 200);
-        v_operation := left(v_operation, 200);
-        v_triggered_by := left(v_triggered_by, 200);
-        v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+    -- one look tells most writes that there is nothing to read
+    IF concat(
+        current_setting('llamalog.source', true), current_setting('llamalog.job_id', true),
+        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
+        current_setting('llamalog.user_id', true), current_setting('llamalog.operation', true),
+        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
+        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+    ) <> '' THEN
+        v_source := nullif(current_setting('llamalog.source', true), '');
+        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
+        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
+        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
+        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
+        IF concat(
+            current_setting('llamalog.operation', true), current_setting('llamalog.reason', true),
+            current_setting('llamalog.triggered_by', true), current_setting('llamalog.sources', true),
+            current_setting('llamalog.metadata', true)
+        ) <> '' THEN
+            v_operation := nullif(current_setting('llamalog.operation', true), '');
+            v_reason := nullif(current_setting('llamalog.reason', true), '');
+            v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
+            v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+            IF current_setting('llamalog.metadata', true) <> '' THEN
+                v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
+            END IF;
+        END IF;
+        IF greatest(
+            length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
+            length(v_operation), length(v_triggered_by)
+        ) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            v_source := left(v_source, 200);
+            v_job_id := left(v_job_id, 200);
+            v_parent_job_id := left(v_parent_job_id, 200);
+            v_root_job_id := left(v_root_job_id, 200);
+            v_user_id := left(v_user_id, 200);
+            v_operation := left(v_operation, 200);
+            v_triggered_by := left(v_triggered_by, 200);
+            v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+        END IF;
     END IF;
     IF v_job_id IS NULL THEN
         IF v_source IS NULL AND v_triggered_by IS NULL THEN
@@ -62,19 +97,27 @@ BEGIN
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
     v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
+    v_is_head := true;
     IF v_source IS NOT NULL THEN
-        IF current_setting('llamalog.path', true) = v_source THEN
-            v_head := nullif(current_setting('llamalog.head', true), '');
-        ELSE
-            SELECT CASE path.makes WHEN 'one' THEN '1' ELSE '*' END || coalesce(path.head_type, '')
-            INTO v_head
-            FROM llamalog.source_paths AS path
-            WHERE path.source = v_source;
+        v_head := current_setting('llamalog.head', true);
+        IF current_setting('llamalog.path', true) IS DISTINCT FROM v_source THEN
+            v_head := coalesce(
+                (
+                    SELECT CASE path.makes WHEN 'one' THEN '1' ELSE '*' END || coalesce(path.head_type, '')
+                    FROM llamalog.source_paths AS path
+                    WHERE path.source = v_source
+                ),
+                ''
+            );
+            -- for the other writes of the transaction
+            PERFORM set_config('llamalog.path', v_source, true), set_config('llamalog.head', v_head, true);
+        END IF;
+        IF v_head <> '' THEN
+            v_is_many := left(v_head, 1) <> '1';
+            v_head_type := substr(v_head, 2);
+            v_is_head := v_head_type = 'READING';
         END IF;
     END IF;
-    v_head_type := substr(v_head, 2);
-    v_is_many := left(v_head, 1) IS DISTINCT FROM '1';
-    v_is_head := coalesce(v_head_type = 'READING', true);
     IF current_setting('llamalog.moved', true) <> '' THEN
         v_moved := concat_ws(E'\n', llamalog.statement_mark(), 'READING', '');
         IF starts_with(current_setting('llamalog.moved', true), v_moved) THEN
@@ -92,8 +135,8 @@ BEGIN
     v_after := to_jsonb(NEW)
         || jsonb_build_object(
             'value', CASE WHEN NEW.value = 0 AND NEW.value::text = '-0' THEN to_jsonb(NEW.value::text) ELSE to_jsonb(NEW.value) END,
-            'raw', CASE WHEN jsonb_typeof(NEW.raw) = 'null' OR NEW.raw ? '$json' THEN jsonb_build_object('$json', NEW.raw) ELSE to_jsonb(NEW.raw) END,
-            'owner_email', CASE WHEN NEW.owner_email IS NOT NULL THEN to_jsonb('[redacted]'::text) END
+            'raw', CASE WHEN jsonb_typeof(NEW.raw) = 'null' OR NEW.raw ? '$json' THEN jsonb_build_object('$json', NEW.raw) ELSE NEW.raw END,
+            'owner_email', CASE WHEN NEW.owner_email IS NOT NULL THEN '[redacted]'::text END
         );
     INSERT INTO llamalog.llama_logs (
         op, entity_type, entity_id, related_type, related_id, link_type, previous_id,
@@ -104,24 +147,15 @@ BEGIN
     VALUES (
         'I', 'READING', llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')), NULL, NULL,
         NULL, v_previous_id,
-        coalesce(v_operation, concat_ws(':', lower('READING'), lower('CREATED'), v_source)), 'CREATED', v_source,
+        coalesce(v_operation, 'reading:created:' || v_source, 'reading:created'), 'CREATED', v_source,
         v_sources, v_reason,
-        array_remove(
-            ARRAY[
-                CASE WHEN NEW.sensor IS NOT NULL THEN 'sensor' END,
-                CASE WHEN NEW.day IS NOT NULL THEN 'day' END,
-                CASE WHEN NEW.value IS NOT NULL THEN 'value' END,
-                CASE WHEN NEW.raw IS NOT NULL THEN 'raw' END,
-                CASE WHEN NEW.owner_email IS NOT NULL THEN 'owner_email' END
-            ],
-            NULL
-        ),
+        v_fields,
         NULL,
         v_triggered_by, v_user_id,
         v_after,
         v_metadata,
         CASE
-            WHEN v_is_head AND v_is_many THEN v_job_id || '/' || 'READING' || ':' || llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}'))
+            WHEN v_is_head AND v_is_many THEN v_job_id || ('/' || 'READING' || ':') || llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}'))
             WHEN v_is_head THEN v_job_id
         END,
         CASE
@@ -149,35 +183,39 @@ CREATE OR REPLACE FUNCTION llamalog."capture_reading_update"()
 AS $function$
 #variable_conflict use_variable
 DECLARE
-    v_fields        text[] := '{}';
-    v_before        jsonb := '{}';
-    v_after         jsonb := '{}';
+    v_fields        text[];
+    v_before        jsonb := '{}'::jsonb;
+    v_after         jsonb := '{}'::jsonb;
     v_key           text;
     v_previous_id   text;
-    v_source        text := nullif(current_setting('llamalog.source', true), '');
-    v_job_id        text := nullif(current_setting('llamalog.job_id', true), '');
-    v_parent_job_id text := nullif(current_setting('llamalog.parent_job_id', true), '');
-    v_root_job_id   text := nullif(current_setting('llamalog.root_job_id', true), '');
-    v_user_id       text := nullif(current_setting('llamalog.user_id', true), '');
-    v_category      text := nullif(current_setting('llamalog.category', true), '');
-    v_operation     text := nullif(current_setting('llamalog.operation', true), '');
-    v_reason        text := nullif(current_setting('llamalog.reason', true), '');
-    v_triggered_by  text := nullif(current_setting('llamalog.triggered_by', true), '');
-    v_sources       text[] := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+    v_source        text;
+    v_job_id        text;
+    v_parent_job_id text;
+    v_root_job_id   text;
+    v_user_id       text;
+    v_category      text;
+    v_operation     text;
+    v_reason        text;
+    v_triggered_by  text;
+    v_sources       text[];
     v_metadata      jsonb;
+    v_judged        text;
 BEGIN
+    IF OLD OPERATOR(pg_catalog.*=) NEW THEN
+        RETURN NULL;
+    END IF;
     IF ROW(OLD."sensor", OLD."day", OLD."value", OLD."raw", OLD."owner_email")::record
         OPERATOR(pg_catalog.*<>) ROW(NEW."sensor", NEW."day", NEW."value", NEW."raw", NEW."owner_email")::record
     THEN
         IF OLD."sensor" IS DISTINCT FROM NEW."sensor" THEN
             v_fields := v_fields || 'sensor'::text;
-            v_before := v_before || jsonb_build_object('sensor', to_jsonb(OLD."sensor"));
-            v_after := v_after || jsonb_build_object('sensor', to_jsonb(NEW."sensor"));
+            v_before := v_before || jsonb_build_object('sensor', OLD."sensor");
+            v_after := v_after || jsonb_build_object('sensor', NEW."sensor");
         END IF;
         IF OLD."day" IS DISTINCT FROM NEW."day" THEN
             v_fields := v_fields || 'day'::text;
-            v_before := v_before || jsonb_build_object('day', to_jsonb(OLD."day"));
-            v_after := v_after || jsonb_build_object('day', to_jsonb(NEW."day"));
+            v_before := v_before || jsonb_build_object('day', OLD."day");
+            v_after := v_after || jsonb_build_object('day', NEW."day");
         END IF;
         IF ROW(OLD."value")::record OPERATOR(pg_catalog.*<>) ROW(NEW."value")::record THEN
             v_fields := v_fields || 'value'::text;
@@ -186,16 +224,16 @@ BEGIN
         END IF;
         IF ROW(OLD."raw")::record OPERATOR(pg_catalog.*<>) ROW(NEW."raw")::record THEN
             v_fields := v_fields || 'raw'::text;
-            v_before := v_before || jsonb_build_object('raw', CASE WHEN jsonb_typeof(OLD."raw") = 'null' OR OLD."raw" ? '$json' THEN jsonb_build_object('$json', OLD."raw") ELSE to_jsonb(OLD."raw") END);
-            v_after := v_after || jsonb_build_object('raw', CASE WHEN jsonb_typeof(NEW."raw") = 'null' OR NEW."raw" ? '$json' THEN jsonb_build_object('$json', NEW."raw") ELSE to_jsonb(NEW."raw") END);
+            v_before := v_before || jsonb_build_object('raw', CASE WHEN jsonb_typeof(OLD."raw") = 'null' OR OLD."raw" ? '$json' THEN jsonb_build_object('$json', OLD."raw") ELSE OLD."raw" END);
+            v_after := v_after || jsonb_build_object('raw', CASE WHEN jsonb_typeof(NEW."raw") = 'null' OR NEW."raw" ? '$json' THEN jsonb_build_object('$json', NEW."raw") ELSE NEW."raw" END);
         END IF;
         IF OLD."owner_email" IS DISTINCT FROM NEW."owner_email" THEN
             v_fields := v_fields || 'owner_email'::text;
-            v_before := v_before || jsonb_build_object('owner_email', CASE WHEN OLD."owner_email" IS NOT NULL THEN to_jsonb('[redacted]'::text) END);
-            v_after := v_after || jsonb_build_object('owner_email', CASE WHEN NEW."owner_email" IS NOT NULL THEN to_jsonb('[redacted]'::text) END);
+            v_before := v_before || jsonb_build_object('owner_email', CASE WHEN OLD."owner_email" IS NOT NULL THEN '[redacted]'::text END);
+            v_after := v_after || jsonb_build_object('owner_email', CASE WHEN NEW."owner_email" IS NOT NULL THEN '[redacted]'::text END);
         END IF;
     END IF;
-    IF v_fields = '{}' THEN
+    IF v_fields IS NULL THEN
         RETURN NULL;  -- nothing changed, or only columns that are ignored
     END IF;
     IF v_fields && '{"sensor","day"}'::text[] THEN
@@ -204,22 +242,46 @@ BEGIN
             v_previous_id := v_key;
         END IF;
     END IF;
-    IF current_setting('llamalog.metadata', true) <> '' THEN
-        v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
-    END IF;
-    IF greatest(
-        length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
-        length(v_operation), length(v_triggered_by)
-    ) > 200 THEN
-        -- a context never fails a write: it is cut, and the row says so
-        v_source := left(v_source, 200);
-        v_job_id := left(v_job_id, 200);
-        v_parent_job_id := left(v_parent_job_id, 200);
-        v_root_job_id := left(v_root_job_id, 200);
-        v_user_id := left(v_user_id, 200);
-        v_operation := left(v_operation, 200);
-        v_triggered_by := left(v_triggered_by, 200);
-        v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+    -- one look tells most writes that there is nothing to read
+    IF concat(
+        current_setting('llamalog.source', true), current_setting('llamalog.job_id', true),
+        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
+        current_setting('llamalog.user_id', true), current_setting('llamalog.operation', true),
+        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
+        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+    ) <> '' THEN
+        v_source := nullif(current_setting('llamalog.source', true), '');
+        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
+        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
+        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
+        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
+        IF concat(
+            current_setting('llamalog.operation', true), current_setting('llamalog.reason', true),
+            current_setting('llamalog.triggered_by', true), current_setting('llamalog.sources', true),
+            current_setting('llamalog.metadata', true)
+        ) <> '' THEN
+            v_operation := nullif(current_setting('llamalog.operation', true), '');
+            v_reason := nullif(current_setting('llamalog.reason', true), '');
+            v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
+            v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+            IF current_setting('llamalog.metadata', true) <> '' THEN
+                v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
+            END IF;
+        END IF;
+        IF greatest(
+            length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
+            length(v_operation), length(v_triggered_by)
+        ) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            v_source := left(v_source, 200);
+            v_job_id := left(v_job_id, 200);
+            v_parent_job_id := left(v_parent_job_id, 200);
+            v_root_job_id := left(v_root_job_id, 200);
+            v_user_id := left(v_user_id, 200);
+            v_operation := left(v_operation, 200);
+            v_triggered_by := left(v_triggered_by, 200);
+            v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+        END IF;
     END IF;
     IF v_job_id IS NULL THEN
         IF v_source IS NULL AND v_triggered_by IS NULL THEN
@@ -229,17 +291,30 @@ BEGIN
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
     v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
-    IF v_category IS NULL AND (v_operation IS NOT NULL OR v_source IS NOT NULL) THEN
-        v_category := llamalog.known_category(
-            v_operation, NULL, v_source, '{ENRICHED,CORRECTED,CACHED,FAILED,USER_ACTION,UPDATED}'
-        );
-    END IF;
-    IF v_category IS NULL OR v_category NOT IN ('ENRICHED', 'CORRECTED', 'CACHED', 'FAILED', 'USER_ACTION', 'UPDATED') THEN
-        IF v_category NOT IN ('CREATED', 'DELETED', 'LINKED', 'UNLINKED', 'TRUNCATED') THEN
-            v_metadata := llamalog.noted(v_metadata, 'unknown_category', to_jsonb(left(v_category, 200)));
+    IF v_source IS NOT NULL OR v_operation IS NOT NULL OR current_setting('llamalog.category', true) <> '' THEN
+        v_category := nullif(current_setting('llamalog.category', true), '');
+        IF v_category IS NULL THEN
+            v_judged := format('%L %L', v_source, v_operation);
+            IF current_setting('llamalog.judged', true) = v_judged THEN
+                v_category := nullif(current_setting('llamalog.judgement', true), '');
+            ELSE
+                v_category := llamalog.known_category(
+                    v_operation, NULL, v_source, '{ENRICHED,CORRECTED,CACHED,FAILED,USER_ACTION,UPDATED}'
+                );
+                -- for the other rows of the transaction: the rules are many times dearer than the log row
+                PERFORM
+                    set_config('llamalog.judged', v_judged, true),
+                    set_config('llamalog.judgement', coalesce(v_category, ''), true);
+            END IF;
         END IF;
-        v_category := 'UPDATED';
+        IF v_category NOT IN ('ENRICHED', 'CORRECTED', 'CACHED', 'FAILED', 'USER_ACTION', 'UPDATED') THEN
+            IF v_category NOT IN ('CREATED', 'DELETED', 'LINKED', 'UNLINKED', 'TRUNCATED') THEN
+                v_metadata := llamalog.noted(v_metadata, 'unknown_category', to_jsonb(left(v_category, 200)));
+            END IF;
+            v_category := NULL;
+        END IF;
     END IF;
+    v_category := coalesce(v_category, 'UPDATED');
     INSERT INTO llamalog.llama_logs (
         op, entity_type, entity_id, related_type, related_id, link_type, previous_id,
         operation, category, source, sources, reason, fields_enriched, data_quality_before, data_quality_after,
@@ -273,34 +348,65 @@ CREATE OR REPLACE FUNCTION llamalog."capture_reading_delete"()
 AS $function$
 #variable_conflict use_variable
 DECLARE
-    v_source        text := nullif(current_setting('llamalog.source', true), '');
-    v_job_id        text := nullif(current_setting('llamalog.job_id', true), '');
-    v_parent_job_id text := nullif(current_setting('llamalog.parent_job_id', true), '');
-    v_root_job_id   text := nullif(current_setting('llamalog.root_job_id', true), '');
-    v_user_id       text := nullif(current_setting('llamalog.user_id', true), '');
-    v_category      text := nullif(current_setting('llamalog.category', true), '');
-    v_operation     text := nullif(current_setting('llamalog.operation', true), '');
-    v_reason        text := nullif(current_setting('llamalog.reason', true), '');
-    v_triggered_by  text := nullif(current_setting('llamalog.triggered_by', true), '');
-    v_sources       text[] := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+    -- prepared once a transaction, not for each row as it would be inside the INSERT
+    v_before        jsonb := to_jsonb(OLD)
+        || jsonb_build_object(
+            'value', CASE WHEN OLD.value = 0 AND OLD.value::text = '-0' THEN to_jsonb(OLD.value::text) ELSE to_jsonb(OLD.value) END,
+            'raw', CASE WHEN jsonb_typeof(OLD.raw) = 'null' OR OLD.raw ? '$json' THEN jsonb_build_object('$json', OLD.raw) ELSE OLD.raw END,
+            'owner_email', CASE WHEN OLD.owner_email IS NOT NULL THEN '[redacted]'::text END
+        );
+    v_source        text;
+    v_job_id        text;
+    v_parent_job_id text;
+    v_root_job_id   text;
+    v_user_id       text;
+    v_category      text;
+    v_operation     text;
+    v_reason        text;
+    v_triggered_by  text;
+    v_sources       text[];
     v_metadata      jsonb;
 BEGIN
-    IF current_setting('llamalog.metadata', true) <> '' THEN
-        v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
-    END IF;
-    IF greatest(
-        length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
-        length(v_operation), length(v_triggered_by)
-    ) > 200 THEN
-        -- a context never fails a write: it is cut, and the row says so
-        v_source := left(v_source, 200);
-        v_job_id := left(v_job_id, 200);
-        v_parent_job_id := left(v_parent_job_id, 200);
-        v_root_job_id := left(v_root_job_id, 200);
-        v_user_id := left(v_user_id, 200);
-        v_operation := left(v_operation, 200);
-        v_triggered_by := left(v_triggered_by, 200);
-        v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+    -- one look tells most writes that there is nothing to read
+    IF concat(
+        current_setting('llamalog.source', true), current_setting('llamalog.job_id', true),
+        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
+        current_setting('llamalog.user_id', true), current_setting('llamalog.operation', true),
+        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
+        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+    ) <> '' THEN
+        v_source := nullif(current_setting('llamalog.source', true), '');
+        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
+        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
+        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
+        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
+        IF concat(
+            current_setting('llamalog.operation', true), current_setting('llamalog.reason', true),
+            current_setting('llamalog.triggered_by', true), current_setting('llamalog.sources', true),
+            current_setting('llamalog.metadata', true)
+        ) <> '' THEN
+            v_operation := nullif(current_setting('llamalog.operation', true), '');
+            v_reason := nullif(current_setting('llamalog.reason', true), '');
+            v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
+            v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+            IF current_setting('llamalog.metadata', true) <> '' THEN
+                v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
+            END IF;
+        END IF;
+        IF greatest(
+            length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
+            length(v_operation), length(v_triggered_by)
+        ) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            v_source := left(v_source, 200);
+            v_job_id := left(v_job_id, 200);
+            v_parent_job_id := left(v_parent_job_id, 200);
+            v_root_job_id := left(v_root_job_id, 200);
+            v_user_id := left(v_user_id, 200);
+            v_operation := left(v_operation, 200);
+            v_triggered_by := left(v_triggered_by, 200);
+            v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+        END IF;
     END IF;
     IF v_job_id IS NULL THEN
         IF v_source IS NULL AND v_triggered_by IS NULL THEN
@@ -324,16 +430,10 @@ BEGIN
     VALUES (
         'D', 'READING', llamalog.key_text(OLD.sensor::text, (to_jsonb(OLD.day) #>> '{}')), NULL, NULL,
         NULL,
-        coalesce(v_operation, concat_ws(':', lower('READING'), lower('DELETED'), v_source)), 'DELETED', v_source,
+        coalesce(v_operation, 'reading:deleted:' || v_source, 'reading:deleted'), 'DELETED', v_source,
         v_sources, v_reason, NULL,
-        v_triggered_by, v_user_id,
-        to_jsonb(OLD)
-        || jsonb_build_object(
-            'value', CASE WHEN OLD.value = 0 AND OLD.value::text = '-0' THEN to_jsonb(OLD.value::text) ELSE to_jsonb(OLD.value) END,
-            'raw', CASE WHEN jsonb_typeof(OLD.raw) = 'null' OR OLD.raw ? '$json' THEN jsonb_build_object('$json', OLD.raw) ELSE to_jsonb(OLD.raw) END,
-            'owner_email', CASE WHEN OLD.owner_email IS NOT NULL THEN to_jsonb('[redacted]'::text) END
-        ),
-        v_metadata, v_job_id, v_parent_job_id, v_root_job_id
+        v_triggered_by, v_user_id, v_before, v_metadata,
+        v_job_id, v_parent_job_id, v_root_job_id
     );
     RETURN NULL;
 END;
