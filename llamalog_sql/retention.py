@@ -333,6 +333,12 @@ def restore(conn: Connection, path: Path, *, is_foreign: bool = False) -> Restor
     return Restored(str(path), summary.month, summary.row_count, restored)
 
 
+def described(path: Path) -> str:
+    """Return what the file says that it holds.  Raises LlamaLogError."""
+    summary = archive.read(path)
+    return f"{path}: {summary.month}, {summary.row_count:,} rows, checksum {summary.checksum}"
+
+
 # -- a month ----------------------------------------------------------------------------------------------------------
 
 
@@ -400,7 +406,7 @@ def _note(
     metadata = {
         "month": month,
         "rows": row_count,
-        operation.removeprefix("maintain:") + "_rows" if changed else "rows": changed or row_count,
+        "changed_rows": changed,
         "checksum": checksum,
         "file": str(path) if path else None,
     }
@@ -413,43 +419,48 @@ def _note(
 
 def _compact(conn: Connection, lock_timeout: int) -> None:
     """Let partitions give back the room of the rows removed. Questions wait while one is written anew, writers do not."""
-    for partition in [
-        name
-        for (name,) in rows(
-            conn,
-            "SELECT DISTINCT partition FROM llamalog.archived_months"
-            " WHERE archived_at IS NOT NULL AND compacted_at IS NULL ORDER BY partition",
-        )
-    ]:
-        for attempt in range(20):
-            conn.execute("SELECT set_config('lock_timeout', %s, false)", [f"{lock_timeout}ms"])
-            try:
-                conn.execute(_compaction(partition).encode())
-            except psycopg.errors.LockNotAvailable:
-                time.sleep(min(0.05 * 1.5**attempt, 1))
-            except psycopg.errors.UndefinedTable:
-                break  # somebody has dropped the month
-            else:
-                break
-            finally:
-                conn.execute("RESET lock_timeout")
-        else:
-            logger.warning("%s is being read: its room is given back by the next run", partition)
+    waiting = rows(
+        conn,
+        "SELECT DISTINCT partition FROM llamalog.archived_months"
+        " WHERE archived_at IS NOT NULL AND compacted_at IS NULL AND to_regclass(partition) IS NOT NULL"
+        " ORDER BY partition",
+    )
+    for (partition,) in waiting:
+        if not _compacted(conn, partition, lock_timeout):
+            logger.warning("%s is being read: the next run gives its room back", partition)
             continue
-        # rows that an open snapshot may still see are written anew, and go another time
+        conn.execute(f"ANALYZE {partition}".encode())
         conn.execute(
             "UPDATE llamalog.archived_months SET compacted_at = clock_timestamp()"
-            " WHERE partition = %s AND archived_at IS NOT NULL AND compacted_at IS NULL AND NOT EXISTS ("
-            "  SELECT FROM pg_class WHERE oid = to_regclass(%s) AND relname <> 'llama_logs_default'"
-            "   AND reltuples > (SELECT count(*) FROM llamalog.llama_logs AS log WHERE log.tableoid = to_regclass(%s)))",
-            [partition, partition, partition],
+            " WHERE partition = %s AND archived_at IS NOT NULL AND compacted_at IS NULL",
+            [partition],
         )
+
+
+def _compacted(conn: Connection, partition: str, lock_timeout: int) -> bool:
+    """Return whether the room of the removed rows is given back, in a few attempts."""
+    for attempt in range(20):
+        conn.execute("SELECT set_config('lock_timeout', %s, false)", [f"{lock_timeout}ms"])
+        try:
+            conn.execute(_compaction(partition).encode())
+        except psycopg.errors.LockNotAvailable:
+            time.sleep(min(0.05 * 1.5**attempt, 1))
+        else:
+            # rows that an open snapshot may still see are written anew, too
+            return rows(
+                conn,
+                f"SELECT reltuples <= (SELECT count(*) FROM {partition}) FROM pg_class WHERE oid = %s::regclass",
+                [partition],
+            ) == [(True,)]
+        finally:
+            conn.execute("RESET lock_timeout")
+    return False
 
 
 def _compaction(partition: str) -> str:
     # DEFAULT is written to: a rewrite would let writers wait
-    how = "ANALYZE" if partition == "llamalog.llama_logs_default" else "FULL, ANALYZE"
-    return f"VACUUM ({how}) {partition}"
+    how = "" if partition == "llamalog.llama_logs_default" else "(FULL) "
+    return f"VACUUM {how}{partition}"
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
