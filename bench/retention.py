@@ -42,11 +42,11 @@ SELECT kind.op, kind.category, 'ALBUM', md5(kind.album::text)::uuid, lower('albu
     CASE WHEN kind.op <> 'I' THEN jsonb_build_object('label', md5(n::text), 'genres', '["rock"]', 'metadata', md5('b' || n)) END,
     CASE WHEN kind.op = 'U' THEN jsonb_build_object('label', md5('a' || n), 'genres', '["jazz"]', 'metadata', md5('c' || n)) END,
     'LOW', 'HIGH'
-FROM generate_series(0, %(rows)s - 1) AS n
+FROM generate_series(0, %(rows)s::integer - 1) AS n
 CROSS JOIN LATERAL (
     SELECT
-        %(month)s * %(rows)s + n / 10 AS album,
-        %(begin)s::timestamptz + n * (interval '28 days' / %(rows)s) AS at,
+        %(month)s::bigint * %(rows)s::bigint + n / 10 AS album,
+        %(begin)s::timestamptz + n * (interval '28 days' / %(rows)s::float8) AS at,
         CASE WHEN n %% 10 = 0 THEN 'I' WHEN n %% 100 = 99 THEN 'D' ELSE 'U' END AS op,
         CASE WHEN n %% 10 = 0 THEN 'CREATED' WHEN n %% 100 = 99 THEN 'DELETED' ELSE 'ENRICHED' END AS category
 ) AS kind
@@ -56,6 +56,7 @@ CROSS JOIN LATERAL (
 def write(dsn: str, seed: int, stop: Event, said: Any) -> None:
     """Insert and update albums, all the while; say the longest waits in milliseconds."""
     waits = []
+    album = None
     with psycopg.connect(dsn, autocommit=True) as conn:
         while not stop.is_set():
             for statement in (

@@ -152,8 +152,8 @@ def write(conn: Connection, path: Path, summary: Summary, relation: str) -> None
     with (
         conn.cursor() as cursor,
         _refusing(path, arrow),
-        parquet.ParquetFile(path, page_checksum_verification=True) as file,
-        cursor.copy(b"COPY pg_temp.archived_rows FROM STDIN (FORMAT csv)") as copy,
+        parquet.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer,
+        cursor.copy(copy_out(summary.columns, relation).encode()) as copy,
     ):
         for text in _groups(bytes(line) for line in copy):
             table = csv.read_csv(
@@ -169,58 +169,59 @@ def write(conn: Connection, path: Path, summary: Summary, relation: str) -> None
 
 
 def rename(old: Path, new: Path) -> None:
-"""Give a file its name; after this it has it, whatever fails.  Raises LlamaLogError."""
-with _refusing(new, arrow_modules()[0]):
-    old.replace(new)
-    _sync(new.parent)
+    """Give a file its name; after this it has it, whatever fails.  Raises LlamaLogError."""
+    with _refusing(new, arrow_modules()[0]):
+        old.replace(new)
+        _sync(new.parent)
 
 
 def _sync(place: Path) -> None:
-descriptor = os.open(place, os.O_RDONLY)
-try:
-    os.fsync(descriptor)
-finally:
-    os.close(descriptor)
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read(path: Path) -> Summary:
-"""Return what the archive says of itself.  Raises LlamaLogError for a file that is none."""
-arrow, _, parquet = arrow_modules()
-with _refusing(path, arrow):
-    about = (parquet.read_schema(path).metadata or {}).get(_KEY)
-if about is None:
-    raise LlamaLogError(f"{path} is no archive of llamalog", sqlstate="22023")
-said = json.loads(about)
-if said.pop("format") != _FORMAT:
-    raise LlamaLogError(f"{path} was written by a newer version", hint="Upgrade llamalog-sql.")
-return Summary(**{**said, "columns": [Column(**column) for column in said["columns"]]})
+    """Return what the archive says of itself.  Raises LlamaLogError for a file that is none."""
+    arrow, _, parquet = arrow_modules()
+    with _refusing(path, arrow):
+        about = (parquet.read_schema(path).metadata or {}).get(_KEY)
+    if about is None:
+        raise LlamaLogError(f"{path} is no archive of llamalog", sqlstate="22023")
+    said = json.loads(about)
+    if said.pop("format") != _FORMAT:
+        raise LlamaLogError(f"{path} was written by a newer version", hint="Upgrade llamalog-sql.")
+    return Summary(**{**said, "columns": [Column(**column) for column in said["columns"]]})
 
 
 def load(conn: Connection, path: Path, summary: Summary) -> str:
-"""Read the file into a temporary table, prove it, and return the relation of its rows, called log.
+    """Read the file into a temporary table, prove it, and return the relation of its rows, called log.
 
-Inside of `pinned`, which drops the table.  Raises LlamaLogError (XX001) when the file is not what it says.
-"""
-arrow, csv, parquet = arrow_modules()
-shape = ", ".join(column.in_between() for column in summary.columns)
-conn.execute("DROP TABLE IF EXISTS pg_temp.archived_rows")
-conn.execute(f"CREATE TEMPORARY TABLE archived_rows ({shape}) ON COMMIT DROP".encode())
-options = csv.WriteOptions(include_header=False, quoting_style="all_valid")
-times = [column.name for column in summary.columns if column.type == TIME]
-with (
-    conn.cursor() as cursor,
-    _refusing(path, arrow),
-    parquet.ParquetFile(path, page_checksum_verification=True) as file,
-    cursor.copy(b"COPY pg_temp.archived_rows FROM STDIN (FORMAT csv)") as copy,
-):
-    for batch in file.iter_batches(_BATCH):
-        table = arrow.Table.from_batches([batch])
-        for name in times:
-            place = table.schema.get_field_index(name)
-            table = table.set_column(place, name, table[name].cast(arrow.int64()))
-        text = arrow.BufferOutputStream()
-        csv.write_csv(table, text, options)
-        copy.write(text.getvalue().to_pybytes())
+    Inside of `pinned`, which drops the table.  Raises LlamaLogError (XX001) when the file is not what it says.
+    """
+    arrow, csv, parquet = arrow_modules()
+    shape = ", ".join(column.in_between() for column in summary.columns)
+    conn.execute("DROP TABLE IF EXISTS pg_temp.archived_rows")
+    conn.execute(f"CREATE TEMPORARY TABLE archived_rows ({shape}) ON COMMIT DROP".encode())
+    options = csv.WriteOptions(include_header=False, quoting_style="all_valid")
+    times = [column.name for column in summary.columns if column.type == TIME]
+    with (
+        conn.cursor() as cursor,
+        _refusing(path, arrow),
+        parquet.ParquetFile(path, page_checksum_verification=True) as file,
+        cursor.copy(b"COPY pg_temp.archived_rows FROM STDIN (FORMAT csv)") as copy,
+    ):
+        for batch in file.iter_batches(_BATCH):
+            table = arrow.Table.from_batches([batch])
+            for name in times:
+                place = table.schema.get_field_index(name)
+                table = table.set_column(place, name, table[name].cast(arrow.int64()))
+            text = arrow.BufferOutputStream()
+            csv.write_csv(table, text, options)
+            copy.write(text.getvalue().to_pybytes())
+    conn.execute("ANALYZE pg_temp.archived_rows")
     values = ", ".join(
         f"{column.coming_in()} AS {ident(column.name)}" for column in summary.columns
     )

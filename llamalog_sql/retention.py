@@ -312,7 +312,8 @@ def restore(conn: Connection, path: Path, *, is_foreign: bool = False) -> Restor
             conn,
             summary.columns,
             "llamalog.llama_logs AS log JOIN pg_temp.archived_rows AS raw ON raw.id = log.id"
-            f" AND log.created_at = {archive.Column('created_at', archive.TIME).coming_in()}",
+            f" AND log.created_at = {archive.Column('created_at', archive.TIME).coming_in()}"
+            f" WHERE {_within(summary.month)}",
         )
         if found != (summary.row_count, summary.checksum):
             raise Misuse(
@@ -390,6 +391,15 @@ def _archive(conn: Connection, month: Month, directory: Path | None) -> Archived
         count - removed,
         checksum,
         round(time.monotonic() - began, 1),
+    )
+
+
+def _within(month: str) -> str:
+    """SQL of whether a row is of the month, with bounds that the planner knows."""
+    begin = f"{month}-01 00:00+00"
+    year, number = divmod(int(month[:4]) * 12 + int(month[5:]), 12)
+    return (
+        f"log.created_at >= '{begin}' AND log.created_at < '{year:04}-{number + 1:02}-01 00:00+00'"
     )
 
 
