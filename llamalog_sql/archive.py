@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -191,7 +192,7 @@ def read(path: Path) -> Summary:
     if about is None:
         raise LlamaLogError(f"{path} is no archive of llamalog", sqlstate="22023")
     said = json.loads(about)
-    if said.pop("format") != _FORMAT:
+    if said.pop("format") != _FORMAT or not re.fullmatch(r"[0-9]{4}-[0-9]{2}", said["month"]):
         raise LlamaLogError(f"{path} was written by a newer version", hint="Upgrade llamalog-sql.")
     return Summary(**{**said, "columns": [Column(**column) for column in said["columns"]]})
 
@@ -202,6 +203,13 @@ def load(conn: Connection, path: Path, summary: Summary) -> str:
     Inside of `pinned`, which drops the table.  Raises LlamaLogError (XX001) when the file is not what it says.
     """
     arrow, csv, parquet = arrow_modules()
+    # what the file says becomes SQL
+    unknown = [column.name for column in summary.columns if column not in columns(conn)]
+    if unknown:
+        raise LlamaLogError(
+            f"{path} has columns that the log has not: {', '.join(unknown)}",
+            hint="Upgrade llamalog-sql, then run llamalog migrate.",
+        )
     shape = ", ".join(column.in_between() for column in summary.columns)
     conn.execute("DROP TABLE IF EXISTS pg_temp.archived_rows")
     conn.execute(f"CREATE TEMPORARY TABLE archived_rows ({shape}) ON COMMIT DROP".encode())

@@ -429,7 +429,10 @@ def maintain(
             hint="Add --archive DIR, or else --drop-rows: then they are gone for good.",
         )
     if not is_keeping and (directory or drop_rows or form != "table"):
-        raise Misuse("--archive, --drop-rows and --format go with --keep")
+        raise Misuse(
+            "--archive, --drop-rows and --format go with --keep",
+            hint="Say how long: --keep '24 months'",
+        )
     with _session() as conn:
         if show_sql:
             _print_sql([f"SELECT * FROM llamalog.maintain(months_ahead => {months})"])

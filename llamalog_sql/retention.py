@@ -439,7 +439,6 @@ def _compact(conn: Connection, lock_timeout: int) -> None:
         if not _compacted(conn, partition, lock_timeout):
             logger.warning("%s is being read: the next run gives its room back", partition)
             continue
-        conn.execute(f"ANALYZE {partition}".encode())
         conn.execute(
             "UPDATE llamalog.archived_months SET compacted_at = clock_timestamp()"
             " WHERE partition = %s AND archived_at IS NOT NULL AND compacted_at IS NULL",
@@ -457,11 +456,9 @@ def _compacted(conn: Connection, partition: str, lock_timeout: int) -> bool:
             time.sleep(min(0.05 * 1.5**attempt, 1))
         else:
             # rows that an open snapshot may still see are written anew, too
-            return rows(
-                conn,
-                f"SELECT reltuples <= (SELECT count(*) FROM {partition}) FROM pg_class WHERE oid = %s::regclass",
-                [partition],
-            ) == [(True,)]
+            conn.execute(f"ANALYZE {partition}".encode())
+            dead = "SELECT pg_stat_get_dead_tuples(%s::regclass) = 0"
+            return rows(conn, dead, [partition]) == [(True,)]
         finally:
             conn.execute("RESET lock_timeout")
     return False

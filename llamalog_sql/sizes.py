@@ -15,7 +15,7 @@ _SAMPLE = 100_000
 class Size:
     """A line of the account.
 
-    what: partition, other (tables beside the log), type or total.  row_count: as the planner estimates, of a small table counted.
+    what: partition, other (tables beside the log), type or total.  row_count: as the planner estimates, of a new table counted.
     heap_bytes, toast_bytes, index_bytes: None for a type.  share: of the whole; of a type estimated from a sample.
     """
 
@@ -53,14 +53,9 @@ def sizes(conn: Connection) -> list[Size]:
         )
         SELECT
             part.what,
+            class.oid::regclass::text,
             class.relname,
-            CASE
-                WHEN class.reltuples >= 0 THEN class.reltuples::bigint
-                -- nobody has looked at it yet: small, or new
-                ELSE (xpath('/row/count/text()', query_to_xml(
-                    format('SELECT count(*) FROM %%s', class.oid::regclass), false, true, ''
-                )))[1]::text::bigint
-            END,
+            class.reltuples::bigint,
             pg_table_size(class.oid) - coalesce(pg_total_relation_size(nullif(class.reltoastrelid, 0)), 0),
             coalesce(pg_total_relation_size(nullif(class.reltoastrelid, 0)), 0),
             pg_indexes_size(class.oid),
@@ -74,8 +69,17 @@ def sizes(conn: Connection) -> list[Size]:
     )
     total = sum(line[-1] for line in measured)
     lines = [
-        Size(what, name, count, heap, toast, indexes, size, _share(size, total))
-        for what, name, count, heap, toast, indexes, size in measured
+        Size(
+            what,
+            name,
+            _counted(conn, table, count),
+            heap,
+            toast,
+            indexes,
+            size,
+            _share(size, total),
+        )
+        for what, table, name, count, heap, toast, indexes, size in measured
     ]
     known = sum(line.row_count or 0 for line in lines if line.what == "partition")
     of_log = sum(line.total_bytes for line in lines if line.what == "partition")
@@ -100,6 +104,11 @@ def sizes(conn: Connection) -> list[Size]:
         for name in ("row_count", "heap_bytes", "toast_bytes", "index_bytes")
     )
     return [*lines, Size("total", "", count, heap, toast, indexes, total, 1.0)]
+
+
+def _counted(conn: Connection, table: str, estimated: int) -> int:
+    """Return the rows of a table; one that nobody has looked at yet is new, and counted."""
+    return estimated if estimated >= 0 else int(rows(conn, f"SELECT count(*) FROM {table}")[0][0])
 
 
 def _named(source: str) -> str:
