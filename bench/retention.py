@@ -95,6 +95,21 @@ def ask(dsn: str, per_month: int, stop: Event, said: Any) -> None:
     said.put(("question", len(waits), sorted(waits)[-3:], wrong))
 
 
+def look(dsn: str, stop: Event, said: Any) -> None:
+    """Look every few milliseconds whether a writer waits for a lock; say how often one did."""
+    looks = seen = 0
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        while not stop.is_set():
+            ((waiting,),) = conn.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%albums %'"
+                " AND query NOT LIKE '%pg_stat_activity%'"
+            ).fetchall()
+            looks += 1
+            seen += waiting > 0
+            time.sleep(0.005)
+    said.put(("writers waiting for a lock", looks, [seen]))
+
+
 @contextmanager
 def company(dsn: str, per_month: int, title: str, console: Console) -> Iterator[None]:
     """Two writers and someone who asks, beside what happens inside."""
@@ -102,6 +117,7 @@ def company(dsn: str, per_month: int, title: str, console: Console) -> Iterator[
     people = [
         *(multiprocessing.Process(target=write, args=(dsn, n, stop, said)) for n in range(2)),
         multiprocessing.Process(target=ask, args=(dsn, per_month, stop, said)),
+        multiprocessing.Process(target=look, args=(dsn, stop, said)),
     ]
     for person in people:
         person.start()
@@ -115,6 +131,9 @@ def company(dsn: str, per_month: int, title: str, console: Console) -> Iterator[
         person.join()
     console.print(f"[bold]{title}[/bold]: {seconds:.1f} s")
     for who, count, longest, *wrong in sorted(told):
+        if who.startswith("writers"):
+            console.print(f"  {who}: {longest[0]} of {count:,} looks")
+            continue
         shown = ", ".join(f"{wait:.0f}" for wait in reversed(longest))
         note = f"; {wrong[0]} did not begin at the beginning" if wrong else ""
         console.print(f"  {who}: {count:,} statements, longest {shown} ms{note}")
@@ -160,7 +179,7 @@ def swap(conn: psycopg.Connection[Any], partition: str, bounds: tuple[Any, Any])
 def main() -> None:
     total = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
     per_month = total // MONTHS // 10 * 10
-    console = Console()
+    console = Console(width=120)
     with embedded.start(settings={"max_wal_size": "4GB", "shared_buffers": "512MB"}) as server:
         conn = psycopg.connect(server.dsn, autocommit=True)
         conn.execute(SCHEMA.read_bytes())
@@ -190,7 +209,9 @@ def main() -> None:
             command = [sys.executable, "-m", "llamalog_sql.cli", "--dsn", server.dsn, "-q"]
             keeping = ["maintain", "--keep", "24 months", "--archive", directory, "--yes"]
             with company(server.dsn, per_month, "maintain --keep '24 months'", console):
-                subprocess.run([*command, *keeping], check=True, env=os.environ)  # noqa: S603
+                subprocess.run(  # noqa: S603
+                    [*command, *keeping], check=True, env=os.environ, stderr=subprocess.DEVNULL
+                )
             memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
             files = sorted(Path(directory).iterdir())
             held = sum(file.stat().st_size for file in files) / 1048576

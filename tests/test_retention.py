@@ -573,7 +573,7 @@ def test_whoever_could_ask_before_archives_were_there_can_ask_still(
 
 def test_an_adopted_log_is_the_applications_to_keep(database, tmp_path, llamalog):
     database.execute(
-        "CREATE TABLE audit (id bigint PRIMARY KEY, operation text NOT NULL, created_at timestamptz NOT NULL)"
+        "CREATE TABLE audit (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), operation text, created_at timestamptz)"
     )
     adopt.adopt(database, "public.audit")
     result = llamalog("maintain", "--keep", "2 years", "--archive", str(tmp_path), "--yes")
@@ -648,7 +648,7 @@ def test_stats_say_what_takes_the_room(llamalog, database, old_album):
     )
     for line in by_kind["partition"]:
         assert line["heap_bytes"] + line["toast_bytes"] + line["index_bytes"] == line["total_bytes"]
-    assert abs(sum(line["share"] for line in by_kind["type"]) - 1) < 0.05
+    assert abs(sum(line["share"] for line in by_kind["type"]) - 1) < 0.1
     assert "MiB" in llamalog("stats", "--size").stdout
     assert llamalog("stats").exit_code == 2
     assert sizes.sizes(database)
