@@ -89,6 +89,9 @@ _MONTHS = """
     ORDER BY aged.month, aged.partition
 """
 
+#: Of the files that may be removed again.
+_NAME = re.compile(r"llama_logs_[0-9]{4}_[0-9]{2}(-[0-9]+)?\.parquet")
+
 _PERIOD = re.compile(r"\s*(\d{1,4})\s*(month|year)s?\s*", re.IGNORECASE)
 
 
@@ -245,7 +248,7 @@ def keep(
 ) -> list[Archived]:
     """Archive what the policy does not keep, a month at a time, and return what was archived.
 
-    directory: where the files go; None removes the rows for good.  progress: called after each month.
+    conn: in autocommit.  directory: where the files go; None removes the rows for good.  progress: called after each month.
     lock_timeout: milliseconds that questions may queue behind a partition that waits to give its room back.
 
     Raises Misuse, LlamaLogError (42501) for who does not own the log, (55006) while it is maintained, (58030) for files.
@@ -512,7 +515,7 @@ def _tidy(conn: Connection) -> None:
     for number, file in rows(
         conn, "SELECT id, file FROM llamalog.archived_months WHERE archived_at IS NULL"
     ):
-        if file is not None:
+        if file is not None and _NAME.fullmatch(Path(file).name):
             for path in (Path(file), _part(Path(file))):
                 path.unlink(missing_ok=True)
         conn.execute("DELETE FROM llamalog.archived_months WHERE id = %s", [number])
