@@ -97,17 +97,19 @@ def ask(dsn: str, per_month: int, stop: Event, said: Any) -> None:
 
 def look(dsn: str, stop: Event, said: Any) -> None:
     """Look every few milliseconds whether a writer waits for a lock; say how often one did."""
-    looks = seen = 0
+    looks, seen = 0, set[str]()
+    times = 0
     with psycopg.connect(dsn, autocommit=True) as conn:
         while not stop.is_set():
             ((waiting,),) = conn.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%albums %'"
+                "SELECT array_agg(wait_event) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%albums %'"
                 " AND query NOT LIKE '%pg_stat_activity%'"
             ).fetchall()
             looks += 1
-            seen += waiting > 0
+            times += waiting is not None
+            seen.update(waiting or [])
             time.sleep(0.005)
-    said.put(("writers waiting for a lock", looks, [seen]))
+    said.put(("writers waiting for a lock", looks, [times, *seen]))
 
 
 @contextmanager
@@ -132,7 +134,7 @@ def company(dsn: str, per_month: int, title: str, console: Console) -> Iterator[
     console.print(f"[bold]{title}[/bold]: {seconds:.1f} s")
     for who, count, longest, *wrong in sorted(told):
         if who.startswith("writers"):
-            console.print(f"  {who}: {longest[0]} of {count:,} looks")
+            console.print(f"  {who}: {longest[0]} of {count:,} looks {longest[1:] or ''}")
             continue
         shown = ", ".join(f"{wait:.0f}" for wait in reversed(longest))
         note = f"; {wrong[0]} did not begin at the beginning" if wrong else ""

@@ -449,8 +449,23 @@ def _compact(conn: Connection, lock_timeout: int) -> None:
         )
 
 
+#: Snapshots that may see rows removed from a partition: they would be written anew too. xmin is the transaction that removed.
+_STILL_SEEN = """
+    SELECT
+    FROM llamalog.archived_months AS archived
+    JOIN pg_stat_activity AS session
+        ON age(session.backend_xmin) >= age(archived.xmin)
+    WHERE archived.partition = %s
+        AND archived.archived_at IS NOT NULL
+        AND archived.compacted_at IS NULL
+        AND session.pid <> pg_backend_pid()
+"""
+
+
 def _compacted(conn: Connection, partition: str, lock_timeout: int) -> bool:
     """Return whether the room of the removed rows is given back, in a few attempts."""
+    if rows(conn, _STILL_SEEN, [partition]):
+        return False
     for attempt in range(20):
         conn.execute("SELECT set_config('lock_timeout', %s, false)", [f"{lock_timeout}ms"])
         try:
@@ -458,10 +473,8 @@ def _compacted(conn: Connection, partition: str, lock_timeout: int) -> bool:
         except psycopg.errors.LockNotAvailable:
             time.sleep(min(0.05 * 1.5**attempt, 1))
         else:
-            # rows that an open snapshot may still see are written anew, too
             conn.execute(f"ANALYZE {partition}".encode())
-            dead = "SELECT pg_stat_get_dead_tuples(%s::regclass) = 0"
-            return rows(conn, dead, [partition]) == [(True,)]
+            return True
         finally:
             conn.execute("RESET lock_timeout")
     return False
