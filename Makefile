@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check bench bench-backfill clean
+.PHONY: demo test lint check bench bench-backfill bench-retention clean
 
 demo: $(VENV)/.demo  ## a music application writes, and the story of an album is told
 	@$(BIN)/llamalog demo
@@ -22,9 +22,11 @@ check: lint test  ## what must pass before a commit
 bench: $(VENV)/.test  ## what a write costs with each kind of logging; BENCH=--quick, --durable
 	@$(BIN)/python bench/write.py $(BENCH)
 
-ROWS ?= 1000000
-bench-backfill: $(VENV)/.test  ## what adoption and backfill cost beside a writer
-	@$(BIN)/python bench/backfill.py $(ROWS)
+bench-backfill: $(VENV)/.test  ## what adoption and backfill cost beside a writer; ROWS=1000000
+	@$(BIN)/python bench/backfill.py $(or $(ROWS),1000000)
+
+bench-retention: $(VENV)/.test  ## what archiving twelve of 36 months costs beside writers; ROWS=10000000
+	@$(BIN)/python bench/retention.py $(or $(ROWS),10000000)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

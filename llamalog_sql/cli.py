@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -24,6 +25,8 @@ from llamalog_sql import (
     migrate,
     output,
     queries,
+    retention,
+    sizes,
     watching,
 )
 from llamalog_sql.adoption import adopt, proof, undo
@@ -379,32 +382,166 @@ def rollback(everything: bool, drop_log: bool, yes: bool, show_sql: bool, dry_ru
     type=click.IntRange(0, 120),
     help="Months to make ahead.",
 )
+@click.option("--keep", metavar="PERIOD", help="Archive what is older, as '24 months'.")
+@click.option(
+    "--keep-type",
+    "keep_types",
+    multiple=True,
+    metavar="TYPE=PERIOD",
+    help="A period of its own for a type, shorter or longer. Repeatable.",
+)
+@click.option(
+    "--archive",
+    "directory",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the Parquet files go.",
+)
+@click.option("--drop-rows", is_flag=True, help="Keep no archive: the rows are gone for good.")
+@_yes_option
 @_sql_option
 @_dry_run_option
+@_format_option
 @_dsn_option
-def maintain(months: int, show_sql: bool, dry_run: bool) -> None:
-    """Make the monthly partitions to come. Safe in cron.
+def maintain(
+    months: int,
+    keep: str | None,
+    keep_types: tuple[str, ...],
+    directory: Path | None,
+    drop_rows: bool,
+    yes: bool,
+    show_sql: bool,
+    dry_run: bool,
+    form: str,
+) -> None:
+    """Make the monthly partitions to come, and with --keep archive the old ones. Safe in cron.
+
+    Of what is archived, the log keeps how each living entity came. Killed anywhere, the same command goes on.
 
     \b
     Example:
       llamalog maintain --months 6
+      llamalog maintain --keep '24 months' --keep-type TRACK='6 months' --archive /var/archive
     """
+    policy = retention.policy_of(keep, keep_types)
+    is_keeping = policy != retention.Policy()
+    if is_keeping and (directory is None) == (not drop_rows):
+        raise Misuse(
+            "--keep takes rows out of the log: where to?",
+            hint="Add --archive DIR, or else --drop-rows: then they are gone for good.",
+        )
+    if not is_keeping and (directory or drop_rows or form != "table"):
+        raise Misuse(
+            "--archive, --drop-rows and --format go with --keep",
+            hint="Say how long: --keep '24 months'",
+        )
     with _session() as conn:
         if show_sql:
             _print_sql([f"SELECT * FROM llamalog.maintain(months_ahead => {months})"])
+            _print_sql(retention.script(conn, policy, directory) if is_keeping else [])
             return
+        planned = retention.plan(conn, policy)
         if dry_run:
             missing = installation.missing_months(conn, months)
+            if form != "table":
+                output.write_rows(planned, form)
+                return
             for name in missing:
                 click.echo(f"would make {name}")
-            if not missing:
+            for month in planned:
+                click.echo(f"would archive {_told(month)}")
+            if not (missing or planned):
                 click.echo("nothing to do")
             return
         made = migrate.maintain(conn, months)
-    for name in made:
-        _say(f"made partition {name}")
-    if not made:
-        _say("every month has its partition")
+        for name in made:
+            _say(f"made partition {name}")
+        if not is_keeping:
+            if not made:
+                _say("every month has its partition")
+            return
+        retention.require_directory(directory)
+        for month in planned:
+            click.echo(_told(month), err=True)
+        if planned:
+            where = f"to {directory}" if directory else "NOWHERE, for good"
+            _confirm(f"Archive {len(planned)} months {where}?", yes)
+        done = retention.keep(conn, policy, directory, progress=_tell_archived)
+    if form != "table":
+        output.write_rows(done, form)
+    elif not done:
+        _say("no month is to be archived")
+
+
+def _told(month: retention.Month) -> str:
+    return (
+        f"{month.month}{month.of_types}: {month.archived_rows:,} rows,"
+        f" {month.removed_rows:,} leave the log, {month.kept_rows:,} stay"
+    )
+
+
+def _tell_archived(month: retention.Archived) -> None:
+    where = f" to {month.file}" if month.file else ""
+    _say(
+        f"archived {month.month}{where}: {month.archived_rows:,} rows, checksum {month.checksum};"
+        f" {month.removed_rows:,} left the log, {month.kept_rows:,} stay ({month.seconds} s)"
+    )
+
+
+@main.command("restore-archive")
+@click.argument(
+    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
+)
+@click.option("--foreign", is_flag=True, help="Also where nothing is known of that archive.")
+@_dry_run_option
+@_format_option
+@_dsn_option
+def restore_archive(files: tuple[Path, ...], foreign: bool, dry_run: bool, form: str) -> None:
+    """Bring archived months back into the log: the rows that are not there, as they were.
+
+    Each file is proved by count and checksum first. A second time changes nothing.
+
+    \b
+    Example:
+      llamalog restore-archive /var/archive/llama_logs_2024_01.parquet
+    """
+    with _session() as conn:
+        if dry_run:
+            for path in files:
+                click.echo(f"would bring back {retention.described(path)}")
+            return
+        done = [retention.restore(conn, path, is_foreign=foreign) for path in files]
+    if form != "table":
+        output.write_rows(done, form)
+        return
+    for file in done:
+        _say(f"{file.month}: {file.restored_rows:,} of {file.archived_rows:,} rows brought back")
+
+
+@main.command()
+@click.option("--size", is_flag=True, help="What takes the room.")
+@_format_option
+@_dsn_option
+def stats(size: bool, form: str) -> None:
+    """Show figures about the log.
+
+    \b
+    Example:
+      llamalog stats --size
+    """
+    if not size:
+        raise Misuse("stats of what?", hint="Run: llamalog stats --size")
+    with _session() as conn:
+        found = sizes.sizes(conn)
+    if form != "table":
+        output.write_rows(found, form)
+        return
+    output.console().print(
+        output.grid(
+            ["what", "name", "rows", "heap", "toast", "indexes", "total", "share"],
+            [line.cells() for line in found],
+        )
+    )
 
 
 # -- watching ---------------------------------------------------------------------------------------------------------
@@ -787,6 +924,14 @@ def _progress(done: int, total: int, seconds: float) -> None:
     _say(f"{done:,} of {total:,} rows, {rate:,.0f} rows/s, {left:,.0f} s to go")
 
 
+def _say_archived(conn: Connection, entity_type: str, entity_id: str) -> None:
+    since = queries.detail_since(conn, entity_type, entity_id)
+    if since is not None:
+        _say(
+            f"changes before {since.astimezone(UTC):%Y-%m} are archived; see llamalog restore-archive"
+        )
+
+
 # -- questions --------------------------------------------------------------------------------------------------------
 
 
@@ -807,6 +952,7 @@ def history(entity_type: str, entity: str, limit: int, form: str) -> None:
         label = queries.label(conn, entity_type, entity_id)
         # one more tells whether there is more
         found = queries.history(conn, entity_type, entity_id, limit=limit + 1)
+        _say_archived(conn, entity_type, entity_id)
     rows = found[:limit]
     if len(found) > limit:
         _say(f"only the newest {limit}; for more, --limit")
@@ -859,6 +1005,7 @@ def chain(
             limit=limit,
             cursor=cursor,
         )
+        _say_archived(conn, entity_type, entity_id)
     if form == "json":
         click.echo(
             output.as_json(
@@ -913,6 +1060,7 @@ def tree(entity_type: str, entity: str, children: int, form: str) -> None:
         entity_id = queries.resolve(conn, entity_type, entity)
         label = queries.label(conn, entity_type, entity_id)
         nodes = queries.tree(conn, entity_type, entity_id)
+        _say_archived(conn, entity_type, entity_id)
     if form != "table":
         output.write_rows(nodes, form)
         return

@@ -285,6 +285,18 @@ def label(conn: Connection, entity_type: str, entity_id: str) -> str | None:
     return row[0] if row else None
 
 
+def detail_since(conn: Connection, entity_type: str, entity_id: str) -> datetime | None:
+    """Return the instant before which changes of an entity are archived, None where none of them is.
+
+    Source: sql/functions/detail_since.sql
+    """
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        row = cursor.execute(
+            "SELECT llamalog.detail_since(llamalog.entity_type(%s), %s)", [entity_type, entity_id]
+        ).fetchone()
+    return row[0] if row else None
+
+
 _exact = functools.partial(json.loads, parse_float=Decimal)
 
 

@@ -20,6 +20,7 @@ DECLARE
     v_id     text := llamalog.entity_id(v_type, why.entity_id);
     v_ids    text[];
     v_name   text;
+    v_since  timestamptz := llamalog.detail_since(v_type, v_id);
     v_change record;
     v_told   boolean := false;
 BEGIN
@@ -112,6 +113,10 @@ BEGIN
             OR told_change.is_first AND company.told IS NOT NULL
         ORDER BY told_change.created_at, told_change.seq
     LOOP
+        IF v_since <= v_change.created_at THEN
+            RETURN QUERY SELECT v_since, format('Changes of %s before this are archived.', v_name), NULL::bigint;
+            v_since := NULL;
+        END IF;
         created_at := v_change.created_at;
         seq := v_change.seq;
         sentence := concat(
@@ -154,7 +159,9 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 
-    IF NOT v_told THEN
+    IF v_since IS NOT NULL THEN
+        RETURN QUERY SELECT v_since, format('Changes of %s before this are archived.', v_name), NULL::bigint;
+    ELSIF NOT v_told THEN
         created_at := NULL;
         seq := NULL;
         sentence := format('%s: nothing is known of how it came here; no change of it was recorded.', v_name);

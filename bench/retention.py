@@ -1,0 +1,234 @@
+"""What archiving a third of the log costs those who write and ask meanwhile.
+
+    make bench-retention                    10,000,000 rows in 36 months
+    make bench-retention ROWS=1000000
+
+Prints the longest wait of writers and of questions before, while twelve months are archived, and while one is brought back;
+and, of the way not taken, while a month is swapped for a small one by DETACH and ATTACH. No test: nothing here can fail.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from rich.console import Console
+
+from llamalog_sql import embedded, migrate, watching
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = ROOT / "llamalog_sql" / "demo" / "music_schema.sql"
+TABLES = ["albums", "artists", "tracks", "album_artists", "track_artists"]
+MONTHS = 36
+
+#: A month: albums of ten changes each, of which every tenth is deleted at last.
+FILL = """
+INSERT INTO llamalog.llama_logs (op, category, entity_type, entity_id, operation, created_at, transaction_at, is_root_job,
+    source, job_id, root_job_id, fields_enriched, before, after, data_quality_before, data_quality_after)
+SELECT kind.op, kind.category, 'ALBUM', md5(kind.album::text)::uuid, lower('album:' || kind.category), kind.at, kind.at,
+    kind.op = 'I', 'spotify_sync', 'job-' || kind.album || '-' || n %% 10, 'job-' || kind.album, '{label,genres,metadata}',
+    CASE WHEN kind.op <> 'I' THEN jsonb_build_object('label', md5(n::text), 'genres', '["rock"]', 'metadata', md5('b' || n)) END,
+    CASE WHEN kind.op = 'U' THEN jsonb_build_object('label', md5('a' || n), 'genres', '["jazz"]', 'metadata', md5('c' || n)) END,
+    'LOW', 'HIGH'
+FROM generate_series(0, %(rows)s::integer - 1) AS n
+CROSS JOIN LATERAL (
+    SELECT
+        %(month)s::bigint * %(rows)s::bigint + n / 10 AS album,
+        %(begin)s::timestamptz + n * (interval '28 days' / %(rows)s::float8) AS at,
+        CASE WHEN n %% 10 = 0 THEN 'I' WHEN n %% 100 = 99 THEN 'D' ELSE 'U' END AS op,
+        CASE WHEN n %% 10 = 0 THEN 'CREATED' WHEN n %% 100 = 99 THEN 'DELETED' ELSE 'ENRICHED' END AS category
+) AS kind
+"""
+
+
+def write(dsn: str, seed: int, stop: Event, said: Any) -> None:
+    """Insert and update albums, all the while; say the longest waits in milliseconds."""
+    waits = []
+    album = None
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        while not stop.is_set():
+            for statement in (
+                "INSERT INTO albums (title, updated_at) VALUES ('w', now()) RETURNING id",
+                "UPDATE albums SET label = md5(random()::text) WHERE id = %s",
+            ):
+                began = time.monotonic()
+                found = conn.execute(
+                    statement.encode(), [album] if statement.startswith("U") else None
+                )
+                if found.description:
+                    (album,) = found.fetchone()  # type: ignore[misc]
+                waits.append((time.monotonic() - began) * 1000)
+            time.sleep(0.002)
+    said.put(("writer", len(waits), sorted(waits)[-3:]))
+
+
+def ask(dsn: str, per_month: int, stop: Event, said: Any) -> None:
+    """Ask about albums of any age; say the longest waits, and how many stories did not begin at the beginning."""
+    waits, wrong = [], 0
+    chosen = random.Random(7)  # noqa: S311
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        while not stop.is_set():
+            album = chosen.randrange(MONTHS) * per_month + chosen.randrange(per_month // 10)
+            if album % 10 == 9:
+                continue  # deleted
+            for question in ("history", "chain", "why"):
+                began = time.monotonic()
+                answer = conn.execute(
+                    f"SELECT * FROM llamalog.{question}('ALBUM', md5(%s::text)::uuid::text)".encode(),
+                    [album],
+                ).fetchall()
+                waits.append((time.monotonic() - began) * 1000)
+                wrong += not any("created" in str(row).lower() for row in answer)
+            time.sleep(0.01)
+    said.put(("question", len(waits), sorted(waits)[-3:], wrong))
+
+
+def look(dsn: str, stop: Event, said: Any) -> None:
+    """Look every few milliseconds whether a writer waits for a lock; say how often one did."""
+    looks, seen = 0, set[str]()
+    times = 0
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        while not stop.is_set():
+            ((waiting,),) = conn.execute(
+                "SELECT array_agg(wait_event) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%albums %'"
+                " AND query NOT LIKE '%pg_stat_activity%'"
+            ).fetchall()
+            looks += 1
+            times += waiting is not None
+            seen.update(waiting or [])
+            time.sleep(0.005)
+    said.put(("writers waiting for a lock", looks, [times, *seen]))
+
+
+@contextmanager
+def company(dsn: str, per_month: int, title: str, console: Console) -> Iterator[None]:
+    """Two writers and someone who asks, beside what happens inside."""
+    stop, said = multiprocessing.Event(), multiprocessing.Queue()
+    people = [
+        *(multiprocessing.Process(target=write, args=(dsn, n, stop, said)) for n in range(2)),
+        multiprocessing.Process(target=ask, args=(dsn, per_month, stop, said)),
+        multiprocessing.Process(target=look, args=(dsn, stop, said)),
+    ]
+    for person in people:
+        person.start()
+    time.sleep(1)
+    began = time.monotonic()
+    yield
+    seconds = time.monotonic() - began
+    stop.set()
+    told = [said.get() for _ in people]
+    for person in people:
+        person.join()
+    console.print(f"[bold]{title}[/bold]: {seconds:.1f} s")
+    for who, count, longest, *wrong in sorted(told):
+        if who.startswith("writers"):
+            console.print(f"  {who}: {longest[0]} of {count:,} looks {longest[1:] or ''}")
+            continue
+        shown = ", ".join(f"{wait:.0f}" for wait in reversed(longest))
+        note = f"; {wrong[0]} did not begin at the beginning" if wrong else ""
+        console.print(f"  {who}: {count:,} statements, longest {shown} ms{note}")
+
+
+def size(conn: psycopg.Connection[Any]) -> str:
+    row = conn.execute(
+        "SELECT sum(pg_total_relation_size(relid)) / 1048576 FROM pg_partition_tree('llamalog.llama_logs')"
+    ).fetchone()
+    assert row is not None
+    return f"{row[0]:,.0f} MiB"
+
+
+def swap(conn: psycopg.Connection[Any], partition: str, bounds: tuple[Any, Any]) -> None:
+    """The way not taken: a month is detached, and a small one with what stays attached, under one lock of the log."""
+    small = f"{partition}_small"
+    conn.execute(
+        f"CREATE TABLE {small} (LIKE llamalog.llama_logs INCLUDING ALL EXCLUDING IDENTITY)".encode()
+    )
+    conn.execute(
+        f"INSERT INTO {small} SELECT * FROM {partition} WHERE category = 'CREATED'".encode()
+    )
+    between = "created_at >= '{}' AND created_at < '{}'".format(*bounds)
+    conn.execute(f"ALTER TABLE {small} ADD CONSTRAINT in_month CHECK ({between})".encode())
+    for _ in range(200):
+        try:
+            with conn.transaction():
+                conn.execute("SET LOCAL lock_timeout = '30ms'")
+                conn.execute("LOCK TABLE ONLY llamalog.llama_logs IN ACCESS EXCLUSIVE MODE")
+                conn.execute(
+                    f"ALTER TABLE llamalog.llama_logs DETACH PARTITION {partition}".encode()
+                )
+                conn.execute(
+                    f"ALTER TABLE llamalog.llama_logs ATTACH PARTITION {small} FOR VALUES FROM ('{bounds[0]}') TO ('{bounds[1]}')".encode()
+                )
+        except psycopg.errors.LockNotAvailable:
+            time.sleep(0.05)
+        else:
+            break
+    conn.execute(f"DROP TABLE {partition}".encode())
+
+
+def main() -> None:
+    total = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
+    per_month = total // MONTHS // 10 * 10
+    console = Console(width=120)
+    with embedded.start(settings={"max_wal_size": "4GB", "shared_buffers": "512MB"}) as server:
+        conn = psycopg.connect(server.dsn, autocommit=True)
+        conn.execute(SCHEMA.read_bytes())
+        migrate.migrate(conn)
+        watching.watch(conn, TABLES)
+        began = time.monotonic()
+        bounds = {}
+        for month in range(MONTHS):
+            row = conn.execute(
+                "SELECT date_trunc('month', now(), 'UTC') - make_interval(months => %s),"
+                " date_trunc('month', now(), 'UTC') - make_interval(months => %s - 1)",
+                [MONTHS - month, MONTHS - month],
+            ).fetchone()
+            assert row is not None
+            ((name,),) = conn.execute(
+                "SELECT partition FROM llamalog.maintain(0, clock => %s)", [row[0]]
+            ).fetchall()
+            bounds[name] = row
+            conn.execute(FILL, {"rows": per_month, "month": month, "begin": row[0]})
+        conn.execute("VACUUM ANALYZE")
+        console.print(
+            f"{per_month * MONTHS:,} rows in {MONTHS} months, {size(conn)}, written in {time.monotonic() - began:.0f} s"
+        )
+        with company(server.dsn, per_month, "nothing else", console):
+            time.sleep(10)
+        with tempfile.TemporaryDirectory() as directory:
+            command = [sys.executable, "-m", "llamalog_sql.cli", "--dsn", server.dsn, "-q"]
+            keeping = ["maintain", "--keep", "24 months", "--archive", directory, "--yes"]
+            with company(server.dsn, per_month, "maintain --keep '24 months'", console):
+                subprocess.run(  # noqa: S603
+                    [*command, *keeping], check=True, env=os.environ, stderr=subprocess.DEVNULL
+                )
+            memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+            files = sorted(Path(directory).iterdir())
+            held = sum(file.stat().st_size for file in files) / 1048576
+            console.print(
+                f"  {len(files)} files of {held:,.0f} MiB in all; the log now {size(conn)};"
+                f" the process took {memory:,.0f} MiB at most"
+            )
+            with company(server.dsn, per_month, "restore-archive of one month", console):
+                restoring = [*command, "restore-archive", str(files[-1])]
+                subprocess.run(restoring, check=True, env=os.environ)  # noqa: S603
+        newer = sorted(bounds)[-4:]
+        with company(server.dsn, per_month, "four months by DETACH and ATTACH instead", console):
+            for name in newer:
+                swap(conn, name, bounds[name])
+
+
+if __name__ == "__main__":
+    main()
