@@ -19,7 +19,40 @@ BEGIN
         AND NOT EXISTS (
             SELECT
             FROM pg_event_trigger_ddl_commands() AS command
-            WHERE command.schema_name IS DISTINCT FROM 'pg_temp'
+            WHERE (command.schema_name IN ('pg_temp', 'llamalog')) IS NOT TRUE
+                AND (command.object_type IN ('sequence', 'view')) IS NOT TRUE
+                -- nor is an adopted log ever watched: thirty steps of adopting it would take as many rounds
+                AND NOT EXISTS (
+                    SELECT
+                    FROM llamalog.adoptions AS adoption
+                    CROSS JOIN LATERAL (
+                        VALUES
+                            (to_regclass(format('%I.%I', adoption.schema_name, adoption.old_name))::oid),
+                            (to_regclass(format('%I.%I', adoption.schema_name, adoption.table_name))::oid)
+                    ) AS log (relation)
+                    WHERE adoption.undone_at IS NULL
+                        AND log.relation IN (
+                            CASE WHEN command.classid = 'pg_class'::regclass THEN command.objid END,
+                            (
+                                SELECT index.indrelid
+                                FROM pg_index AS index
+                                WHERE index.indexrelid = command.objid
+                                    AND command.classid = 'pg_class'::regclass
+                            ),
+                            (
+                                SELECT rule.conrelid
+                                FROM pg_constraint AS rule
+                                WHERE rule.oid = command.objid
+                                    AND command.classid = 'pg_constraint'::regclass
+                            ),
+                            (
+                                SELECT hung.tgrelid
+                                FROM pg_trigger AS hung
+                                WHERE hung.oid = command.objid
+                                    AND command.classid = 'pg_trigger'::regclass
+                            )
+                        )
+                )
         )
     THEN
         RETURN;
