@@ -145,6 +145,7 @@ def ours(dsn: str, albums: int, later: bool) -> dict[str, str]:
             "exclusive locks of adopt, in all": f"{report.locked_ms:.0f} ms",
             "longest wait of a writer, adopt": waited_for_adoption,
             "rows/s of backfill": f"{result.rows_per_second:,}",
+            "rows/s, everything": f"{result.rows / seconds:,.0f}",
             "seconds, everything": f"{seconds:.1f}",
             "longest wait of a writer, backfill": waited,
             "size of the table": f"{size_of(conn, 'llama_logs') / before:.2f} ×",

@@ -440,7 +440,7 @@ def maintain(
             _print_sql([f"SELECT * FROM llamalog.maintain(months_ahead => {months})"])
             _print_sql(retention.script(conn, policy, directory) if is_keeping else [])
             return
-        planned = retention.plan(conn, policy)
+        planned = retention.plan(conn, policy) if is_keeping else []
         if dry_run:
             missing = installation.missing_months(conn, months)
             if form != "table":

@@ -746,22 +746,25 @@ from llamalog_sql.cli import main
 main()
 """
 
+#: After a step is before the next one; of the first month, and of the second, while the first is done.
 POINTS = [
-    f"{point}:{when}:{nth}"
-    for point in (
-        "retention:_reserve",
-        "archive:proof",
-        "archive:write",
-        "archive:load",
-        "archive:rename",
-        "retention:_note",
-        "retention:_archive",
-        "retention:_compact",
-        "retention:_compacted",
-    )
-    for when in ("before", "after")
-    for nth in (1, 2)
-    if not (point == "retention:_compact" and nth == 2)
+    "retention:_reserve:before:1",
+    *(
+        f"{point}:after:{nth}"
+        for point in (
+            "retention:_reserve",
+            "archive:proof",
+            "archive:write",
+            "archive:load",
+            "archive:rename",
+            "retention:_note",
+            "retention:_archive",
+            "retention:_compact",
+            "retention:_compacted",
+        )
+        for nth in (1, 2)
+        if not (point == "retention:_compact" and nth == 2)
+    ),
 ]
 
 
