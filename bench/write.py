@@ -4,7 +4,7 @@ Every workload runs under every system, round by round in turn, so that noise of
 the median of the ratios to the same write without logging, and their spread. Single rows go through pgbench with prepared
 statements, one transaction each. A benchmark: the exit code says whether the budgets were met, and no test asks it.
 
-    make bench                    the music schema, 20,000 albums and 200,000 tracks; a quarter of an hour
+    make bench                    the music schema, 20,000 albums and 200,000 tracks
     make bench BENCH=--quick      a tenth of it, under three minutes
     make bench BENCH=--durable    with real commits
 """

@@ -90,7 +90,7 @@ def give_back(conn: Connection, patience: Patience) -> Undoing:
 
 
 def script(conn: Connection) -> Iterator[list[str]]:
-    """Yield the SQL of `undo`, a transaction at a time; changes nothing.  Raises as `undo_plan` does."""
+    """Yield the SQL of `undo`, a transaction at a time; changes nothing.  Raises as `plan` does."""
     with own_path(conn):
         planned = plan(conn)
         found = state.current(conn)
