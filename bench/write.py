@@ -5,7 +5,7 @@ the median of the ratios to the same write without logging, and their spread. Si
 statements, one transaction each. A benchmark: the exit code says whether the budgets were met, and no test asks it.
 
     make bench                    the music schema, 20,000 albums and 200,000 tracks
-    make bench BENCH=--quick      a tenth of it, under three minutes
+    make bench BENCH=--quick      a tenth of it
     make bench BENCH=--durable    with real commits
 """
 
