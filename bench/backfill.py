@@ -123,6 +123,15 @@ def size_of(conn: psycopg.Connection, name: str) -> int:
     return int(row[0])
 
 
+def writers_own(conn: psycopg.Connection) -> int:
+    """Return the bytes of the rows that the writer has inserted, which are no growth of the log's."""
+    row = conn.execute(
+        "SELECT coalesce(sum(pg_column_size(log) + 4), 0) FROM llama_logs AS log WHERE job_id = 'w'"
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def ours(dsn: str, albums: int, later: bool) -> dict[str, str]:
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute(SCHEMA.read_bytes())
@@ -148,7 +157,7 @@ def ours(dsn: str, albums: int, later: bool) -> dict[str, str]:
             "rows/s, everything": f"{result.rows / seconds:,.0f}",
             "seconds, everything": f"{seconds:.1f}",
             "longest wait of a writer, backfill": waited,
-            "size of the table": f"{size_of(conn, 'llama_logs') / before:.2f} ×",
+            "size of the table": f"{(size_of(conn, 'llama_logs') - writers_own(conn)) / before:.2f} ×",
             "rows of that day": "as they were"
             if then.row_count == now.row_count
             else "not as they were",
@@ -173,7 +182,7 @@ def theirs(dsn: str, albums: int) -> dict[str, str]:
             "rows/s of backfill": f"{rows / seconds:,.0f}",
             "seconds, everything": f"{seconds:.1f}",
             "longest wait of a writer, backfill": waited,
-            "size of the table": f"{size_of(conn, 'llama_logs') / before:.2f} ×",
+            "size of the table": f"{(size_of(conn, 'llama_logs') - writers_own(conn)) / before:.2f} ×",
         }
 
 
@@ -211,7 +220,7 @@ def main() -> None:
     names = dict.fromkeys(name for column in columns.values() for name in column)
     for name in names:
         table.add_row(name, *(column.get(name, "") for column in columns.values()))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
 if __name__ == "__main__":

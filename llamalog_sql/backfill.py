@@ -32,7 +32,7 @@ _BATCH_SECONDS = 0.025
 #: leaves behind in a page is room in which the rows of the others are rewritten, where they stand, and no index notices.
 _STRETCH = 32_768
 _PARTS = 32
-_FIRST_PARTS = 7
+_FIRST_PARTS = 6
 
 _T = TypeVar("_T")
 
