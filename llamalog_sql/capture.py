@@ -17,6 +17,9 @@ from llamalog_sql.render import IMAGE_SETTINGS, ident, literal, render
 
 EVENTS = ("insert", "update", "delete")
 
+#: Variables and aliases that a template uses for a row.
+_ROWS = ("NEW", "OLD", "v_new", "v_old", "new_row", "old_row")
+
 
 @dataclass(frozen=True)
 class RowExpressions:
@@ -66,15 +69,29 @@ def build(conn: Connection, watch: Watch) -> Capture:
         )
         return Capture([], [tolerant, truncate])
     names = {event: function_name(watch.entity_type, event) for event in EVENTS}
+    settings = _settings(watch)
+    if watch.capture == "statement":
+        settings["jit"] = "off"  # it would compile long expressions for each statement anew
+    scopes = dict.fromkeys(EVENTS, "FOR EACH ROW")
+    if not watch.table.insert_is_by_row:
+        scopes["insert"] = "REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT"
+    if watch.capture == "statement":
+        scopes["update"] = (
+            "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT"
+        )
     values: dict[str, Any] = {
         "watch": watch,
         "table": watch.table.shown,
         "is_family": watch.table.is_family,
-        "by_row": watch.table.insert_is_by_row,
+        "is_by_row": {event: scope.endswith("ROW") for event, scope in scopes.items()},
         "functions": names,
         "rows": _row_expressions(conn, watch),
-        "alias": _alias(watch),
-        "settings": _settings(watch),
+        # SQL would take a column of that name for the row
+        "inserted": _free_name(watch, "new_row"),
+        "image_name": _free_name(watch, "image"),
+        "place": _free_name(watch, "place"),
+        "settings": settings,
+        "stored_columns": [c for c in watch.columns if not c.is_generated],
         "columns": [
             c
             for c in watch.columns
@@ -95,9 +112,6 @@ def build(conn: Connection, watch: Watch) -> Capture:
             f"COMMENT ON FUNCTION llamalog.{ident(names[event])}() IS {comment};\n",
         )
     ]
-    scopes = dict.fromkeys(EVENTS, "FOR EACH ROW")
-    if not watch.table.insert_is_by_row:
-        scopes["insert"] = "REFERENCING NEW TABLE AS inserted_rows FOR EACH STATEMENT"
     triggers = [
         f"CREATE OR REPLACE TRIGGER {ident(trigger_name(event))}\n"
         f"    AFTER {event.upper()} ON {ident(watch.schema_name)}.{ident(watch.table_name)}\n"
@@ -186,10 +200,10 @@ def _row_expressions(conn: Connection, watch: Watch) -> dict[str, RowExpressions
             " coalesce(llamalog.key_expression(%(oid)s, %(related)s, row.name), 'NULL') AS related_id,"
             " llamalog.image_expression(%(oid)s, %(redacted)s, row.name) AS image,"
             " llamalog.fields_expression(%(oid)s, %(ignored)s, row.name) AS fields"
-            " FROM unnest(ARRAY['NEW', 'OLD', %(alias)s]) AS row (name)",
+            " FROM unnest(%(names)s::text[]) AS row (name)",
             {
                 "oid": watch.table.oid,
-                "alias": _alias(watch),
+                "names": [*_ROWS, _free_name(watch, "new_row")],
                 "subject": watch.subject_columns,
                 "related": watch.related_columns,
                 "redacted": watch.redacted_columns,
@@ -218,10 +232,10 @@ def _row_expressions(conn: Connection, watch: Watch) -> dict[str, RowExpressions
     }
 
 
-def _alias(watch: Watch) -> str:
-    """Return a name for a row that is no column's: SQL would take the column."""
+def _free_name(watch: Watch, wanted: str) -> str:
+    """Return a name that is no column's."""
     names = {column.name for column in watch.columns}
-    return next(name for n in count() if (name := f"new_row{n or ''}") not in names)
+    return next(name for n in count() if (name := f"{wanted}{n or ''}") not in names)
 
 
 def _settings(watch: Watch) -> dict[str, str]:

@@ -586,7 +586,9 @@ def stats(size: bool, form: str) -> None:
 )
 @click.option("--on-truncate", type=click.Choice(["log", "refuse"]), help="[default: log]")
 @click.option(
-    "--capture", type=click.Choice(["rendered", "tolerant"]), help="Fast, or proof against any DDL."
+    "--capture",
+    type=click.Choice(["rendered", "statement", "tolerant"]),
+    help="For this table; all rows of a statement at once; proof against any DDL.",
 )
 @_sql_option
 @_dry_run_option

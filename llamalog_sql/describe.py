@@ -136,6 +136,8 @@ class Watch:
             parts.append("refuses TRUNCATE")
         if self.capture == "tolerant":
             parts.append("tolerant capture")
+        if self.capture == "statement":
+            parts.append("captured by statement")
         return "; ".join(parts)
 
 
@@ -285,7 +287,9 @@ def describe(
             redacted_columns=redacted,
             image=options.image or "none",
             on_truncate=options.on_truncate or "log",
-            capture="tolerant" if inherited or not found[oid][1] else options.capture or fast,
+            capture="tolerant"
+            if inherited or not found[oid][1]
+            else _capture(options.capture or fast, table, oid in strict),
             options=options.given(),
             fingerprint=table.fingerprint,
             table=table,
@@ -552,6 +556,23 @@ def _ignored(
         for column in columns
         if column.name in {*wanted, *usual} and column.name not in identity
     ]
+
+
+def _capture(wanted: str, table: Table, strict: bool) -> str:
+    """Return the kind of capture; one by statement only where it keeps the order of the writes."""
+    if wanted != "statement" or not table.insert_is_by_row:
+        return wanted
+    if strict:
+        why = (
+            "it has partitions or heirs, whose columns may differ"
+            if table.is_family
+            else "the database has AFTER triggers, whose writes would be logged before the statement that fires them"
+        )
+        raise CannotWatch(
+            f"{table.shown} cannot be captured by statement: {why}",
+            hint="Watch it without --capture statement.",
+        )
+    return "rendered"
 
 
 def _ends(watch: Watch, by_type: dict[str, Watch]) -> list[tuple[str, bool]]:

@@ -107,7 +107,7 @@ def watch(conn: Connection, names: list[str], options: Options | None = None) ->
         wanted = _wanted(conn, names, options)
         outcomes = [_apply(conn, one) for one in wanted]
     for one in wanted:
-        if one.is_asked and one.watch.capture == "rendered" and not has_event_triggers(conn):
+        if one.is_asked and one.watch.capture != "tolerant" and not has_event_triggers(conn):
             logger.warning(
                 "without event triggers nothing follows a change of %s: run llamalog migrate in the same deploy, or writes"
                 " fail or go unlogged until then",

@@ -3,7 +3,8 @@
 `db`           a connection to the music database, watched; what a test does is rolled back
 `database`     a connection to a music database of the test's own, for commits, locks and several sessions
 `empty`        a connection to an empty database of the test's own
-LLAMALOG_TEST_PG=16 runs everything on another major version.
+LLAMALOG_TEST_PG=16 runs everything on another major version, LLAMALOG_TEST_CAPTURE=statement and LLAMALOG_TEST_IMAGE=full
+with another default of llamalog watch.
 """
 
 from __future__ import annotations
@@ -20,11 +21,17 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import namedtuple_row
 from pytest_postgresql import factories
 
-from llamalog_sql import embedded, migrate, watching
+from llamalog_sql import describe, embedded, migrate, watching
 from llamalog_sql.watching import Options
 
 MUSIC = Path(__file__).parents[1] / "llamalog_sql" / "demo" / "music_schema.sql"
 MUSIC_TABLES = ["albums", "artists", "tracks", "album_artists", "track_artists"]
+
+if os.environ.get("LLAMALOG_TEST_CAPTURE") == "statement":
+    _capture = describe._capture
+    describe._capture = lambda wanted, table, strict: _capture(
+        "statement" if wanted == "rendered" else wanted, table, False
+    )
 
 
 @pytest.fixture(scope="session")

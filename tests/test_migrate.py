@@ -24,6 +24,11 @@ from llamalog_sql.watching import Options
 
 MUSIC = Path(__file__).parents[1] / "llamalog_sql" / "demo" / "music_schema.sql"
 MUSIC_TABLES = ["albums", "artists", "tracks", "album_artists", "track_artists"]
+MIGRATIONS = sorted(
+    path.stem
+    for path in (files.sql_directory() / "migrations").glob("*.sql")
+    if not path.stem.endswith(".rollback")
+)
 
 #: What else an application may have: whatever hangs on it must come off without a trace.
 SHOP = """
@@ -264,7 +269,7 @@ def test_of_two_migrates_at_once_the_second_does_what_the_first_gave_up(empty, c
         migrate.migrate(first)
         waiting = meanwhile(migrate.migrate, second)
         until_blocked(empty, second.info.backend_pid)
-    assert len(waiting.result(60).migrations) == 5
+    assert len(waiting.result(60).migrations) == len(MIGRATIONS)
     require_installation(empty)
 
 
@@ -432,13 +437,13 @@ def test_an_error_in_a_trigger_template_is_named_and_leaves_nothing(empty, sql_f
 
 
 def test_a_rollback_that_fails_is_named_and_undoes_nothing(database, sql_files):
-    path = sql_files / "migrations" / "0005_retention.rollback.sql"
+    path = sql_files / "migrations" / f"{MIGRATIONS[-1]}.rollback.sql"
     path.write_text("-- Undoes the answers.\nDROP TABLE llamalog.nowhere;\n")
     before = footprint(database)
     refusal = refusal_of(migrate.rollback, database)
     assert isinstance(refusal, MigrationFailed)
     assert (str(refusal), refusal.sqlstate) == (
-        'sql/migrations/0005_retention.rollback.sql, line 2: table "nowhere" does not exist',
+        f'sql/migrations/{MIGRATIONS[-1]}.rollback.sql, line 2: table "nowhere" does not exist',
         "42P01",
     )
     assert footprint(database) == before
@@ -590,13 +595,7 @@ def test_a_role_that_may_not_create_roles_owns_what_it_installs(own_server):
         ) == [("CREATED", None), ("UPDATED", {"rating": 5}), ("TRUNCATED", None)]
         assert migrate.migrate(conn).watches == ["public.albums"]
         assert migrate.migrate(conn).is_empty
-        assert migrate.rollback(conn, everything=True, drop_log=True) == [
-            "0005_retention",
-            "0004_adoption",
-            "0003_answers",
-            "0002_registry",
-            "0001_log",
-        ]
+        assert migrate.rollback(conn, everything=True, drop_log=True) == [*reversed(MIGRATIONS)]
         assert value(conn, "SELECT to_regnamespace('llamalog')") is None
 
 
@@ -790,7 +789,7 @@ def test_the_script_run_by_hand_makes_a_working_installation(empty):
     # migrate recognises it, and finds nothing left to do
     assert migrate.plan(empty) == migrate.Plan(
         is_installed=True,
-        applied=["0001_log", "0002_registry", "0003_answers", "0004_adoption", "0005_retention"],
+        applied=MIGRATIONS,
     )
     assert migrate.migrate(empty) == migrate.Report()
     assert list(migrate.script(empty)) == []
@@ -858,13 +857,13 @@ def test_rolling_back_the_newest_takes_capture_off_and_migrate_puts_it_back(repo
     add_album(database)
     before, hung = what_is_logged(database), on_the_tables(database)
 
-    assert migrate.rollback(database) == ["0005_retention"]
+    assert migrate.rollback(database) == MIGRATIONS[-1:]
     assert value(database, CAPTURE) == 0
     add_album(database, "unseen")
     assert rows(database, "SELECT category FROM llamalog.llama_logs") == [("CREATED",)]
 
     report = migrate.migrate(database)
-    assert report.migrations == ["migrations/0005_retention.sql"]
+    assert report.migrations == [f"migrations/{MIGRATIONS[-1]}.sql"]
     assert sorted(report.watches) == [
         '"Shop"."Order\'s 100%"',
         "public.album_artists",
@@ -884,23 +883,13 @@ def test_rolling_back_the_newest_takes_capture_off_and_migrate_puts_it_back(repo
 def test_rolling_back_everything_keeps_the_log_and_migrate_goes_on_with_it(database):
     add_album(database, "before")
     before = rows(database, "SELECT * FROM llamalog.llama_logs")
-    assert migrate.rollback(database, everything=True) == [
-        "0005_retention",
-        "0004_adoption",
-        "0003_answers",
-        "0002_registry",
-    ]
+    assert migrate.rollback(database, everything=True) == [*reversed(MIGRATIONS[1:])]
     assert value(database, CAPTURE) == 0
     assert rows(database, "SELECT * FROM llamalog.llama_logs") == before
     add_album(database, "unseen")
 
     report = migrate.migrate(database)
-    assert report.migrations == [
-        "migrations/0002_registry.sql",
-        "migrations/0003_answers.sql",
-        "migrations/0004_adoption.sql",
-        "migrations/0005_retention.sql",
-    ]
+    assert report.migrations == [f"migrations/{name}.sql" for name in MIGRATIONS[1:]]
     watching.watch(database, MUSIC_TABLES)
     add_album(database, "after")
     assert rows(

@@ -100,7 +100,7 @@ BEGIN
             FROM llamalog.family(v_watch.relation) AS member (oid);
         END IF;
         PERFORM llamalog.follow_renames(v_watch.entity_type, v_watch.relation);
-        IF v_watch.capture = 'rendered'
+        IF v_watch.capture <> 'tolerant'
             AND (SELECT traits.fingerprint FROM llamalog.table_traits(v_watch.relation) AS traits) <> v_watch.fingerprint
         THEN
             UPDATE llamalog.watches AS watch

@@ -40,6 +40,6 @@ COMMENT ON COLUMN llamalog.watched_tables.image IS
 COMMENT ON COLUMN llamalog.watched_tables.on_truncate IS
     'log or refuse.';
 COMMENT ON COLUMN llamalog.watched_tables.capture IS
-    'rendered or tolerant.';
+    'rendered, statement or tolerant.';
 COMMENT ON COLUMN llamalog.watched_tables.watched_at IS
     'Since when changes are captured.';

@@ -1,6 +1,6 @@
 -- public.albums as ALBUM: entity; key id; label title; quality data_quality; source source; ignores search_vector, updated_at
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', 'd271397e57693b91c4c01c90325af8ad', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', '461ed689532e911f12ca4cc606357b6b')
+VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', 'd271397e57693b91c4c01c90325af8ad', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', '4767aecb84e63131df1f6f4cc9f786db')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -162,7 +162,7 @@ BEGIN
         END,
         v_root_job_id,
         v_is_head
-    FROM inserted_rows AS new_row;
+    FROM new_rows AS new_row;
     RETURN NULL;  -- the result of an AFTER trigger is ignored
 END;
 $function$;
@@ -340,7 +340,8 @@ BEGIN
             v_before := v_before || jsonb_build_object('cloudflare_image_id', OLD."cloudflare_image_id");
             v_after := v_after || jsonb_build_object('cloudflare_image_id', NEW."cloudflare_image_id");
         END IF;
-        IF ROW(OLD."metadata")::record OPERATOR(pg_catalog.*<>) ROW(NEW."metadata")::record THEN
+        IF ROW(OLD."metadata")::record
+        OPERATOR(pg_catalog.*<>) ROW(NEW."metadata")::record THEN
             v_fields := v_fields || 'metadata'::text;
             v_before := v_before || jsonb_build_object('metadata', CASE WHEN jsonb_typeof(OLD."metadata") = 'null' OR OLD."metadata" ? '$json' THEN jsonb_build_object('$json', OLD."metadata") ELSE OLD."metadata" END);
             v_after := v_after || jsonb_build_object('metadata', CASE WHEN jsonb_typeof(NEW."metadata") = 'null' OR NEW."metadata" ? '$json' THEN jsonb_build_object('$json', NEW."metadata") ELSE NEW."metadata" END);
@@ -589,7 +590,7 @@ SELECT llamalog.hang_truncate_capture(member.oid, 'ALBUM')
 FROM llamalog.family('"public"."albums"'::regclass) AS member (oid);
 CREATE OR REPLACE TRIGGER "00_llamalog_insert"
     AFTER INSERT ON "public"."albums"
-    REFERENCING NEW TABLE AS inserted_rows FOR EACH STATEMENT
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT
     EXECUTE FUNCTION llamalog."capture_album_insert"('ALBUM');
 CREATE OR REPLACE TRIGGER "00_llamalog_update"
     AFTER UPDATE ON "public"."albums"

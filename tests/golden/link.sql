@@ -1,6 +1,6 @@
 -- public.album_artists as ALBUM_ARTIST: link ALBUM – ARTIST; key album_id, artist_id, role
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('ALBUM_ARTIST', 'public', 'album_artists', true, '{album_id,artist_id,role}', '{uuid,uuid,"character varying(50)"}', NULL, 'ALBUM', '{album_id}', 'ARTIST', '{artist_id}', NULL, NULL, '{}', '{}', 'none', 'log', 'rendered', '{}', 'ddf13259e54aa875042255a82b4d2c6e', '{"album_id": 1, "artist_id": 2, "role": 3, "position": 4}', '421634c4b5ed50053cc563f7aa0daaf7')
+VALUES ('ALBUM_ARTIST', 'public', 'album_artists', true, '{album_id,artist_id,role}', '{uuid,uuid,"character varying(50)"}', NULL, 'ALBUM', '{album_id}', 'ARTIST', '{artist_id}', NULL, NULL, '{}', '{}', 'none', 'log', 'rendered', '{}', 'ddf13259e54aa875042255a82b4d2c6e', '{"album_id": 1, "artist_id": 2, "role": 3, "position": 4}', 'a94dfc6f9cf14d396e134472d09d7f60')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -124,7 +124,7 @@ BEGIN
         ),
         NULL,
         v_triggered_by, v_user_id,
-        to_jsonb(new_row),
+        to_jsonb("image"),
         v_metadata,
         CASE
             WHEN v_is_head AND v_is_many THEN v_job_id || ('/' || 'ALBUM_ARTIST' || ':') || new_row.album_id::text
@@ -141,7 +141,14 @@ BEGIN
         END,
         v_root_job_id,
         v_is_head
-    FROM inserted_rows AS new_row;
+    FROM new_rows AS new_row
+    CROSS JOIN LATERAL (
+        SELECT
+            new_row."album_id" AS "album_id",
+            new_row."artist_id" AS "artist_id",
+            new_row."role" AS "role",
+            new_row."position" AS "position"
+    ) AS "image";
     RETURN NULL;  -- the result of an AFTER trigger is ignored
 END;
 $function$;
@@ -160,8 +167,8 @@ DECLARE
     v_fields        text[];
     v_before        jsonb := '{}'::jsonb;
     v_after         jsonb := '{}'::jsonb;
-    v_subject_id    text := OLD.album_id::text;
-    v_related_id    text := OLD.artist_id::text;
+    v_subject_id    text;
+    v_related_id    text;
     v_previous_id   text;
     v_source        text;
     v_job_id        text;
@@ -206,6 +213,8 @@ BEGIN
     IF v_fields IS NULL THEN
         RETURN NULL;  -- nothing changed, or only columns that are ignored
     END IF;
+    v_subject_id := OLD.album_id::text;
+    v_related_id := OLD.artist_id::text;
     IF v_subject_id IS DISTINCT FROM NEW.album_id::text THEN
         v_previous_id := v_subject_id;
     ELSIF v_related_id IS DISTINCT FROM NEW.artist_id::text THEN
@@ -403,7 +412,7 @@ SELECT llamalog.hang_truncate_capture(member.oid, 'ALBUM_ARTIST')
 FROM llamalog.family('"public"."album_artists"'::regclass) AS member (oid);
 CREATE OR REPLACE TRIGGER "00_llamalog_insert"
     AFTER INSERT ON "public"."album_artists"
-    REFERENCING NEW TABLE AS inserted_rows FOR EACH STATEMENT
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT
     EXECUTE FUNCTION llamalog."capture_album_artist_insert"('ALBUM_ARTIST');
 CREATE OR REPLACE TRIGGER "00_llamalog_update"
     AFTER UPDATE ON "public"."album_artists"

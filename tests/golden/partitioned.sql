@@ -1,6 +1,6 @@
 -- public.readings as READING: entity; key sensor, day; ignores updated_at; redacts owner_email; full image
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', 'ef3583ed192dddd17bb7793b38786a8b')
+VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', 'a23066a992f9ded2d9435cced53a0c9f')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -217,12 +217,14 @@ BEGIN
             v_before := v_before || jsonb_build_object('day', OLD."day");
             v_after := v_after || jsonb_build_object('day', NEW."day");
         END IF;
-        IF ROW(OLD."value")::record OPERATOR(pg_catalog.*<>) ROW(NEW."value")::record THEN
+        IF ROW(OLD."value")::record
+        OPERATOR(pg_catalog.*<>) ROW(NEW."value")::record THEN
             v_fields := v_fields || 'value'::text;
             v_before := v_before || jsonb_build_object('value', CASE WHEN OLD."value" = 0 AND OLD."value"::text = '-0' THEN to_jsonb(OLD."value"::text) ELSE to_jsonb(OLD."value") END);
             v_after := v_after || jsonb_build_object('value', CASE WHEN NEW."value" = 0 AND NEW."value"::text = '-0' THEN to_jsonb(NEW."value"::text) ELSE to_jsonb(NEW."value") END);
         END IF;
-        IF ROW(OLD."raw")::record OPERATOR(pg_catalog.*<>) ROW(NEW."raw")::record THEN
+        IF ROW(OLD."raw")::record
+        OPERATOR(pg_catalog.*<>) ROW(NEW."raw")::record THEN
             v_fields := v_fields || 'raw'::text;
             v_before := v_before || jsonb_build_object('raw', CASE WHEN jsonb_typeof(OLD."raw") = 'null' OR OLD."raw" ? '$json' THEN jsonb_build_object('$json', OLD."raw") ELSE OLD."raw" END);
             v_after := v_after || jsonb_build_object('raw', CASE WHEN jsonb_typeof(NEW."raw") = 'null' OR NEW."raw" ? '$json' THEN jsonb_build_object('$json', NEW."raw") ELSE NEW."raw" END);
