@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check bench bench-backfill bench-retention clean
+.PHONY: demo test lint check bench bench-growth bench-backfill bench-retention clean
 
 demo: $(VENV)/.demo  ## a music application writes, and the story of an album is told
 	@$(BIN)/llamalog demo
@@ -21,6 +21,9 @@ check: lint test  ## what must pass before a commit
 
 bench: $(VENV)/.test  ## what a write costs with each kind of logging; BENCH=--quick, --durable
 	@$(BIN)/python bench/write.py $(BENCH)
+
+bench-growth: $(VENV)/.bench  ## how the cost grows, measured and plotted into docs/plots; BENCH=--quick, --plot-only
+	@$(BIN)/python bench/growth.py $(BENCH)
 
 bench-backfill: $(VENV)/.test  ## what adoption and backfill cost beside a writer; ROWS=1000000
 	@$(BIN)/python bench/backfill.py $(or $(ROWS),1000000)
@@ -43,6 +46,10 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml
 
 $(VENV)/.test: $(VENV)/.python pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,test]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.python pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,test,bench]'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.python pyproject.toml
