@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from llamalog_sql.bench import Cost
 from llamalog_sql.queries import ChainRow, Change, Found, Sentence, TreeNode
 
 FORMATS = ("table", "json", "jsonl", "csv")
@@ -144,6 +145,72 @@ def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*(Text(clean(cell)) for cell in row))
     return table
+
+
+def print_costs(costs: Sequence[Cost]) -> None:
+    """Print what logging a table costs: what was measured, then single statements and statements of many rows."""
+    target = console()
+    first = costs[0]
+    facts = (
+        f"{first.table_rows:,} rows, {first.column_count} columns, {first.row_bytes:,} bytes a row;"
+        f" {first.sampled_rows:,} sampled"
+    )
+    target.print(Text(f"🦙 {clean(first.table)}: {facts}", style="bold"))
+    for columns in {tuple(c.columns): None for c in costs if c.write == "UPDATE"}:
+        target.print(Text(f"UPDATE changes {', '.join(map(clean, columns))}"))
+    if not any(cost.write == "UPDATE" for cost in costs):
+        target.print(Text("no UPDATE: each column is in a unique key, or the same in all rows"))
+    if first.wal_bytes is None:
+        target.print(Text("WAL not counted: at wal_level minimal, new tables leave none"))
+    for is_many in (False, True):
+        some = [cost for cost in costs if (cost.rows_per_statement > 1) == is_many]
+        target.print()
+        target.print(Text(_statements(some) if is_many else "one row a statement, each committed"))
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("write", no_wrap=True)
+        table.add_column("capture")
+        for name in ("µs/row", "+ µs", "× none", "spread", "log B", "WAL B"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for cost in some:
+            table.add_row(cost.write if cost.ratio is None else "", cost.capture, *_figures(cost))
+        target.print(table)
+    target.print()
+
+
+def _statements(costs: Sequence[Cost]) -> str:
+    """Return how many rows a statement writes; of a slow capture fewer."""
+    usual = max(cost.rows_per_statement for cost in costs)
+    fewer = {c.capture: c.rows_per_statement for c in costs if c.rows_per_statement < usual}
+    slow = "".join(f"; {name}: {count:,}" for name, count in fewer.items())
+    return f"{usual:,} rows a statement{slow}"
+
+
+def _figures(cost: Cost) -> list[str]:
+    def size(value: int | None) -> str:
+        return "–" if value is None else f"{value:,}"
+
+    bytes_of = [size(cost.log_bytes), size(cost.wal_bytes)]
+    if cost.ratio is None or cost.ratio_low is None or cost.ratio_high is None:
+        return [_short(cost.microseconds), "", "", "", "", bytes_of[1]]
+    spread = f"{_short(cost.ratio_low)}–{_short(cost.ratio_high)}"
+    return [
+        _short(cost.microseconds),
+        _short(cost.added_microseconds or 0),
+        _short(cost.ratio),
+        spread,
+        *bytes_of,
+    ]
+
+
+def _short(value: float) -> str:
+    """Return a measured number with no more digits than noise leaves."""
+    return (
+        f"{value:,.0f}"
+        if abs(value) >= 100
+        else f"{value:.1f}"
+        if abs(value) >= 10
+        else f"{value:.2f}"
+    )
 
 
 def print_changes(rows: Sequence[Change | ChainRow], title: str, *, with_entity: bool) -> None:

@@ -31,6 +31,7 @@ from llamalog_sql.render import comment
 __all__ = [
     "Options",
     "Outcome",
+    "described",
     "drifted",
     "preview",
     "refresh",
@@ -123,6 +124,12 @@ def watch(conn: Connection, names: list[str], options: Options | None = None) ->
 def preview(conn: Connection, names: list[str], options: Options | None = None) -> list[Outcome]:
     """Return what `watch` would take these tables for; changes nothing.  Raises as `watch` does."""
     return [_outcome(one, "watched") for one in _wanted(conn, names, options) if one.is_asked]
+
+
+def described(conn: Connection, name: str, options: Options | None = None) -> Watch:
+    """Return how `watch` would watch one table; changes nothing.  Raises as `watch` does."""
+    (one,) = (one for one in _wanted(conn, [name], options) if one.is_asked)
+    return one.watch
 
 
 def script(conn: Connection, names: list[str], options: Options | None = None) -> Iterator[str]:
