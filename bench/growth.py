@@ -52,6 +52,7 @@ ROWS = 1_000
 OPTIONS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "--image full": {"image": "full"},
+    "--capture statement": {"capture": "statement"},
     "--capture tolerant": {"capture": "tolerant"},
 }
 

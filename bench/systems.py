@@ -234,4 +234,5 @@ def systems() -> list[System]:
         _seed(),
         _plain("llamalog", watch={}),
         _plain("llamalog, full image", watch={"image": "full"}),
+        _plain("llamalog, by statement", watch={"capture": "statement"}),
     ]

@@ -36,6 +36,7 @@ from llamalog_sql.stand_in import StandIn
 MODES = (
     Options(capture="rendered", image="none"),
     Options(capture="rendered", image="full"),
+    Options(capture="statement", image="none"),
     Options(capture="tolerant", image="none"),
 )
 
@@ -430,7 +431,12 @@ def _systems(conn: Connection, subject: _Subject) -> list[_System]:
     """Make a copy of the table for each capture, filled, with what hangs on it; the first has none."""
     systems = [_System(NONE, _MODEL, None, subject.sampled_rows)]
     for mode in MODES:
-        watch = _described(conn, subject.table.qualified, mode)
+        try:
+            watch = _described(conn, subject.table.qualified, mode)
+        except CannotWatch:
+            if mode == MODES[0]:
+                raise
+            continue  # not every table can be captured in every way
         name = _name(watch)
         if name in {system.name for system in systems}:  # the table leaves no choice
             continue
@@ -461,8 +467,8 @@ def _systems(conn: Connection, subject: _Subject) -> list[_System]:
 def _name(watch: Watch) -> str:
     """Return what a capture is called: by what differs from the usual one."""
     is_full = watch.image == "full" and not watch.is_link  # a link always stores its row
-    parts = ["tolerant"] * (watch.capture == "tolerant") + ["full image"] * is_full
-    return ", ".join(parts) or "rendered"
+    names = {"rendered": [], "statement": ["by statement"], "tolerant": ["tolerant"]}
+    return ", ".join(names[watch.capture] + ["full image"] * is_full) or "rendered"
 
 
 def _fill(conn: Connection, subject: _Subject, copy: StandIn, count: int) -> None:
