@@ -10,6 +10,9 @@ CREATE OR REPLACE FUNCTION llamalog.history(
     SET search_path = pg_catalog, pg_temp
     SET plan_cache_mode = force_generic_plan
     SET jit = off
+    -- how many rows an entity has is not known when it is planned: in their order, the last ones suffice
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
 AS $function$
 #variable_conflict use_column
 DECLARE
