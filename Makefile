@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check bench bench-growth bench-backfill bench-retention clean
+.PHONY: demo test lint check bench bench-growth bench-queries bench-backfill bench-retention clean
 
 demo: $(VENV)/.demo  ## a music application writes, and the story of an album is told
 	@$(BIN)/llamalog demo
@@ -30,6 +30,9 @@ bench-backfill: $(VENV)/.test  ## what adoption and backfill cost beside a write
 
 bench-retention: $(VENV)/.test  ## what archiving twelve of 36 months costs beside writers; ROWS=10000000
 	@$(BIN)/python bench/retention.py $(or $(ROWS),10000000)
+
+bench-queries: $(VENV)/.test  ## how long each question takes in a large log; ROWS=20000000
+	@$(BIN)/python bench/queries.py $(or $(ROWS),20000000) $(BENCH)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

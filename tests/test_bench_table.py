@@ -85,7 +85,7 @@ def everything(conn):
 
 def test_every_write_is_measured_without_capture_and_under_each(albums):
     costs = measured(albums, "albums", columns=["label"])
-    captures = ["none", "rendered", "full image", "tolerant"]
+    captures = ["none", "rendered", "full image", "by statement", "tolerant"]
     assert [(c.rows_per_statement, c.write, c.capture) for c in costs] == list(
         product([1, 4], ALL, captures)
     )
@@ -135,7 +135,7 @@ def test_slow_capture_writes_fewer_rows_and_says_so(albums, monkeypatch):
     monkeypatch.setattr(bench, "_PATIENCE", 0.0)
     costs = measured(albums, "albums", row_count=6)
     many = {c.capture: c.rows_per_statement for c in costs if c.rows_per_statement > 1}
-    assert many == {"none": 6, "rendered": 5, "full image": 5, "tolerant": 5}
+    assert many == {"none": 6, "rendered": 5, "full image": 5, "by statement": 5, "tolerant": 5}
     assert {(c.log_rows, c.log_bytes, c.wal_bytes) for c in costs if c.capture != "none"} == {
         (None, None, None)
     }
@@ -240,7 +240,7 @@ def test_odd_table_is_measured_and_left_as_it_was(installed, connect, shape):
     installed.execute(setup.encode())
     before = everything(installed)
     costs = measured(connect(installed), table)
-    assert {c.capture for c in costs} == {"none", "rendered", "full image", "tolerant"}
+    assert {c.capture for c in costs} == {"none", "rendered", "full image", "by statement", "tolerant"}
     updates = {tuple(c.columns) for c in costs if c.write == "UPDATE"}
     assert updates == ({tuple(changed)} if changed else set())
     logged = [(c.write, c.log_rows) for c in costs if c.capture != "none"]
@@ -263,7 +263,7 @@ def test_link_has_one_image_and_no_column_to_update(albums, new):
     for n, (album,) in enumerate(albums.execute("SELECT id FROM albums").fetchall()):
         new.link(albums, album, new.artist(albums, f"Artist {n}"))
     costs = measured(albums, "album_artists")
-    assert {c.capture for c in costs} == {"none", "rendered", "tolerant"}
+    assert {c.capture for c in costs} == {"none", "rendered", "by statement", "tolerant"}
     assert {c.write for c in costs} == set(ALL) - {"UPDATE"}
 
 
@@ -323,6 +323,7 @@ def test_installer_who_is_no_superuser_can_measure(empty, connect):
         "none",
         "rendered",
         "full image",
+        "by statement",
         "tolerant",
     }
 

@@ -54,7 +54,11 @@ BEGIN
         WHERE (v_categories IS NULL OR change.category = ANY (v_categories))
             AND (chain.start_date IS NULL OR change.created_at >= chain.start_date)
             AND (chain.end_date IS NULL OR change.created_at < chain.end_date)
-            AND llamalog.is_on_page(change.seq, change.txid, v_page)
+            -- what nearly every row is; called for the others only
+            AND (
+                pg_visible_in_snapshot(change.txid, v_page.snapshot)
+                OR llamalog.is_on_page(change.seq, change.txid, v_page)
+            )
     ),
     remaining AS (
         SELECT wanted.*

@@ -11,57 +11,59 @@ CREATE OR REPLACE FUNCTION llamalog.change_detail(
     reason         text
 )
     RETURNS text
-    LANGUAGE sql
+    LANGUAGE plpgsql
     STABLE
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT nullif(
+DECLARE
+    v_fields text;
+    v_field  text;
+BEGIN
+    IF op = 'U' AND cardinality(fields) <= 2 THEN
+        FOREACH v_field IN ARRAY fields LOOP
+            v_fields := concat_ws(
+                ', ',
+                v_fields,
+                CASE
+                    WHEN before -> v_field = '"[redacted]"' AND after -> v_field = '"[redacted]"' THEN v_field || ' (redacted)'
+                    ELSE format(
+                        '%s: %s %s %s',
+                        v_field,
+                        llamalog.shown_value(before -> v_field),
+                        llamalog.mark('arrow'),
+                        llamalog.shown_value(after -> v_field)
+                    )
+                END
+            );
+        END LOOP;
+    ELSIF (op = 'U' OR op IS NULL) AND cardinality(fields) > 5 THEN
+        v_fields := array_to_string(fields[1:4], ', ') || format(' and %s more fields', cardinality(fields) - 4);
+    ELSIF (op = 'U' OR op IS NULL) AND cardinality(fields) > 0 THEN
+        v_fields := array_to_string(fields, ', ');
+    END IF;
+    RETURN nullif(
         concat_ws(
             '; ',
+            v_fields,
             CASE
-                WHEN change_detail.op = 'U' AND cardinality(change_detail.fields) <= 2 THEN (
-                    SELECT string_agg(
-                        CASE
-                            WHEN change_detail.before -> field.name = '"[redacted]"'
-                                AND change_detail.after -> field.name = '"[redacted]"'
-                                THEN field.name || ' (redacted)'
-                            ELSE format(
-                                '%s: %s %s %s',
-                                field.name,
-                                llamalog.shown_value(change_detail.before -> field.name),
-                                llamalog.mark('arrow'),
-                                llamalog.shown_value(change_detail.after -> field.name)
-                            )
-                        END,
-                        ', '
-                        ORDER BY field.position
-                    )
-                    FROM unnest(change_detail.fields) WITH ORDINALITY AS field (name, position)
-                )
-                WHEN (change_detail.op = 'U' OR change_detail.op IS NULL) AND cardinality(change_detail.fields) BETWEEN 1 AND 5
-                    THEN array_to_string(change_detail.fields, ', ')
-                WHEN (change_detail.op = 'U' OR change_detail.op IS NULL) AND cardinality(change_detail.fields) > 5
-                    THEN array_to_string(change_detail.fields[1:4], ', ')
-                        || format(' and %s more fields', cardinality(change_detail.fields) - 4)
-            END,
-            CASE
-                WHEN change_detail.quality_before IS DISTINCT FROM change_detail.quality_after
-                    AND (change_detail.op = 'U' AND cardinality(change_detail.fields) > 2 OR change_detail.op IS NULL)
+                WHEN quality_before IS DISTINCT FROM quality_after
+                    AND (op = 'U' AND cardinality(fields) > 2 OR op IS NULL)
                     THEN format(
                         'quality %s %s %s',
-                        coalesce(change_detail.quality_before, llamalog.mark('dash')),
+                        coalesce(quality_before, llamalog.mark('dash')),
                         llamalog.mark('arrow'),
-                        coalesce(change_detail.quality_after, llamalog.mark('dash'))
+                        coalesce(quality_after, llamalog.mark('dash'))
                     )
             END,
             CASE
-                WHEN change_detail.error_message IS NOT NULL
-                    THEN left(change_detail.error_message, 200) || coalesce(' (' || change_detail.error_code || ')', '')
+                WHEN error_message IS NOT NULL
+                    THEN left(error_message, 200) || coalesce(' (' || error_code || ')', '')
             END,
-            left(change_detail.reason, 200)
+            left(reason, 200)
         ),
         ''
     );
+END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.change_detail(text, text[], jsonb, jsonb, text, text, text, text, text) IS

@@ -7,21 +7,22 @@ CREATE OR REPLACE FUNCTION llamalog.cursor_after(
     query      text
 )
     RETURNS text
-    LANGUAGE sql
+    LANGUAGE plpgsql
     STABLE
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT translate(
+BEGIN
+    RETURN translate(
         encode(
             convert_to(
                 concat_ws(
                     ' ',
-                    (cursor_after.page).snapshot,
-                    (cursor_after.page).top_seq,
-                    (extract(epoch FROM cursor_after.created_at) * 1000000)::bigint,
-                    cursor_after.seq,
-                    cursor_after.query,
-                    cursor_after.id
+                    (page).snapshot,
+                    (page).top_seq,
+                    (extract(epoch FROM created_at) * 1000000)::bigint,
+                    seq,
+                    query,
+                    id
                 ),
                 'UTF8'
             ),
@@ -30,6 +31,7 @@ AS $function$
         E'\n',
         ''
     );
+END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.cursor_after(llamalog.page, timestamptz, bigint, text, text) IS

@@ -73,18 +73,33 @@ BEGIN
         RETURN;
     END IF;
     RETURN QUERY
-    SELECT gone.entity_type, gone.entity_id, gone.label, false
-    FROM (
-        SELECT DISTINCT ON (log.entity_type, log.entity_id)
-            log.entity_type,
-            log.entity_id,
-            coalesce(log.before ->> watch.label_column, log.entity_id) AS label
+    WITH
+    -- by its label in any of its deletions; what else there is to know is asked about these only
+    candidate AS MATERIALIZED (
+        SELECT DISTINCT log.entity_type, log.entity_id, watch.label_column
         FROM llamalog.watches AS watch
         JOIN llamalog.log AS log
             ON log.entity_type = watch.entity_type
         WHERE NOT watch.is_link
             AND (find.entity_type IS NULL OR watch.entity_type = llamalog.entity_type(find.entity_type))
             AND log.op IN ('D', 'T')
+            AND log.link_type IS NULL
+            AND CASE
+                WHEN find.is_exact THEN lower(coalesce(log.before ->> watch.label_column, log.entity_id)) = lower(find.search)
+                ELSE strpos(lower(coalesce(log.before ->> watch.label_column, log.entity_id)), lower(find.search)) > 0
+            END
+    )
+    SELECT gone.entity_type, gone.entity_id, gone.label, false
+    FROM (
+        SELECT DISTINCT ON (candidate.entity_type, candidate.entity_id)
+            candidate.entity_type,
+            candidate.entity_id,
+            coalesce(log.before ->> candidate.label_column, log.entity_id) AS label
+        FROM candidate
+        JOIN llamalog.log AS log
+            ON log.entity_id = candidate.entity_id
+            AND log.entity_type = candidate.entity_type
+        WHERE log.op IN ('D', 'T')
             AND log.link_type IS NULL
             -- a row that moved to another partition under another key lives on
             AND NOT EXISTS (
@@ -96,7 +111,7 @@ BEGIN
                     AND moved.txid = log.txid
                     AND moved.seq > log.seq
             )
-        ORDER BY log.entity_type, log.entity_id, log.seq DESC
+        ORDER BY candidate.entity_type, candidate.entity_id, log.seq DESC
     ) AS gone
     WHERE CASE
             WHEN find.is_exact THEN lower(gone.label) = lower(find.search)

@@ -5,20 +5,21 @@ CREATE OR REPLACE FUNCTION llamalog.is_on_page(
     page llamalog.page
 )
     RETURNS boolean
-    LANGUAGE sql
+    LANGUAGE plpgsql
     STABLE
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT
-        pg_visible_in_snapshot(is_on_page.txid, (is_on_page.page).snapshot)
-        OR is_on_page.seq <= (is_on_page.page).top_seq
+BEGIN
+    RETURN pg_visible_in_snapshot(txid, (page).snapshot)
+        OR seq <= (page).top_seq
             AND (
                 -- rows that came by dump and restore carry transaction ids of another cluster: they are old
-                is_on_page.seq < coalesce((SELECT max(cluster.first_seq) FROM llamalog.clusters AS cluster), 0)
+                seq < coalesce((SELECT max(cluster.first_seq) FROM llamalog.clusters AS cluster), 0)
                 -- so is what we can see though no such transaction has ended here
-                OR is_on_page.txid >= pg_snapshot_xmax(pg_current_snapshot())
-                OR is_on_page.txid = pg_current_xact_id_if_assigned()
+                OR txid >= pg_snapshot_xmax(pg_current_snapshot())
+                OR txid = pg_current_xact_id_if_assigned()
             );
+END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.is_on_page(bigint, xid8, llamalog.page) IS

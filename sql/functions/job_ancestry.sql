@@ -8,34 +8,41 @@ CREATE OR REPLACE FUNCTION llamalog.job_ancestry(job_ids text[])
         triggered_by  text,
         started_at    timestamptz
     )
-    LANGUAGE sql
+    LANGUAGE plpgsql
     STABLE
     SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
     SET jit = off
 AS $function$
-    WITH RECURSIVE
-    job (job_id, parent_job_id, source, user_id, triggered_by, started_at) AS (
-        SELECT asked.job_id, origin.*
-        FROM unnest(job_ancestry.job_ids) AS asked (job_id)
-        LEFT JOIN LATERAL llamalog.job_origin(asked.job_id) AS origin
-            ON true
-        WHERE asked.job_id IS NOT NULL
-        -- UNION keeps each job once, so that a circle of jobs ends where it closes
-        UNION
-        SELECT job.parent_job_id, origin.*
-        FROM job
-        LEFT JOIN LATERAL llamalog.job_origin(job.parent_job_id) AS origin
-            ON true
-        WHERE job.parent_job_id IS NOT NULL
-    )
-    SELECT
-        job.job_id,
-        nullif(job.parent_job_id, job.job_id),
-        job.source,
-        job.user_id,
-        job.triggered_by,
-        job.started_at
-    FROM job;
+#variable_conflict use_column
+DECLARE
+    v_asked   text[] := array_remove(job_ancestry.job_ids, NULL);
+    v_known   text[] := '{}';
+    v_parents text[];
+BEGIN
+    -- a circle of jobs ends where it closes
+    WHILE v_asked <> '{}' LOOP
+        v_parents := '{}';
+        FOR job_id, parent_job_id, source, user_id, triggered_by, started_at IN
+            SELECT asked.job_id, origin.parent_job_id, origin.source, origin.user_id, origin.triggered_by, origin.started_at
+            FROM (SELECT DISTINCT unnest(v_asked)) AS asked (job_id)
+            LEFT JOIN llamalog.job_origins(v_asked) AS origin
+                ON origin.job_id = asked.job_id
+        LOOP
+            v_parents := v_parents || parent_job_id;
+            parent_job_id := nullif(parent_job_id, job_id);
+            RETURN NEXT;
+        END LOOP;
+        v_known := v_known || v_asked;
+        v_asked := ARRAY(
+            SELECT above.job_id
+            FROM unnest(v_parents) AS above (job_id)
+            WHERE above.job_id IS NOT NULL
+            EXCEPT
+            SELECT unnest(v_known)
+        );
+    END LOOP;
+END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.job_ancestry(text[]) IS

@@ -29,6 +29,22 @@ DECLARE
     v_after   bigint;
     v_is_anew boolean;
 BEGIN
+    -- few keys ever change, and whether this one did is asked faster than when
+    IF NOT EXISTS (
+            SELECT
+            FROM llamalog.log AS log
+            WHERE log.previous_id = v_key
+        )
+        AND NOT EXISTS (
+            SELECT
+            FROM llamalog.log AS log
+            WHERE log.entity_id = v_key
+                AND log.previous_id IS NOT NULL
+        )
+    THEN
+        RETURN QUERY SELECT v_key, c_begin, c_end;
+        RETURN;
+    END IF;
     v_arrival := llamalog.last_renaming(entity_type, v_key, true, c_end, NULL);
     v_leaving := llamalog.last_renaming(entity_type, v_key, false, c_end, v_arrival.mark);
     IF v_leaving.seq > coalesce(v_arrival.seq, c_begin) THEN

@@ -6,26 +6,33 @@ CREATE OR REPLACE FUNCTION llamalog.key_match(
     id       text
 )
     RETURNS text
-    LANGUAGE sql
+    LANGUAGE plpgsql
     STABLE
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT
-        CASE
-            WHEN bool_and(known.is_builtin) AND count(*) = cardinality(key_match.columns)
-                THEN string_agg(
-                    format(
-                        '%s.%I = (llamalog.key_parts(%s, %s))[%s]::%s',
-                        row_name, known.name, id, cardinality(key_match.columns), wanted.position, known.base_type
-                    ),
-                    ' AND '
-                    ORDER BY wanted.position
-                )
-            ELSE format('%s = %s', llamalog.key_expression(relation, key_match.columns, row_name), id)
-        END
-    FROM unnest(key_match.columns) WITH ORDINALITY AS wanted (name, position)
-    JOIN llamalog.table_columns(relation) AS known
-        ON known.name = wanted.name;
+DECLARE
+    v_parts    text[] := '{}';
+    v_type     text;
+    v_position integer;
+BEGIN
+    FOR v_position IN 1 .. cardinality(columns) LOOP
+        v_type := llamalog.builtin_type(relation, columns[v_position]);
+        IF v_type IS NULL THEN
+            RETURN format('%s = %s', llamalog.key_expression(relation, columns, row_name), id);
+        END IF;
+        v_parts := v_parts || format(
+            '%s.%I = %s::%s',
+            row_name,
+            columns[v_position],
+            CASE
+                WHEN cardinality(columns) = 1 THEN id
+                ELSE format('(llamalog.key_parts(%s, %s))[%s]', id, cardinality(columns), v_position)
+            END,
+            v_type
+        );
+    END LOOP;
+    RETURN array_to_string(v_parts, ' AND ');
+END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.key_match(oid, text[], text, text) IS

@@ -5,23 +5,28 @@ CREATE OR REPLACE FUNCTION llamalog.label_expression(
     row_name     text
 )
     RETURNS text
-    LANGUAGE sql
+    LANGUAGE plpgsql
     STABLE
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT coalesce(
-        (
+BEGIN
+    IF llamalog.builtin_type(relation, label_column) IS NOT NULL THEN
+        RETURN format('%s.%I::text', row_name, label_column);
+    END IF;
+    IF EXISTS (
             SELECT
-                CASE
-                    WHEN known.is_builtin THEN format('%s.%I::text', row_name, known.name)
-                    -- ::text would run a cast that the owner of the type has made, with the rights of the reader
-                    ELSE format('CASE WHEN %1$s.%2$I IS NOT NULL THEN concat(%1$s.%2$I) END', row_name, known.name)
-                END
-            FROM llamalog.table_columns(relation) AS known
-            WHERE known.name = label_column
-        ),
-        'NULL::text'
-    );
+            FROM pg_attribute AS attribute
+            WHERE attribute.attrelid = relation
+                AND attribute.attname = label_column
+                AND attribute.attnum > 0
+                AND NOT attribute.attisdropped
+        )
+    THEN
+        -- ::text would run a cast that the owner of the type has made, with the rights of the reader
+        RETURN format('CASE WHEN %1$s.%2$I IS NOT NULL THEN concat(%1$s.%2$I) END', row_name, label_column);
+    END IF;
+    RETURN 'NULL::text';
+END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.label_expression(oid, text, text) IS

@@ -7,6 +7,7 @@ CREATE OR REPLACE FUNCTION llamalog.labels(
     LANGUAGE plpgsql
     STABLE
     SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
     SET jit = off
     SET TimeZone = 'UTC'
     SET DateStyle = 'ISO'
@@ -16,6 +17,7 @@ DECLARE
     v_watch llamalog.watches;
     v_table oid;
     v_alive text[] := '{}';
+    v_gone  text[];
     v_row   record;
 BEGIN
     SELECT watch.*
@@ -45,20 +47,26 @@ BEGIN
         THEN
             NULL;
     END;
-    RETURN QUERY
-    SELECT wanted.id, removed.label, false
-    FROM unnest(labels.entity_ids) AS wanted (id)
-    CROSS JOIN LATERAL (
-        SELECT log.before ->> v_watch.label_column AS label
-        FROM llamalog.log AS log
-        WHERE log.entity_id = wanted.id
-            AND log.entity_type = labels.entity_type
-            AND log.op IN ('D', 'T')
-            AND log.link_type IS NULL
-        ORDER BY log.seq DESC
-        LIMIT 1
-    ) AS removed
-    WHERE wanted.id <> ALL (v_alive);
+    v_gone := ARRAY(
+        SELECT unnest(labels.entity_ids)
+        EXCEPT
+        SELECT unnest(v_alive)
+    );
+    IF v_gone <> '{}' THEN
+        RETURN QUERY
+        SELECT wanted.id, removed.label, false
+        FROM unnest(v_gone) AS wanted (id)
+        CROSS JOIN LATERAL (
+            SELECT log.before ->> v_watch.label_column AS label
+            FROM llamalog.log AS log
+            WHERE log.entity_id = wanted.id
+                AND log.entity_type = labels.entity_type
+                AND log.op IN ('D', 'T')
+                AND log.link_type IS NULL
+            ORDER BY log.seq DESC
+            LIMIT 1
+        ) AS removed;
+    END IF;
 END;
 $function$;
 

@@ -13,15 +13,22 @@ DECLARE
     v_ignored text[];
 BEGIN
     IF v_change.op = 'D' THEN
-        SELECT log.*
+        SELECT found.*
         INTO v_other
-        FROM llamalog.log AS log
-        WHERE v_change.entity_id IN (log.entity_id, log.previous_id)
-            AND log.entity_type = v_change.entity_type
-            AND log.link_type IS NOT DISTINCT FROM v_change.link_type
-            AND log.seq > v_change.seq
-            AND log.txid = v_change.txid
-        ORDER BY log.seq
+        FROM (
+            SELECT log.*
+            FROM llamalog.log AS log
+            WHERE log.entity_id = v_change.entity_id
+            UNION ALL
+            SELECT log.*
+            FROM llamalog.log AS log
+            WHERE log.previous_id = v_change.entity_id
+        ) AS found
+        WHERE found.entity_type = v_change.entity_type
+            AND found.link_type IS NOT DISTINCT FROM v_change.link_type
+            AND found.seq > v_change.seq
+            AND found.txid = v_change.txid
+        ORDER BY found.seq
         LIMIT 1;
         IF v_other.op = 'I' AND v_other.metadata @> '{"llamalog": {"moved": true}}' THEN
             RETURN;  -- shown with its INSERT

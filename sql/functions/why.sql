@@ -85,6 +85,21 @@ BEGIN
                         story.seq
                 ) = 1 AS is_first
             FROM story
+        ),
+        origin AS MATERIALIZED (
+            SELECT known.*
+            FROM (
+                SELECT array_agg(DISTINCT coalesce(told_change.job_id, told_change.parent_job_id)) AS ids
+                FROM told_change
+                WHERE told_change.is_own
+                    OR told_change.is_first
+            ) AS mentioned
+            CROSS JOIN LATERAL llamalog.job_origins(mentioned.ids) AS known
+        ),
+        cause AS MATERIALIZED (
+            SELECT known.*
+            FROM (SELECT array_agg(DISTINCT origin.parent_job_id) AS ids FROM origin) AS mentioned
+            CROSS JOIN LATERAL llamalog.job_origins(mentioned.ids) AS known
         )
         SELECT
             told_change.*,
@@ -103,10 +118,10 @@ BEGIN
         LEFT JOIN company
             ON company.job_id = coalesce(told_change.job_id, told_change.parent_job_id)
             AND told_change.is_first
-        LEFT JOIN LATERAL llamalog.job_origin(coalesce(told_change.job_id, told_change.parent_job_id)) AS origin
-            ON true
-        LEFT JOIN LATERAL llamalog.job_origin(origin.parent_job_id) AS cause
-            ON true
+        LEFT JOIN origin
+            ON origin.job_id = coalesce(told_change.job_id, told_change.parent_job_id)
+        LEFT JOIN cause
+            ON cause.job_id = origin.parent_job_id
         LEFT JOIN llamalog.source_paths AS path
             ON path.source = told_change.source
         WHERE told_change.is_own
