@@ -48,9 +48,8 @@ def albums(database, new):
 
 
 @pytest.fixture
-def installed(empty):
-    migrate.migrate(empty)
-    return empty
+def installed(database):
+    return database
 
 
 def dsn(conn):
@@ -240,7 +239,10 @@ def test_odd_table_is_measured_and_left_as_it_was(installed, connect, shape):
     installed.execute(setup.encode())
     before = everything(installed)
     costs = measured(connect(installed), table)
-    assert {c.capture for c in costs} == {"none", "rendered", "full image", "by statement", "tolerant"}
+    captures = {"none", "rendered", "full image", "by statement", "tolerant"}
+    if "PARTITION" in setup:
+        captures.remove("by statement")
+    assert {c.capture for c in costs} == captures
     updates = {tuple(c.columns) for c in costs if c.write == "UPDATE"}
     assert updates == ({tuple(changed)} if changed else set())
     logged = [(c.write, c.log_rows) for c in costs if c.capture != "none"]
