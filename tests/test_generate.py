@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import defaultdict
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -21,19 +22,23 @@ import generate
 PLACE = ["id", "created_at", "transaction_at", "txid", "db_user"]
 
 
-def made(conn, name):
+@contextmanager
+def made(server, name):
     """A generated log in a database of its own; a connection to it."""
-    conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    dsn = make_conninfo(conn.info.dsn, dbname=name, password=conn.info.password or None)
-    generate.generate(dsn, 2_000)
-    return psycopg.connect(dsn, autocommit=True)
+    address = {key: getattr(server, key) for key in ("host", "port", "user", "password")}
+    dsn = make_conninfo("", **{key: value for key, value in address.items() if value})
+    with psycopg.connect(dsn, dbname="postgres", autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        generate.generate(make_conninfo(dsn, dbname=name), 2_000)
+        with psycopg.connect(dsn, dbname=name, autocommit=True) as conn:
+            yield conn
+        admin.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
 
 
-@pytest.fixture
-def generated(empty):
-    with made(empty, "generated") as conn:
+@pytest.fixture(scope="module")
+def generated(server):
+    with made(server, "generated") as conn:
         yield conn
-    empty.execute("DROP DATABASE generated")
 
 
 def shapes(conn, where="true"):
@@ -180,15 +185,10 @@ def test_a_deleted_entity_of_a_generated_log_no_longer_lives(generated):
     ).fetchone() == (0,)
 
 
-def test_the_same_seed_gives_the_same_log(generated, empty):
+def test_the_same_seed_gives_the_same_log(generated, server):
     content = (
-        (
-            "SELECT count(*), md5(string_agg(to_jsonb(log)::text, '' ORDER BY seq)) FROM"
-            " (SELECT log.*, NULL AS txid FROM llamalog.log AS log) AS log"
-        )
-        .replace("log.*, NULL AS txid", "(to_jsonb(log) - 'txid') AS content, log.seq")
-        .replace("to_jsonb(log)::text", "content::text")
+        "SELECT count(*), md5(string_agg(content::text, '' ORDER BY seq))"
+        " FROM (SELECT to_jsonb(log) - 'txid' AS content, log.seq FROM llamalog.log AS log) AS log"
     )
-    with made(empty, "another") as conn:
+    with made(server, "another") as conn:
         assert conn.execute(content).fetchone() == generated.execute(content).fetchone()
-    empty.execute("DROP DATABASE another")
