@@ -62,13 +62,11 @@ class Bytes:
     parts: dict[str, float]
 
 
-def bytes_of(
-    bench: Bench, system: System, statements: list[str] | None = None, count: int = 20_000
-) -> Bytes:
-    """Return the mean of `count` transactions as pgbench runs them, of one UPDATE by default: enough for pages to even out."""
+def bytes_of(bench: Bench, system: System, statements: list[str], count: int = 20_000) -> Bytes:
+    """Return the mean of `count` transactions of these statements, as pgbench runs them: enough for pages to even out."""
     with psycopg.connect(bench.dsn(system), autocommit=True) as conn:
         sizes, wal = _sizes(conn)
-        replace(bench, transactions=count).single(system, statements or system.update)
+        replace(bench, transactions=count).single(system, statements)
         sizes_then, wal_then = _sizes(conn)
     parts = {name: (size - sizes.get(name, 0)) / count for name, size in sizes_then.items()}
     return Bytes(sum(parts.values()), (wal_then - wal) / count, parts)
