@@ -343,11 +343,29 @@ def repeatables(adopted: Shape | None = None) -> list[Piece]:
         seen if adopted is None else Piece(seen.name, lens.reader(adopted)),
         *(_piece(path) for path in functions),
         *(
-            Piece(f"triggers/{name}.sql.j2", render(f"{name}.sql.j2", settings=IMAGE_SETTINGS))
+            Piece(
+                f"triggers/{name}.sql.j2",
+                render(f"{name}.sql.j2", settings=IMAGE_SETTINGS, version=_version("made_queries")),
+            )
             for name in ("capture_row", "capture_truncate")
         ),
         *(_piece(path) for path in views),
     ]
+
+
+def _version(function: str) -> str:
+    """Return a checksum of a function and all those that it calls: what it made is of use while it stays the same."""
+    directory = sql_directory() / "functions"
+    texts: dict[str, str] = {}
+    todo = [function]
+    while todo:
+        name = todo.pop()
+        path = directory / f"{name}.sql"
+        if name not in texts and path.is_file():
+            texts[name] = path.read_text(encoding="utf-8")
+            todo += re.findall(r"\bllamalog\.(\w+)\(", texts[name])
+    digest = "\n".join(text for _, text in sorted(texts.items()))
+    return hashlib.md5(digest.encode(), usedforsecurity=False).hexdigest()
 
 
 def _migrations() -> list[Migration]:
@@ -465,6 +483,8 @@ def _steps(conn: Connection, todo: Plan, notes: list[str]) -> Iterator[Piece]:
             )
             if is_of_superuser:
                 yield as_owner
+        # those of an earlier version and of shapes long gone; the next write makes its own
+        yield Piece("", "DELETE FROM llamalog.row_queries;\n")
         yield as_before
         yield Piece("", "SET LOCAL check_function_bodies = on;\n")
         yield Piece("", _CLOSE_TO_PUBLIC)

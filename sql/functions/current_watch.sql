@@ -27,23 +27,7 @@ BEGIN
                   DETAIL  = 'It has a llamalog trigger, but llamalog.watches does not know it.',
                   HINT    = 'Run: llamalog watch ' || relation::regclass;
     END IF;
-    -- who owns another watched table could hang this capture on a table of his own, and forge changes of this one
-    IF EXISTS (
-            SELECT
-            FROM pg_class AS captured
-            JOIN pg_class AS registered
-                ON registered.oid = to_regclass(format('%I.%I', v_watch.schema_name, v_watch.table_name))
-                AND registered.relowner <> captured.relowner
-            WHERE captured.oid = relation
-                AND NOT pg_has_role(captured.relowner, registered.relowner, 'MEMBER')
-                AND relation NOT IN (SELECT llamalog.family(registered.oid))
-        )
-    THEN
-        RAISE EXCEPTION 'table "%" is not watched as %', relation::regclass, entity_type
-            USING ERRCODE = 'LL002',
-                  DETAIL  = format('%s is watched as %s.', format('%I.%I', v_watch.schema_name, v_watch.table_name), entity_type),
-                  HINT    = 'Run: llamalog watch ' || relation::regclass;
-    END IF;
+    PERFORM llamalog.refuse_stranger(relation, v_watch);
     SELECT array_agg(attribute.attname::text ORDER BY attribute.attnum)
     INTO v_columns
     FROM pg_attribute AS attribute

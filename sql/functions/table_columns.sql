@@ -18,10 +18,13 @@ CREATE OR REPLACE FUNCTION llamalog.table_columns(
         settings     text[],
         base_type    text
     )
-    LANGUAGE sql
+    LANGUAGE plpgsql
     STABLE
     SET search_path = pg_catalog, pg_temp
 AS $function$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH RECURSIVE
     unwrapped (attnum, type_oid) AS (
         SELECT attribute.attnum, attribute.atttypid
@@ -36,7 +39,8 @@ AS $function$
             ON domain.oid = unwrapped.type_oid
             AND domain.typtype = 'd'
     ),
-    base_column AS (
+    -- or each use below would spell its rules out again
+    base_column AS MATERIALIZED (
         SELECT
             attribute.attnum,
             attribute.attname::text AS name,
@@ -153,6 +157,7 @@ AS $function$
             END
     ) AS made (image)
     ORDER BY base_column.attnum;
+END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.table_columns(oid, text[]) IS

@@ -1,8 +1,8 @@
--- The query that reads from one row who it is: the ids it is logged under, its quality and its sources.
-CREATE OR REPLACE FUNCTION llamalog.identity_query(
+-- The SQL expressions that read from one row who it is: the ids it is logged under, its quality and its sources.
+CREATE OR REPLACE FUNCTION llamalog.identity_expression(
     relation oid,
     watch    llamalog.watches,
-    row_name text DEFAULT '$1'
+    row_name text
 )
     RETURNS text
     LANGUAGE sql
@@ -10,7 +10,7 @@ CREATE OR REPLACE FUNCTION llamalog.identity_query(
     SET search_path = pg_catalog, pg_temp
 AS $function$
     SELECT format(
-        $$SELECT coalesce(%s, E'\\N'), %s, %s, %s$$,
+        $$coalesce(%s, E'\\N'), %s, %s, %s$$,
         -- a table that has lost its key has nulls in what stands for it, or nothing to stand for it
         coalesce(llamalog.key_expression(relation, watch.subject_columns, row_name), 'NULL::text'),
         coalesce(llamalog.key_expression(relation, watch.related_columns, row_name), 'NULL::text'),
@@ -25,5 +25,5 @@ AS $function$
     );
 $function$;
 
-COMMENT ON FUNCTION llamalog.identity_query(oid, llamalog.watches, text) IS
-    'SQL that gives entity_id, related_id, quality and sources of the row called row_name.';
+COMMENT ON FUNCTION llamalog.identity_expression(oid, llamalog.watches, text) IS
+    'SQL for entity_id, related_id, quality and sources of the row called row_name, with commas between them.';

@@ -1,0 +1,2 @@
+-- The tolerant capture makes its SQL for each row again.
+DROP TABLE llamalog.row_queries;
