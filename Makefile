@@ -4,13 +4,16 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check bench bench-growth bench-queries bench-backfill bench-retention clean
+.PHONY: demo test test-all lint check bench bench-growth bench-queries bench-backfill bench-retention clean
 
 demo: $(VENV)/.demo  ## a music application writes, and the story of an album is told
 	@$(BIN)/llamalog demo
 
 test: $(VENV)/.test  ## all tests, on a PostgreSQL server of their own
 	@$(BIN)/python -m pytest
+
+test-all: $(VENV)/.test  ## and the cases that take longer
+	@$(BIN)/python -m pytest -m ""
 
 lint: $(VENV)/.lint  ## ruff, mypy
 	@$(BIN)/ruff check .

@@ -20,7 +20,17 @@ from llamalog_sql.describe import Watch
 from llamalog_sql.render import ident, literal
 
 #: What of llamalog's own a tolerant or partitioned capture calls that reads the registry or writes the log.
-_GENERIC = ("capture_row", "current_watch", "is_head_by_default", "mark_update")
+_GENERIC = (
+    "capture_row",
+    "current_queries",
+    "current_watch",
+    "is_head_by_default",
+    "made_queries",
+    "mark_update",
+)
+
+#: What of llamalog's own they read and write beside the log.
+_REGISTRY = ("watches", "row_queries")
 
 
 @dataclass(frozen=True)
@@ -122,11 +132,13 @@ def hang(conn: Connection, stand_in: StandIn, watch: Watch) -> None:
         )
     ]
     with as_owner(conn):
+        for name in _REGISTRY:
+            conn.execute(
+                f"CREATE TABLE {_registry(stand_in, name)}"
+                f" (LIKE llamalog.{name} INCLUDING DEFAULTS INCLUDING INDEXES)".encode()
+            )
         conn.execute(
-            f"CREATE TABLE {_registry(stand_in)} (LIKE llamalog.watches INCLUDING DEFAULTS INCLUDING INDEXES)".encode()
-        )
-        conn.execute(
-            f"INSERT INTO {_registry(stand_in)} SELECT registered.* FROM jsonb_populate_record("
+            f"INSERT INTO {_registry(stand_in, 'watches')} SELECT registered.* FROM jsonb_populate_record("
             "NULL::llamalog.watches, %s) AS registered".encode(),
             [json.dumps(_as_registered(conn, mine))],
         )
@@ -136,8 +148,8 @@ def hang(conn: Connection, stand_in: StandIn, watch: Watch) -> None:
         conn.execute(_renamed(text, stand_in).encode())
 
 
-def _registry(stand_in: StandIn) -> str:
-    return f"pg_temp.{ident(stand_in.table_name + '_watches')}"
+def _registry(stand_in: StandIn, name: str) -> str:
+    return f"pg_temp.{ident(f'{stand_in.table_name}_{name}')}"
 
 
 def _as_registered(conn: Connection, watch: Watch) -> dict[str, object]:
@@ -165,4 +177,8 @@ def _renamed(text: str, stand_in: StandIn) -> str:
     # parameters are qualified by the name of their function
     text = re.sub(rf"(?<![.\w])({generic})\.", lambda m: f"{ident(f'{prefix}_{m[1]}')}.", text)
     text = re.sub(r"\bllamalog\.llama_logs\b", lambda _: stand_in.log, text)
-    return text.replace("FROM llamalog.watches ", f"FROM {_registry(stand_in)} ")
+    return re.sub(
+        rf"\b(FROM|INSERT INTO) llamalog\.({'|'.join(_REGISTRY)})\b",
+        lambda m: f"{m[1]} {_registry(stand_in, m[2])}",
+        text,
+    )

@@ -10,7 +10,7 @@ with another default of llamalog watch.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,11 +34,20 @@ if os.environ.get("LLAMALOG_TEST_CAPTURE") == "statement":
     )
 
 
+def sampled(values: Iterable[Any], every: int = 3) -> list[Any]:
+    """Parameters of which `make test` takes every so many; `make test-all` takes all."""
+    return [
+        value if not number % every else pytest.param(value, marks=pytest.mark.slow)
+        for number, value in enumerate(values)
+    ]
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[SimpleNamespace]:
     """The server that all tests use, unless they start one of their own."""
     wanted = os.environ.get("LLAMALOG_TEST_PG")
-    settings = {"max_prepared_transactions": "10", "max_connections": "120"}
+    # what autovacuum reads is counted where tests count
+    settings = {"max_prepared_transactions": "10", "max_connections": "120", "autovacuum": "off"}
     with embedded.start(version=int(wanted) if wanted else None, settings=settings) as started:
         address = conninfo_to_dict(started.dsn)
         yield SimpleNamespace(

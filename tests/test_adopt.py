@@ -18,7 +18,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from click.testing import CliRunner
-from conftest import MUSIC, MUSIC_TABLES
+from conftest import MUSIC, MUSIC_TABLES, sampled
 from legacy import make
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row, namedtuple_row, tuple_row
@@ -1195,7 +1195,7 @@ def test_what_was_captured_before_undo_is_shown_once_after_another_adoption(lega
     assert captured_rows(legacy) == after
 
 
-@pytest.mark.parametrize("after", range(5))
+@pytest.mark.parametrize("after", sampled(range(5)))
 def test_nothing_is_shown_twice_while_it_is_given_back(first, killed, after):
     adopt.adopt(first, "public.enrichment_logs")
     first.execute("UPDATE albums SET label = 'a' WHERE id = %s", [album(2)])
@@ -1278,7 +1278,7 @@ def killed(monkeypatch) -> Callable[..., bool]:
     return run
 
 
-@pytest.mark.parametrize("after", range(6))
+@pytest.mark.parametrize("after", sampled(range(6)))
 def test_adopt_goes_on_where_it_was_killed(first, killed, after):
     before = content(first, "enrichment_logs")
     assert killed(after, adopt.adopt, first, "public.enrichment_logs")
@@ -1297,7 +1297,7 @@ def test_adopt_goes_on_where_it_was_killed(first, killed, after):
     undo.undo(first)
 
 
-@pytest.mark.parametrize("after", range(6))
+@pytest.mark.parametrize("after", sampled(range(6)))
 def test_undo_takes_back_an_adoption_that_was_killed(first, killed, after):
     shape = shape_of(first, "public.enrichment_logs")
     assert killed(after, adopt.adopt, first, "public.enrichment_logs")
@@ -1307,7 +1307,7 @@ def test_undo_takes_back_an_adoption_that_was_killed(first, killed, after):
     assert migrate.migrate(first).is_empty
 
 
-@pytest.mark.parametrize("after", range(8))
+@pytest.mark.parametrize("after", sampled(range(8)))
 def test_undo_goes_on_where_it_was_killed(first, killed, after):
     shape = shape_of(first, "public.enrichment_logs")
     adopt.adopt(first, "public.enrichment_logs")
@@ -1330,7 +1330,7 @@ def test_undo_goes_on_where_it_was_killed(first, killed, after):
     assert state.current(first) is None
 
 
-@pytest.mark.parametrize("seconds", [0.6, 0.9, 1.2, 1.5])
+@pytest.mark.parametrize("seconds", sampled([0.6, 0.9, 1.2, 1.5]))
 def test_a_killed_process_leaves_nothing_half_done(legacy, seconds):
     before = content(legacy, "enrichment_logs")
     command = "from llamalog_sql.cli import main; main()"

@@ -883,7 +883,11 @@ def with_entities_that_nobody_saw(conn):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="kills by process id")
-@STATES
+@pytest.mark.parametrize(
+    "later",
+    [pytest.param(False, marks=pytest.mark.slow), True],
+    ids=["first state", "second state"],
+)
 def test_kill_9_of_it_of_writers_and_of_the_server_leaves_what_an_undisturbed_run_leaves(
     directory, later
 ):

@@ -10,17 +10,18 @@ CREATE OR REPLACE FUNCTION llamalog.made_queries(
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    v_watch    llamalog.watches := llamalog.current_watch(relation, entity_type);
-    v_identity text := llamalog.identity_expression(relation, v_watch, '$1');
+    v_watch      llamalog.watches := llamalog.current_watch(relation, entity_type);
+    v_identity   text := llamalog.identity_expression(relation, v_watch, '$1');
     -- empty for a table without columns
-    v_image    text := coalesce(nullif(llamalog.image_expression(relation, v_watch.redacted_columns, '$1'), ''), 'NULL::jsonb');
-    v_made     llamalog.row_queries;
+    v_image      text := coalesce(nullif(llamalog.image_expression(relation, v_watch.redacted_columns, '$1'), ''), 'NULL::jsonb');
+    v_registered llamalog.watches;
+    v_made       llamalog.row_queries;
 BEGIN
-    v_made.shape := (
-        SELECT llamalog.row_shape(relation, registered)
-        FROM llamalog.watches AS registered
-        WHERE registered.entity_type = made_queries.entity_type
-    );
+    SELECT *
+    INTO v_registered
+    FROM llamalog.watches AS registered
+    WHERE registered.entity_type = made_queries.entity_type;
+    v_made.shape := llamalog.row_shape(relation, v_registered);
     v_made.entity_type := v_watch.entity_type;
     v_made.is_link := v_watch.is_link;
     v_made.subject_type := v_watch.subject_type;
