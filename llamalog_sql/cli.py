@@ -1002,7 +1002,7 @@ def _say_breaks(conn: Connection, entity_type: str, entity_id: str) -> None:
     found = queries.breaks(conn, entity_type, entity_id)
     if found:
         logger.warning(
-            f"in {len(found)} places its changes do not meet, a write was not captured;"
+            f"in {len(found)} place{'s' * (len(found) > 1)} its changes do not meet: a write was not captured;"
             " llamalog.breaks(type, id) lists them"
         )
 

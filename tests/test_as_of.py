@@ -6,6 +6,17 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from hypothesis import given, note
+from hypothesis import strategies as st
+from test_properties import (
+    PROFILE,
+    every_value,
+    migrated,
+    statements,
+    variants,
+    watched,
+    write,
+)
 
 from llamalog_sql import queries, watching
 from llamalog_sql.errors import LlamaLogError, Misuse, NotKnown, UnknownEntityType
@@ -99,7 +110,7 @@ def test_composite_and_text_keys_and_a_column_named_as_our_row(each_db):
     db.execute(
         'CREATE TABLE "odd ""shelf" (room text, "slot,s" text, live integer, live_ integer, PRIMARY KEY (room, "slot,s"))'
     )
-    watching.watch(db, ['"odd ""shelf"'], Options(name="SHELF"))
+    watching.watch(db, ['"odd ""shelf"'], Options(entity_type="SHELF"))
     first = at(db, """INSERT INTO "odd ""shelf" VALUES ('a,b', E'c\\\\d', 1, 2)""")
     (shelf,) = db.execute("SELECT DISTINCT entity_id FROM llamalog.log WHERE entity_type = 'SHELF'")
     db.execute('UPDATE "odd ""shelf" SET live = 3')
@@ -281,3 +292,124 @@ def test_breaks_shows_writes_that_no_capture_saw(db, image):
     assert [(b.field, b.found_seq) for b in gone] == [(None, None)]
     with pytest.raises(NotKnown, match="is not known"), db.transaction():
         queries.as_of(db, "PRICE", "1", last)
+
+
+# -- whatever is written ----------------------------------------------------------------------------------------------
+
+
+def image(db, kind, row):
+    """Read the image of a row as texts, as its table prints them; None for none."""
+    if row is None:
+        return None
+    table = db.tables[kind]
+    texts = {
+        name: db.reader._value(table.types[name], text)
+        for name, text in row.items()
+        if name in table.types
+    }
+    assert texts.keys() == table.types.keys() - table.ignored
+    return texts
+
+
+def rows_at(db, when):
+    """Return every row that the log or the tables know, by type and id, as it was at an instant."""
+    found = {}
+    for kind in (kind for kind, table in db.tables.items() if not table.is_link):
+        ids = f"SELECT {key_of(db, kind)} FROM app.{kind.lower()} AS r"
+        for key, names, values in db.conn.execute(
+            f"SELECT id, (SELECT array_agg(f.key ORDER BY f.key) FROM jsonb_each(row) AS f),"
+            " (SELECT array_agg(f.value::text ORDER BY f.key) FROM jsonb_each(row) AS f)"
+            " FROM (SELECT id, llamalog.as_of(%s, id, %s) AS row FROM"
+            " (SELECT entity_id FROM llamalog.log WHERE entity_type = %s AND link_type IS NULL"
+            f" UNION {ids}) AS known (id)) AS known".encode(),
+            [kind, when, kind],
+        ).fetchall():
+            row = None if names is None else dict(zip(names, values, strict=True))
+            found[kind, key] = image(db, kind, row)
+    return found
+
+
+def key_of(db, kind):
+    (expression,) = db.conn.execute(
+        "SELECT llamalog.key_expression(llamalog.table_of(watch), watch.key_columns, 'r')"
+        " FROM llamalog.watches AS watch WHERE watch.entity_type = %s",
+        [kind],
+    ).fetchone()
+    return expression
+
+
+def prove_as_of(db, steps):
+    """At the end of each step every row is as it was read then; blame and diff agree with that."""
+    ever_renamed = {
+        key
+        for row in db.conn.execute(
+            "SELECT entity_type, entity_id, previous_id FROM llamalog.log"
+            " WHERE previous_id IS NOT NULL AND link_type IS NULL"
+        )
+        for key in ((row[0], row[1]), (row[0], row[2]))
+    }
+    instants = [
+        (step.after, db.conn.execute(
+            "SELECT created_at FROM llamalog.log WHERE seq = %s", [step.last.seq]
+        ).fetchone()[0])
+        for step in steps
+        if step.last.seq > step.first.seq
+    ]  # fmt: skip
+    for state, when in instants:
+        state = {
+            at: db.tables[at[0]].watched(row)
+            for at, row in state.items()
+            if not db.tables[at[0]].is_link
+        }
+        found = rows_at(db, when)
+        for (kind, key), row in found.items():
+            # under a key that changed, it is the row of that time with the key of that time
+            assert row is None or row == state[kind, db.tables[kind].key_of(row)], (kind, key, when)
+        for kind, table in db.tables.items():
+            if table.is_link:
+                continue
+            steady = [row for (k, key), row in found.items() if k == kind and row is not None and (k, key) not in ever_renamed]
+            assert len({table.key_of(row) for row in steady}) == len(steady)
+        if not ever_renamed:
+            assert {(k, db.tables[k].key_of(row)) for (k, _), row in found.items() if row} == set(state)
+    if instants:
+        prove_blame(db, instants[-1][1])
+
+
+def prove_blame(db, now):
+    for kind, table in db.tables.items():
+        if table.is_link:
+            continue
+        for key, row in db.conn.execute(
+            "SELECT known.id, llamalog.as_of(%s, known.id, %s) FROM (SELECT DISTINCT entity_id FROM llamalog.log"
+            " WHERE entity_type = %s AND link_type IS NULL) AS known (id)",
+            [kind, now, kind],
+        ).fetchall():
+            blamed = queries.blame(db.conn, kind, key)
+            if row is not None:
+                assert {b.field for b in blamed} == row.keys()
+            log = {change.seq: change for change in queries.history(db.conn, kind, key, limit=1000)}
+            for b in blamed:
+                if b.seq is not None:
+                    change = log[b.seq]
+                    assert b.field in (change.fields_enriched or []) or b.value is None
+                    assert change.op == "I" or str(change.after[b.field]) == str(b.value)
+                    assert not [s for s, c in log.items() if s > b.seq and c.op == "U" and b.field in c.after]
+                else:
+                    assert not any(c.op in ("I", "U") and b.field in (c.fields_enriched or []) for c in log.values())
+            assert queries.breaks(db.conn, kind, key) == []
+
+
+@pytest.mark.parametrize("watched", variants("types", "family", "partitions"), indirect=True)
+@PROFILE
+@given(data=st.data())
+def test_as_of_gives_what_was_read_at_that_time(watched, data):
+    texts = data.draw(statements(watched.scene), label="statements")
+    with watched.conn.transaction(force_rollback=True):
+        prove_as_of(watched, write(watched, texts, note))
+
+
+@pytest.mark.parametrize("watched", variants("values"), indirect=True)
+def test_as_of_gives_every_value_of_every_type(watched):
+    with watched.conn.transaction(force_rollback=True):
+        prove_as_of(watched, write(watched, [*every_value()]))
