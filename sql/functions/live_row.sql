@@ -33,7 +33,12 @@ BEGIN
         llamalog.image_expression(v_table, watch.redacted_columns, v_name),
         v_table::regclass,
         v_name,
-        llamalog.key_match(v_table, watch.key_columns, v_name, '$1')
+        CASE
+            -- a long key is cut and hashed: see llamalog.key_text()
+            WHEN char_length(entity_id) = 273 AND entity_id ~ '~[0-9a-f]{32}$'
+                THEN llamalog.key_expression(v_table, watch.key_columns, v_name) || ' = $1'
+            ELSE llamalog.key_match(v_table, watch.key_columns, v_name, '$1')
+        END
     )
     INTO v_row
     USING entity_id;
