@@ -288,7 +288,15 @@ def as_of(
     lacks a change; Misuse (22023) for one in the future; UnknownEntityType (LL003).
     Source: sql/functions/as_of.sql
     """
-    return _ask_one(conn, "SELECT llamalog.as_of(%s, %s, %s)", [entity_type, entity_id, at])
+    try:
+        with conn.cursor(row_factory=tuple_row) as cursor:
+            set_json_loads(_exact, cursor)
+            row = cursor.execute(
+                "SELECT llamalog.as_of(%s, %s, %s)", [entity_type, entity_id, at]
+            ).fetchone()
+    except psycopg.Error as error:
+        raise translate(error) from error
+    return row[0] if row else None
 
 
 def blame(conn: Connection, entity_type: str, entity_id: str) -> list[Blame]:
@@ -398,14 +406,3 @@ def _ask(conn: Connection, kind: type[Row], query: str, parameters: list[Any]) -
             return cursor.execute(query.encode(), parameters).fetchall()
     except psycopg.Error as error:
         raise translate(error) from error
-
-
-def _ask_one(conn: Connection, query: str, parameters: list[Any]) -> Any:
-    try:
-        with conn.cursor(row_factory=tuple_row) as cursor:
-            set_json_loads(_exact, cursor)
-            row = cursor.execute(query.encode(), parameters).fetchone()
-    except psycopg.Error as error:
-        raise translate(error) from error
-    assert row is not None
-    return row[0]

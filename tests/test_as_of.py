@@ -6,21 +6,17 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+import test_properties
 from hypothesis import given, note
 from hypothesis import strategies as st
-from test_properties import (
-    PROFILE,
-    every_value,
-    migrated,
-    statements,
-    variants,
-    watched,
-    write,
-)
+from test_properties import PROFILE, every_value, statements, variants, write
 
 from llamalog_sql import queries, watching
 from llamalog_sql.errors import LlamaLogError, Misuse, NotKnown, UnknownEntityType
 from llamalog_sql.watching import Options
+
+#: The tables of the properties, and whatever is written to them.
+migrated, watched = test_properties.migrated, test_properties.watched
 
 
 def clock(conn):
@@ -133,6 +129,14 @@ def test_a_key_of_characters_is_found_whatever_its_length(each_db, kind, key):
     assert {b.field: b.value for b in queries.blame(db, "WORD", entity_id)}["n"] == 2
 
 
+def test_an_id_that_the_log_spells_otherwise_finds_nothing(db):
+    db.execute("CREATE TABLE sizes (size numeric PRIMARY KEY, n integer)")
+    watching.watch(db, ["sizes"])
+    first = at(db, "INSERT INTO sizes VALUES (1.0, 1)")
+    assert queries.as_of(db, "SIZE", "1", first)["n"] == 1
+    assert queries.as_of(db, "SIZE", "1.0", first) is None
+
+
 def test_a_truncated_row_comes_from_its_image(db):
     prices(db)
     first = at(db, "INSERT INTO prices (id, f) VALUES (1, 2)")
@@ -174,7 +178,10 @@ def test_before_watching_nothing_is_known(db):
     assert "is watched since" in error.value.detail
     assert f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S}" in error.value.hint
     assert queries.as_of(db, "PRICE", "1", since) == {"id": 1, "f": 1}
-    assert [(b.field, b.seq) for b in queries.blame(db, "PRICE", "1")] == [("f", None), ("id", None)]
+    assert [(b.field, b.seq) for b in queries.blame(db, "PRICE", "1")] == [
+        ("f", None),
+        ("id", None),
+    ]
 
 
 def test_what_a_row_has_become_since_its_table_was_unwatched_is_not_known(db, new):
@@ -244,8 +251,16 @@ def test_blame_names_the_change_that_set_each_field(each_db):
     db.execute("UPDATE prices SET f = 3")
     blamed = {b.field: b for b in queries.blame(db, "PRICE", "1")}
     history = queries.history(db, "PRICE", "1")
-    assert (blamed["f"].seq, blamed["f"].category, blamed["f"].value) == (history[0].seq, "CORRECTED", 3)
-    assert (blamed["f"].source, blamed["f"].job_id, blamed["f"].user_id) == ("manual_edit", "edit", "mia")
+    assert (blamed["f"].seq, blamed["f"].category, blamed["f"].value) == (
+        history[0].seq,
+        "CORRECTED",
+        3,
+    )
+    assert (blamed["f"].source, blamed["f"].job_id, blamed["f"].user_id) == (
+        "manual_edit",
+        "edit",
+        "mia",
+    )
     assert {blamed[f].seq for f in ("id", "email", "tags", "note")} == {history[2].seq}
     assert (blamed["email"].category, blamed["email"].user_id) == ("CREATED", "ann")
     db.execute("DELETE FROM prices")
@@ -274,7 +289,10 @@ def test_diff_shows_the_fields_that_differ(each_db):
     gone = at(db, "DELETE FROM prices")
 
     def told(start, end):
-        return [(d.field, d.change, d.before, d.after) for d in queries.diff(db, "PRICE", "1", start, end)]
+        return [
+            (d.field, d.change, d.before, d.after)
+            for d in queries.diff(db, "PRICE", "1", start, end)
+        ]
 
     assert told(first, second) == [("f", "changed", 1, None), ("the amount", "changed", 1, 1)]
     assert told(first, first) == told(before, gone) == []
@@ -353,8 +371,9 @@ def key_of(db, kind):
 
 def prove_as_of(db, steps):
     """At the end of each step every row is as it was read then; blame and diff agree with that."""
-    # the driver reads no other
+    # what the driver reads, and what ids are made under
     db.conn.execute("SET LOCAL DateStyle = 'ISO'")
+    db.conn.execute("SET LOCAL TimeZone = 'UTC'")
     ever_renamed = {
         key
         for row in db.conn.execute(
@@ -390,7 +409,9 @@ def prove_as_of(db, steps):
             ]
             assert len({table.key_of(row) for row in steady}) == len(steady)
         if not ever_renamed:
-            assert {(k, db.tables[k].key_of(row)) for (k, _), row in found.items() if row} == set(state)
+            assert {(k, db.tables[k].key_of(row)) for (k, _), row in found.items() if row} == set(
+                state
+            )
     if instants:
         prove_blame(db, instants[-1][1])
 
@@ -413,9 +434,16 @@ def prove_blame(db, now):
                     change = log[b.seq]
                     assert b.field in (change.fields_enriched or []) or b.value is None
                     assert change.op == "I" or str(change.after[b.field]) == str(b.value)
-                    assert not [s for s, c in log.items() if s > b.seq and c.op == "U" and b.field in c.after]
+                    assert not [
+                        s
+                        for s, c in log.items()
+                        if s > b.seq and c.op == "U" and b.field in c.after
+                    ]
                 else:
-                    assert not any(c.op in ("I", "U") and b.field in (c.fields_enriched or []) for c in log.values())
+                    assert not any(
+                        c.op in ("I", "U") and b.field in (c.fields_enriched or [])
+                        for c in log.values()
+                    )
             assert queries.breaks(db.conn, kind, key) == []
 
 

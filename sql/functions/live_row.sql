@@ -29,16 +29,17 @@ BEGIN
         v_name := v_name || '_';
     END LOOP;
     EXECUTE format(
-        'SELECT %s FROM %s AS %s WHERE %s',
+        'SELECT %s FROM %s AS %s WHERE %s AND %s = $1',
         llamalog.image_expression(v_table, watch.redacted_columns, v_name),
         v_table::regclass,
         v_name,
+        -- a long key is cut and hashed: see llamalog.key_text()
         CASE
-            -- a long key is cut and hashed: see llamalog.key_text()
-            WHEN char_length(entity_id) = 273 AND entity_id ~ '~[0-9a-f]{32}$'
-                THEN llamalog.key_expression(v_table, watch.key_columns, v_name) || ' = $1'
+            WHEN char_length(entity_id) = 273 AND entity_id ~ '~[0-9a-f]{32}$' THEN 'true'
             ELSE llamalog.key_match(v_table, watch.key_columns, v_name, '$1')
-        END
+        END,
+        -- in another spelling, as 1.00 for 1, the log would not know it
+        llamalog.key_expression(v_table, watch.key_columns, v_name)
     )
     INTO v_row
     USING entity_id;
