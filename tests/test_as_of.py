@@ -29,12 +29,12 @@ def at(conn, statement, *parameters):
     return clock(conn)
 
 
-def prices(conn, options=Options()):
+def prices(conn, options=None):
     conn.execute(
         'CREATE TABLE prices (id integer PRIMARY KEY, "the amount" numeric, tags text[], note jsonb, f float8,'
         " email text, updated_at timestamptz, twice numeric GENERATED ALWAYS AS (id * 2) STORED)"
     )
-    watching.watch(conn, ["prices"], options)
+    watching.watch(conn, ["prices"], options or Options())
 
 
 # -- as of ------------------------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def test_what_a_row_has_become_since_its_table_was_unwatched_is_not_known(db, ne
 
 @pytest.mark.parametrize("when", [datetime(2100, 1, 1, tzinfo=UTC), None])
 def test_an_instant_that_has_not_come_is_refused(db, when):
-    with pytest.raises(Misuse, match="in the future|missing"), db.transaction():
+    with pytest.raises(Misuse, match=r"in the future|missing"), db.transaction():
         queries.as_of(db, "ALBUM", "00000000-0000-0000-0000-000000000000", when)
 
 
