@@ -100,6 +100,12 @@ class CannotAdopt(LlamaLogError):
     code = "LL015"
 
 
+class NotKnown(LlamaLogError):
+    """What a row was at that instant, the log cannot know."""
+
+    code = "LL016"
+
+
 class MigrationFailed(LlamaLogError):
     """A file of the installation failed; nothing of it was kept."""
 

@@ -21,7 +21,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from llamalog_sql.bench import Cost
-from llamalog_sql.queries import ChainRow, Change, Found, Sentence, TreeNode
+from llamalog_sql.queries import Blame, ChainRow, Change, Difference, Found, Sentence, TreeNode
 
 FORMATS = ("table", "json", "jsonl", "csv")
 
@@ -284,6 +284,52 @@ def found_table(rows: Sequence[Found]) -> Table:
     )
 
 
+def write_image(row: dict[str, Any] | None, form: str, stream: IO[str] | None = None) -> None:
+    """Write the image of a row as json (an object, or null), jsonl or csv (a column for each field)."""
+    stream = stream or sys.stdout
+    if form == "csv":
+        write_csv([] if row is None else [list(row.values())], list(row or ()), stream)
+    else:
+        stream.write(as_json(row, indent=2 if form == "json" else None) + "\n")
+
+
+def image_table(row: dict[str, Any]) -> Table:
+    return grid(["field", "value"], [[name, _shown(value)] for name, value in sorted(row.items())])
+
+
+def blame_table(rows: Sequence[Blame]) -> Table:
+    return grid(
+        ["field", "time (UTC)", "category", "source", "by", "job", "value"],
+        [
+            [
+                row.field,
+                moment(row.created_at),
+                row.category or "unknown",
+                row.source or "",
+                row.user_id or row.db_user or "",
+                row.job_id or "",
+                _value(row.value),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def difference_table(rows: Sequence[Difference]) -> Table:
+    return grid(
+        ["field", "change", "before", "after"],
+        [
+            [
+                row.field,
+                row.change,
+                "" if row.change == "created" else _shown(row.before),
+                "" if row.change == "deleted" else _shown(row.after),
+            ]
+            for row in rows
+        ],
+    )
+
+
 def story(sentences: Sequence[Sentence]) -> Text:
     """Return the story, a paragraph for each step."""
     text = Text()
@@ -440,12 +486,16 @@ def _difference(name: str, before: Any, after: Any) -> str:
 
 
 def _value(image: Any) -> str:
+    text = _shown(image)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def _shown(image: Any) -> str:
     if image is None:
         return "nothing"
     if isinstance(image, dict) and "$json" in image:
         image = image["$json"]
-    text = image if isinstance(image, str) else as_json(image)
-    return text if len(text) <= 40 else text[:39] + "…"
+    return image if isinstance(image, str) else as_json(image)
 
 
 def _for_json(value: object) -> str:

@@ -159,6 +159,49 @@ class Found:
     is_alive: bool
 
 
+@dataclass(frozen=True)
+class Blame:
+    """A field of a row, and the change that set its value; all None but field and value where no change in the log did.
+
+    value: image.  job_id: of a creation without a job of its own, the one that caused it.
+    """
+
+    field: str
+    value: Any
+    seq: int | None
+    created_at: datetime | None
+    category: str | None
+    source: str | None
+    job_id: str | None
+    user_id: str | None
+    db_user: str | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A field that differs between two instants.  change: created, deleted or changed.  before, after: images."""
+
+    field: str
+    change: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class Break:
+    """Where two changes of a row do not meet: a write between them was not captured.
+
+    field: None where the row itself came or went unseen.  after_seq: of the change that left left_value.
+    found_seq: of the change that found another value; None for the row as it is now.
+    """
+
+    field: str | None
+    after_seq: int
+    left_value: Any
+    found_seq: int | None
+    found: Any
+
+
 def history(conn: Connection, entity_type: str, entity_id: str, *, limit: int = 50) -> list[Change]:
     """Return the recorded changes of one entity, newest first.
 
@@ -232,6 +275,62 @@ def why(conn: Connection, entity_type: str, entity_id: str) -> list[Sentence]:
     Source: sql/functions/why.sql
     """
     return _ask(conn, Sentence, "SELECT * FROM llamalog.why(%s, %s)", [entity_type, entity_id])
+
+
+def as_of(
+    conn: Connection, entity_type: str, entity_id: str, at: datetime
+) -> dict[str, Any] | None:
+    """Return the row as it was at an instant, by column, values as images; None when it did not exist.
+
+    Ignored, redacted and generated columns are absent.
+
+    Raises NotKnown (LL016) for an instant before the table was watched, or before what is archived, and where the log
+    lacks a change; Misuse (22023) for one in the future; UnknownEntityType (LL003).
+    Source: sql/functions/as_of.sql
+    """
+    try:
+        with conn.cursor(row_factory=tuple_row) as cursor:
+            set_json_loads(_exact, cursor)
+            row = cursor.execute(
+                "SELECT llamalog.as_of(%s, %s, %s)", [entity_type, entity_id, at]
+            ).fetchone()
+    except psycopg.Error as error:
+        raise translate(error) from error
+    return row[0] if row else None
+
+
+def blame(conn: Connection, entity_type: str, entity_id: str) -> list[Blame]:
+    """Return the fields of a row, or of a deleted one as it was last, each with the change that set its value.
+
+    Raises UnknownEntityType (LL003).
+    Source: sql/functions/blame.sql
+    """
+    return _ask(conn, Blame, "SELECT * FROM llamalog.blame(%s, %s)", [entity_type, entity_id])
+
+
+def diff(
+    conn: Connection, entity_type: str, entity_id: str, from_at: datetime, to_at: datetime
+) -> list[Difference]:
+    """Return the fields in which a row differs between two instants; none where it existed at neither.
+
+    Raises what as_of does, and Misuse (22023) when from_at is after to_at.
+    Source: sql/functions/diff.sql
+    """
+    return _ask(
+        conn,
+        Difference,
+        "SELECT * FROM llamalog.diff(%s, %s, %s, %s)",
+        [entity_type, entity_id, from_at, to_at],
+    )
+
+
+def breaks(conn: Connection, entity_type: str, entity_id: str) -> list[Break]:
+    """Return where the changes of a row do not meet, in the order of the log.
+
+    Raises UnknownEntityType (LL003).
+    Source: sql/functions/breaks.sql
+    """
+    return _ask(conn, Break, "SELECT * FROM llamalog.breaks(%s, %s)", [entity_type, entity_id])
 
 
 def find(

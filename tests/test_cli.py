@@ -18,6 +18,7 @@ from llamalog_sql import migrate
 from llamalog_sql.cli import main
 
 ALL = sorted(main.commands)
+NOW = "2026-01-01"
 
 
 @pytest.fixture
@@ -58,7 +59,10 @@ def test_every_command_that_writes_has_sql_and_dry_run(name):
     assert {"--sql", "--dry-run"} <= options
 
 
-@pytest.mark.parametrize("name", ["history", "chain", "tree", "why", "find", "status", "check"])
+@pytest.mark.parametrize(
+    "name",
+    ["history", "chain", "tree", "why", "as-of", "blame", "diff", "find", "status", "check"],
+)
 def test_every_question_answers_in_every_format(name):
     (form,) = [p for p in main.commands[name].params if "--format" in p.opts]
     assert isinstance(form.type, click.Choice)
@@ -110,6 +114,70 @@ def test_numbers_keep_every_digit_in_every_format(llamalog, database):
         ] == []
         table = llamalog(command, "PRICE", "1").stdout
         assert "amount: 12345678901234567890.1230 → 1.10" in table
+
+
+def test_as_of_blame_and_diff_in_every_format(llamalog, database, new):
+    album = new.album(database, "Ok computer")
+    first = clock(database)
+    database.execute(
+        "UPDATE albums SET title = 'OK Computer', label = '[bold]' WHERE id = %s", [album]
+    )
+    now = clock(database)
+    for form, read in (
+        ("json", json.loads),
+        ("jsonl", json.loads),
+        ("csv", lambda text: next(csv.DictReader(io.StringIO(text)))),
+    ):
+        row = read(llamalog("as-of", "ALBUM", album, first, "--format", form).stdout)
+        assert row["title"] == "Ok computer"
+    table = llamalog("as-of", "ALBUM", "ok computer", now)
+    assert ["title", "OK", "Computer"] in [line.split() for line in table.stdout.splitlines()]
+    assert (table.exit_code, table.stderr) == (0, "")
+
+    blamed = json.loads(llamalog("blame", "ALBUM", album, "--format", "json").stdout)
+    assert {b["field"]: b["category"] for b in blamed}["title"] == "UPDATED"
+    assert "[bold]" in llamalog("blame", "ALBUM", album).stdout
+
+    (label, title) = json.loads(
+        llamalog("diff", "ALBUM", album, first, now, "--format", "json").stdout
+    )
+    assert label == {"field": "label", "change": "changed", "before": None, "after": "[bold]"}
+    assert (title["before"], title["after"]) == ("Ok computer", "OK Computer")
+    assert "nothing" in llamalog("diff", "ALBUM", album, first, now).stdout
+    assert llamalog("diff", "ALBUM", album, now, now).stderr == "[🦙 LlamaLog] no difference\n"
+
+
+def test_as_of_says_what_did_not_exist_is_not_known_or_was_not_captured(llamalog, database, new):
+    before = clock(database)
+    album = new.album(database)
+    unborn = llamalog("as-of", "ALBUM", album, before)
+    assert (unborn.exit_code, unborn.stdout) == (0, "")
+    assert unborn.stderr == "[🦙 LlamaLog] it did not exist then\n"
+    assert llamalog("as-of", "ALBUM", album, before, "--format", "json").stdout == "null\n"
+    failed(
+        llamalog("as-of", "ALBUM", album, "2001-01-01"),
+        1,
+        f'error: what ALBUM "{album}" was at 2001-01-01 00:00:00+00 is not known (LL016)',
+        "Ask for an instant since 20",
+    )
+    failed(
+        llamalog("as-of", "ALBUM", album, "2999-01-01"),
+        2,
+        "error: the instant 2999-01-01 00:00:00+00 is in the future (22023)",
+        "that has passed",
+    )
+    failed(
+        llamalog("diff", "ALBUM", album, "2026-02-01", "2026-01-01"), 2, "error: the start", "Swap"
+    )
+    database.execute("UPDATE albums SET label = 'seen'")
+    database.execute("SET session_replication_role = replica")
+    database.execute("UPDATE albums SET label = 'unseen'")
+    database.execute("RESET session_replication_role")
+    assert "in 1 place" in llamalog("blame", "ALBUM", album).stderr
+
+
+def clock(database):
+    return database.execute("SELECT clock_timestamp()").fetchone()[0].isoformat()
 
 
 def test_history_and_find_say_when_there_is_more(llamalog, database, new):
@@ -413,16 +481,21 @@ def test_rollback_asks_and_is_refused_without_a_terminal(llamalog, database):
     )
 
 
-@pytest.mark.parametrize("name", ["history", "chain", "tree", "why"])
-def test_unknown_type_and_title_are_said_in_a_line(llamalog, name):
+@pytest.mark.parametrize(
+    "arguments",
+    [("history",), ("chain",), ("tree",), ("why",), ("blame",), ("as-of", NOW), ("diff", NOW, NOW)],
+    ids=" ".join,
+)
+def test_unknown_type_and_title_are_said_in_a_line(llamalog, arguments):
+    name, *times = arguments
     failed(
-        llamalog(name, "ALBM", "x"),
+        llamalog(name, "ALBM", "x", *times),
         1,
         'error: unknown entity type "ALBM" (LL003)',
         "llamalog status",
     )
     failed(
-        llamalog(name, "ALBUM", "x"),
+        llamalog(name, "ALBUM", "x", *times),
         1,
         'error: no ALBUM has the id or title "x" (LL004)',
         "llamalog find",
@@ -454,6 +527,8 @@ def test_a_malformed_cursor_is_said_in_a_line(llamalog, database, new):
         ("chain", "ALBUM", "x", "--since", "yesterday"),
         ("chain", "ALBUM", "x", "--until", "2026-13-01"),
         ("chain", "ALBUM"),
+        ("as-of", "ALBUM", "x", "yesterday"),
+        ("diff", "ALBUM", "x", "2026-01-01"),
         ("history", "ALBUM", "x", "--format", "xml"),
         ("maintain", "--months", "-3"),
         ("watch",),

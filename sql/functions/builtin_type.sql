@@ -27,13 +27,14 @@ BEGIN
         FROM pg_type AS type
         WHERE type.oid = v_type.typbasetype;
     END LOOP;
+    -- -1: of any length, character alone would be one
     IF v_type.typelem <> 0 AND v_type.typlen = -1 AND v_type.typcategory = 'A' THEN
         -- of an array, its elements tell
-        RETURN CASE WHEN v_type.typelem < 16384 THEN format_type(v_type.oid, NULL) END;
+        RETURN CASE WHEN v_type.typelem < 16384 THEN format_type(v_type.oid, -1) END;
     END IF;
-    RETURN CASE WHEN v_type.oid < 16384 THEN format_type(v_type.oid, NULL) END;
+    RETURN CASE WHEN v_type.oid < 16384 THEN format_type(v_type.oid, -1) END;
 END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.builtin_type(oid, text) IS
-    'Name of the built-in type of a column, as format_type() gives it; null for another type, and where there is no such column.';
+    'Name of the built-in type of a column, without its modifier; null for another type, and where there is no such column.';

@@ -1,0 +1,49 @@
+-- The captured changes of a row itself, newest first: all of them, or back to the last one that an instant had seen.
+CREATE OR REPLACE FUNCTION llamalog.row_changes(
+    entity_type text,
+    entity_id   text,
+    at          timestamptz DEFAULT NULL
+)
+    RETURNS SETOF llamalog.log
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
+    SET jit = off
+    -- as in llamalog.history()
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+AS $function$
+#variable_conflict use_column
+DECLARE
+    v_held   record;
+    v_change llamalog.log;
+BEGIN
+    FOR v_held IN
+        SELECT held.*
+        FROM llamalog.key_history(row_changes.entity_type, row_changes.entity_id) AS held
+        ORDER BY held.before_seq DESC
+    LOOP
+        FOR v_change IN
+            SELECT shown.*
+            FROM llamalog.log AS log
+            CROSS JOIN LATERAL llamalog.presented(log) AS shown
+            WHERE log.entity_id = v_held.id
+                AND log.entity_type = row_changes.entity_type
+                AND log.link_type IS NULL
+                AND log.op IS NOT NULL
+                AND log.seq >= v_held.after_seq
+                AND log.seq < v_held.before_seq
+            ORDER BY log.seq DESC
+        LOOP
+            RETURN NEXT v_change;
+            IF v_change.created_at <= row_changes.at THEN
+                RETURN;
+            END IF;
+        END LOOP;
+    END LOOP;
+END;
+$function$;
+
+COMMENT ON FUNCTION llamalog.row_changes(text, text, timestamptz) IS
+    'Captured changes of the row (type and id as the log spells them), newest first; with an instant, up to and with the newest one made by then.';
