@@ -36,9 +36,10 @@ if os.environ.get("LLAMALOG_TEST_CAPTURE") == "statement":
 
 def sampled(values: Iterable[Any], every: int = 3) -> list[Any]:
     """Parameters of which `make test` takes every so many; `make test-all` takes all."""
+    params = [value if hasattr(value, "marks") else pytest.param(value) for value in values]
     return [
-        value if not number % every else pytest.param(value, marks=pytest.mark.slow)
-        for number, value in enumerate(values)
+        param._replace(marks=(*param.marks, *[pytest.mark.slow] * bool(number % every)))
+        for number, param in enumerate(params)
     ]
 
 

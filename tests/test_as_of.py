@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 import test_properties
+from conftest import sampled
 from hypothesis import given, note
 from hypothesis import strategies as st
 from test_properties import PROFILE, every_value, statements, variants, write
@@ -447,7 +448,9 @@ def prove_blame(db, now):
             assert queries.breaks(db.conn, kind, key) == []
 
 
-@pytest.mark.parametrize("watched", variants("types", "family", "partitions"), indirect=True)
+@pytest.mark.parametrize(
+    "watched", sampled(variants("types", "family", "partitions")), indirect=True
+)
 @PROFILE
 @given(data=st.data())
 def test_as_of_gives_what_was_read_at_that_time(watched, data):
@@ -456,7 +459,7 @@ def test_as_of_gives_what_was_read_at_that_time(watched, data):
         prove_as_of(watched, write(watched, texts, note))
 
 
-@pytest.mark.parametrize("watched", variants("values"), indirect=True)
+@pytest.mark.parametrize("watched", sampled(variants("values")), indirect=True)
 def test_as_of_gives_every_value_of_every_type(watched):
     with watched.conn.transaction(force_rollback=True):
         prove_as_of(watched, write(watched, [*every_value()]))
