@@ -28,7 +28,7 @@ from llamalog_sql.watching import Options
 _QUICK = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", _QUICK)
 settings.register_profile(
-    "ci", _QUICK, max_examples=15, derandomize=True, database=None, print_blob=True
+    "ci", _QUICK, max_examples=10, derandomize=True, database=None, print_blob=True
 )
 settings.register_profile("thorough", _QUICK, max_examples=2000)
 PROFILE = settings.get_profile(

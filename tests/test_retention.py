@@ -824,7 +824,7 @@ def no_row_is_lost(conn, before, directory):
             archive.load(conn, Path(file), archive.read(Path(file)))
 
 
-@pytest.mark.parametrize("point", sampled(POINTS))
+@pytest.mark.parametrize("point", sampled(POINTS, 6))
 def test_killed_between_any_two_steps_it_goes_on_where_it_was(database, own_dsn, tmp_path, point):
     fill(database, months=27, rows=200)
     before = everything(database)
