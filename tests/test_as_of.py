@@ -449,7 +449,7 @@ def prove_blame(db, now):
 
 
 @pytest.mark.parametrize(
-    "watched", sampled(variants("types", "family", "partitions")), indirect=True
+    "watched", sampled(variants("types", "family", "partitions"), 7), indirect=True
 )
 @PROFILE
 @given(data=st.data())
@@ -459,7 +459,7 @@ def test_as_of_gives_what_was_read_at_that_time(watched, data):
         prove_as_of(watched, write(watched, texts, note))
 
 
-@pytest.mark.parametrize("watched", sampled(variants("values")), indirect=True)
+@pytest.mark.parametrize("watched", sampled(variants("values"), 5), indirect=True)
 def test_as_of_gives_every_value_of_every_type(watched):
     with watched.conn.transaction(force_rollback=True):
         prove_as_of(watched, write(watched, [*every_value()]))
