@@ -2,7 +2,8 @@
 
 none: no logging. floor: the application writes the same log rows itself, each write and its log row in one statement.
 the seed's way: a second statement into the seed's own log, with its twelve indexes and four foreign keys.
-llamalog: as installed and watched; and in each of its modes.
+the key alone: triggers that write the key of the row into llamalog's log and nothing else, no context, no fields, no images:
+what cannot be had for less by any capture into that log. llamalog: as installed and watched; and in each of its modes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,34 @@ CREATE TABLE change_log (
 CREATE INDEX ON change_log (entity_id, id);
 CREATE INDEX ON change_log (related_id, id) WHERE related_id IS NOT NULL;
 CREATE INDEX ON change_log (root_job_id, created_at, id) WHERE root_job_id IS NOT NULL;
+"""
+
+#: Capture that knows only which row it was: by statement and by row, as ours.
+_KEY_ALONE = """
+CREATE FUNCTION key_of_inserted() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO llamalog.llama_logs (op, entity_type, entity_id, operation, category)
+    SELECT 'I', 'ALBUM', {key}::text, 'created', 'CREATED' FROM new_rows;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION key_of_updated() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD OPERATOR(pg_catalog.*=) NEW THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO llamalog.llama_logs (op, entity_type, entity_id, operation, category)
+    VALUES ('U', 'ALBUM', NEW.{key}::text, 'updated', 'UPDATED');
+    RETURN NULL;
+END $$;
+CREATE FUNCTION key_of_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO llamalog.llama_logs (op, entity_type, entity_id, operation, category)
+    VALUES ('D', 'ALBUM', OLD.{key}::text, 'deleted', 'DELETED');
+    RETURN NULL;
+END $$;
+CREATE TRIGGER a_inserted AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows EXECUTE FUNCTION key_of_inserted();
+CREATE TRIGGER a_updated AFTER UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION key_of_updated();
+CREATE TRIGGER a_deleted AFTER DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION key_of_deleted();
 """
 
 _FIELDS = "'{id,title,release_date,track_count,label,updated_at,created_at,data_quality,source}'"
@@ -94,7 +123,16 @@ class System:
             conn.execute("ALTER TABLE enrichment_logs RENAME TO llama_logs")
         elif self.setup:
             conn.execute(self.setup.encode())
-        if self.watch is not None:
+        if self.name == "the key alone":
+            migrate.migrate(conn)
+            for table in TABLES:
+                hang = _KEY_ALONE.replace("{table}", table)
+                hang = hang.replace(
+                    "{key}",
+                    {"album_artists": "album_id", "track_artists": "track_id"}.get(table, "id"),
+                )
+                conn.execute(hang.replace("FUNCTION key_of", f"FUNCTION {table}_key_of").encode())
+        elif self.watch is not None:
             migrate.migrate(conn)
             watching.watch(conn, TABLES, Options(**self.watch))
 
@@ -232,6 +270,7 @@ def systems() -> list[System]:
         _plain("none"),
         _floor(),
         _seed(),
+        _plain("the key alone"),
         _plain("llamalog", watch={}),
         _plain("llamalog, full image", watch={"image": "full"}),
         _plain("llamalog, by statement", watch={"capture": "statement"}),

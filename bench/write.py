@@ -338,7 +338,7 @@ def show(
             if most_of_floor is not None:
                 budgets.append(f"{most_of_floor} × floor (is {of_floor:.2f})")
         table.add_row(*row, ", ".join(budgets))
-    Console(width=None if sys.stdout.isatty() else 190).print(table)
+    Console(width=None if sys.stdout.isatty() else 210).print(table)
     return missed
 
 
@@ -361,7 +361,7 @@ def show_bytes(sizes: dict[str, dict[str, Bytes]]) -> int:
                 text = f"{values[name][position]:,.0f}"
                 cells.append(f"[red]{text}[/red]" if over else text)
             table.add_row(f"one {write}: {label}", *cells, str(budget) if write == "UPDATE" else "")
-    Console(width=None if sys.stdout.isatty() else 190).print(table)
+    Console(width=None if sys.stdout.isatty() else 210).print(table)
     return missed
 
 

@@ -1,4 +1,4 @@
-"""One class for each thing that goes wrong; its docstring says what. SQL raises, this module names, cli.py prints."""
+"""One class for each thing that goes wrong; its docstring says what. SQL raises, this module names, cli prints."""
 
 from __future__ import annotations
 

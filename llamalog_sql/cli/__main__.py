@@ -1,0 +1,5 @@
+"""python -m llamalog_sql.cli"""
+
+from llamalog_sql.cli import main
+
+main()

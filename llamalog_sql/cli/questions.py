@@ -1,0 +1,294 @@
+"""Commands that ask about one entity."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+import click
+
+from llamalog_sql import output, queries
+from llamalog_sql.cli.group import FAILED, main
+from llamalog_sql.cli.shared import (
+    COUNT,
+    Moment,
+    dsn_option,
+    entity_arguments,
+    format_option,
+    say,
+    session,
+)
+from llamalog_sql.connection import Connection
+
+logger = logging.getLogger("llamalog_sql")
+
+
+def _say_archived(conn: Connection, entity_type: str, entity_id: str) -> None:
+    since = queries.detail_since(conn, entity_type, entity_id)
+    if since is not None:
+        say(
+            f"changes before {since.astimezone(UTC):%Y-%m} are archived; see llamalog restore-archive"
+        )
+
+
+def _say_breaks(conn: Connection, entity_type: str, entity_id: str) -> None:
+    found = queries.breaks(conn, entity_type, entity_id)
+    if found:
+        logger.warning(
+            f"in {len(found)} place{'s' * (len(found) > 1)} its changes do not meet: a write was not captured;"
+            " llamalog.breaks(type, id) lists them"
+        )
+
+
+@main.command()
+@entity_arguments
+@click.option("--limit", default=50, show_default=True, type=COUNT, help="Most rows to show.")
+@format_option
+@dsn_option
+def history(entity_type: str, entity: str, limit: int, form: str) -> None:
+    """Show the changes of one entity, newest first.
+
+    \b
+    Example:
+      llamalog history ALBUM "OK Computer" --format jsonl
+    """
+    with session() as conn:
+        entity_id = queries.resolve(conn, entity_type, entity)
+        label = queries.label(conn, entity_type, entity_id)
+        # one more tells whether there is more
+        found = queries.history(conn, entity_type, entity_id, limit=limit + 1)
+        _say_archived(conn, entity_type, entity_id)
+    rows = found[:limit]
+    if len(found) > limit:
+        say(f"only the newest {limit}; for more, --limit")
+    if form != "table":
+        output.write_rows(rows, form)
+        return
+    if not rows:
+        say("no change of it is recorded")
+        return
+    output.print_changes(rows, output.heading(entity_type, entity_id, label), with_entity=False)
+
+
+@main.command()
+@entity_arguments
+@click.option(
+    "--category", "categories", multiple=True, metavar="CATEGORY", help="Only this one. Repeatable."
+)
+@click.option("--since", type=Moment(), help="From this time; without offset UTC.")
+@click.option("--until", type=Moment(), help="Before this time; without offset UTC.")
+@click.option("--limit", default=20, show_default=True, type=COUNT, help="Rows of a page.")
+@click.option("--cursor", help="Where the page before ended.")
+@format_option
+@dsn_option
+def chain(
+    entity_type: str,
+    entity: str,
+    categories: tuple[str, ...],
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+    cursor: str | None,
+    form: str,
+) -> None:
+    """Show the whole story of an entity by time: its parts, its links, and what the jobs about it caused.
+
+    \b
+    Example:
+      llamalog chain ALBUM "OK Computer" --category CREATED --category FAILED
+    """
+    with session() as conn:
+        entity_id = queries.resolve(conn, entity_type, entity)
+        label = queries.label(conn, entity_type, entity_id)
+        page = queries.chain(
+            conn,
+            entity_type,
+            entity_id,
+            categories=categories,
+            start_date=since,
+            end_date=until,
+            limit=limit,
+            cursor=cursor,
+        )
+        _say_archived(conn, entity_type, entity_id)
+    if form == "json":
+        click.echo(
+            output.as_json(
+                {
+                    "logs": [
+                        output.as_dict(row, without=("total_count", "has_more", "next_cursor"))
+                        for row in page.logs
+                    ],
+                    "total_count": page.total_count,
+                    "cursor": page.cursor,
+                    "has_more": page.has_more,
+                },
+                indent=2,
+            )
+        )
+        return
+    if form != "table":
+        output.write_rows(page.logs, form)
+        return
+    if not page.logs:
+        say("no such change is recorded")
+        return
+    heading = output.heading(entity_type, entity_id, label)
+    output.print_changes(
+        page.logs,
+        f"{heading}: {len(page.logs)} of {page.total_count} changes",
+        with_entity=True,
+    )
+    if page.cursor:
+        say(f"more: add --cursor {page.cursor}")
+
+
+@main.command()
+@entity_arguments
+@click.option(
+    "--children",
+    default=output.CHILDREN,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Children of a node to draw.",
+)
+@format_option
+@dsn_option
+def tree(entity_type: str, entity: str, children: int, form: str) -> None:
+    """Draw the story of an entity as a tree of jobs and changes.
+
+    \b
+    Example:
+      llamalog tree ALBUM "OK Computer"
+    """
+    with session() as conn:
+        entity_id = queries.resolve(conn, entity_type, entity)
+        label = queries.label(conn, entity_type, entity_id)
+        nodes = queries.tree(conn, entity_type, entity_id)
+        _say_archived(conn, entity_type, entity_id)
+    if form != "table":
+        output.write_rows(nodes, form)
+        return
+    output.console().print(
+        output.tree(nodes, output.heading(entity_type, entity_id, label), children)
+    )
+
+
+@main.command()
+@entity_arguments
+@format_option
+@dsn_option
+def why(entity_type: str, entity: str, form: str) -> None:
+    """Tell how an entity came here, and what happened to it since.
+
+    \b
+    Example:
+      llamalog why ALBUM "OK Computer"
+    """
+    with session() as conn:
+        entity_id = queries.resolve(conn, entity_type, entity)
+        sentences = queries.why(conn, entity_type, entity_id)
+    if form != "table":
+        output.write_rows(sentences, form)
+        return
+    output.console().print(output.story(sentences), end="")
+
+
+@main.command("as-of")
+@entity_arguments
+@click.argument("at", metavar="TIME", type=Moment())
+@format_option
+@dsn_option
+def as_of(entity_type: str, entity: str, at: datetime, form: str) -> None:
+    """Show a row as it was at an instant (ISO 8601; without offset UTC).
+
+    \b
+    Example:
+      llamalog as-of ALBUM "OK Computer" 2026-11-22T18:30:00
+    """
+    with session() as conn:
+        entity_id = queries.resolve(conn, entity_type, entity)
+        row = queries.as_of(conn, entity_type, entity_id, at)
+        _say_breaks(conn, entity_type, entity_id)
+    if form != "table":
+        output.write_image(row, form)
+    elif row is None:
+        say("it did not exist then")
+    else:
+        output.console().print(output.image_table(row))
+
+
+@main.command()
+@entity_arguments
+@format_option
+@dsn_option
+def blame(entity_type: str, entity: str, form: str) -> None:
+    """Show for every field of a row which change set its value: when, through which path, by whom.
+
+    \b
+    Example:
+      llamalog blame ALBUM "OK Computer"
+    """
+    with session() as conn:
+        entity_id = queries.resolve(conn, entity_type, entity)
+        rows = queries.blame(conn, entity_type, entity_id)
+        _say_archived(conn, entity_type, entity_id)
+        _say_breaks(conn, entity_type, entity_id)
+    if form != "table":
+        output.write_rows(rows, form)
+    elif not rows:
+        say("neither the row nor the image of its removal is there")
+    else:
+        output.console().print(output.blame_table(rows))
+
+
+@main.command()
+@entity_arguments
+@click.argument("from_at", metavar="FROM", type=Moment())
+@click.argument("to_at", metavar="TO", type=Moment())
+@format_option
+@dsn_option
+def diff(entity_type: str, entity: str, from_at: datetime, to_at: datetime, form: str) -> None:
+    """Show what became of a row from one instant to another (ISO 8601; without offset UTC).
+
+    \b
+    Example:
+      llamalog diff ALBUM "OK Computer" 2026-11-22 2026-11-23
+    """
+    with session() as conn:
+        entity_id = queries.resolve(conn, entity_type, entity)
+        rows = queries.diff(conn, entity_type, entity_id, from_at, to_at)
+        _say_breaks(conn, entity_type, entity_id)
+    if form != "table":
+        output.write_rows(rows, form)
+    elif not rows:
+        say("no difference")
+    else:
+        output.console().print(output.difference_table(rows))
+
+
+@main.command()
+@click.argument("text")
+@click.option("--type", "entity_type", metavar="TYPE", help="Only entities of this type.")
+@click.option("--limit", default=20, show_default=True, type=COUNT, help="Most to show.")
+@format_option
+@dsn_option
+def find(text: str, entity_type: str | None, limit: int, form: str) -> None:
+    """Find entities by a part of their title or name; also deleted ones. Exit 1 when there is none.
+
+    \b
+    Example:
+      llamalog find computer --type ALBUM
+    """
+    with session() as conn:
+        found = queries.find(conn, text, entity_type=entity_type, limit=limit + 1)
+    rows = found[:limit]
+    if len(found) > limit:
+        say(f"only {limit}; for more, --limit")
+    if form != "table":
+        output.write_rows(rows, form)
+    elif rows:
+        output.console().print(output.found_table(rows))
+    if not rows:
+        say(f'nothing is called "{output.clean(text)}"')
+        click.get_current_context().exit(FAILED)
