@@ -42,15 +42,22 @@ class Capture:
     """The SQL of a table's capture.
 
     making: creates its functions, as the owner of the log.  hanging: puts the triggers on the table.
+    reading: creates the function by which questions read its rows, as the owner of the log.
     """
 
     making: list[str]
     hanging: list[str]
+    reading: list[str]
+
+    @property
+    def functions(self) -> list[str]:
+        """What the owner of the log creates."""
+        return [*self.reading, *self.making]
 
     @property
     def statements(self) -> list[str]:
         """All of it in order."""
-        return [*self.making, *self.hanging]
+        return [*self.functions, *self.hanging]
 
 
 def build(conn: Connection, watch: Watch) -> Capture:
@@ -67,7 +74,7 @@ def build(conn: Connection, watch: Watch) -> Capture:
             f"FROM llamalog.family({table}::regclass) AS member (oid)\n"
             f"WHERE member.oid = {table}::regclass OR NOT llamalog.is_partitioned(member.oid);\n"
         )
-        return Capture([], [tolerant, truncate])
+        return Capture([], [tolerant, truncate], _reader(conn, watch))
     names = {event: function_name(watch.entity_type, event) for event in EVENTS}
     settings = _settings(watch)
     if watch.capture == "statement":
@@ -119,7 +126,7 @@ def build(conn: Connection, watch: Watch) -> Capture:
         f"    EXECUTE FUNCTION llamalog.{ident(names[event])}({entity_type});\n"
         for event, scope in scopes.items()
     ]
-    return Capture(making, [truncate, *triggers])
+    return Capture(making, [truncate, *triggers], _reader(conn, watch))
 
 
 def hang(conn: Connection, watch: Watch, capture: Capture) -> None:
@@ -128,9 +135,9 @@ def hang(conn: Connection, watch: Watch, capture: Capture) -> None:
     Raises CannotWatch (42501) without the right to.
     """
     try:
-        if capture.making:
+        if capture.functions:
             with as_owner(conn):
-                for text in capture.making:
+                for text in capture.functions:
                     conn.execute(text.encode())
         for text in capture.hanging:
             conn.execute(text.encode())
@@ -153,13 +160,18 @@ def removal(conn: Connection, oid: int, entity_type: str) -> list[str]:
         " WHERE called.proname NOT IN ('fill_adopted', 'refill_adopted') ORDER BY hung.tgname, member.oid",
         [oid],
     )
-    ((table,),) = rows(conn, "SELECT %s::oid::regclass::text", [oid])
+    ((table, reader),) = rows(
+        conn,
+        "SELECT %s::oid::regclass::text, llamalog.reader_name(%s)",
+        [oid, entity_type],
+    )
     return [
         *(f"DROP TRIGGER {ident(name)} ON {member};\n" for name, member in triggers),
         *(
             f"DROP FUNCTION IF EXISTS llamalog.{ident(function_name(entity_type, event))}();\n"
             for event in EVENTS
         ),
+        f"DROP FUNCTION IF EXISTS llamalog.{ident(reader)}(text, text);\n",
         f"SELECT llamalog.take_back_grants({literal(table)}::regclass, {literal(entity_type)});\n",
     ]
 
@@ -190,6 +202,28 @@ def function_name(entity_type: str, event: str) -> str:
         return name
     digest = hashlib.md5(entity_type.encode(), usedforsecurity=False).hexdigest()
     return f"capture_{digest}_{event}"
+
+
+def _reader(conn: Connection, watch: Watch) -> list[str]:
+    """Return the SQL of the function by which questions read a row of the table; none for what they do not ask about."""
+    if watch.is_link or not watch.has_key:
+        return []
+    ((name, shape, query),) = rows(
+        conn,
+        "SELECT llamalog.reader_name(%(entity_type)s), llamalog.reader_shape(%(oid)s, %(key)s, %(hidden)s),"
+        " llamalog.live_query(%(oid)s, %(key)s, %(hidden)s)",
+        {
+            "entity_type": watch.entity_type,
+            "oid": watch.table.oid,
+            "key": watch.key_columns,
+            "hidden": [*watch.ignored_columns, *watch.redacted_columns],
+        },
+    )
+    comment = literal(f"Reads a row of {watch.table.shown}; rendered by llamalog watch.")
+    return [
+        render("read.sql.j2", name=name, table=watch.table.shown, shape=shape, query=query),
+        f"COMMENT ON FUNCTION llamalog.{ident(name)}(text, text) IS {comment};\n",
+    ]
 
 
 def _row_expressions(conn: Connection, watch: Watch) -> dict[str, RowExpressions]:

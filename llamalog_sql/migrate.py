@@ -304,7 +304,8 @@ def _undoing(conn: Connection, victims: list[str]) -> Iterator[Piece]:
         " UNION ALL SELECT 'VIEW', to_regclass('llamalog.log')::text",
     ):
         if names:
-            yield Piece("", f"DROP {kind} {names};\n")
+            # a script has dropped readers with their captures by then
+            yield Piece("", f"DROP {kind} IF EXISTS {names};\n")
     yield Piece("", "DELETE FROM llamalog.repeatables;\n")
     files = {migration.id: Path(migration.path) for migration in _migrations()}
     for name in victims:

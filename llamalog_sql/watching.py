@@ -138,10 +138,10 @@ def script(conn: Connection, names: list[str], options: Options | None = None) -
         if one.is_asked:
             yield f"-- {comment(f'{one.watch.table.shown} as {one.watch.entity_type}: {one.watch.description}')}\n"
             yield _registration(one).as_string(conn) + ";\n"
-            if one.capture.making:
+            if one.capture.functions:
                 owner = sql.Identifier(owner_of_the_log(conn)).as_string(conn)
                 yield f"SET ROLE {owner};\n"
-                yield from one.capture.making
+                yield from one.capture.functions
                 yield "RESET ROLE;\n"
             yield from one.capture.hanging
 

@@ -1,12 +1,33 @@
 -- public.albums as ALBUM: entity; key id; label title; quality data_quality; source source; ignores search_vector, updated_at
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', 'd271397e57693b91c4c01c90325af8ad', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', '4767aecb84e63131df1f6f4cc9f786db')
+VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', 'd271397e57693b91c4c01c90325af8ad', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', '63a9fa931973c59f5a2981542ed4d4fc')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
     unwatched_at = NULL,
     is_lost = false;
 SET ROLE "llamalog_owner";
+-- The row of public.albums with a key, as llamalog.as_of() needs it. Rendered by llamalog watch; change the watch, not this.
+-- With the rights of the caller, who may not see every row.
+CREATE OR REPLACE FUNCTION llamalog."read_album"(
+    entity_id      text,
+    shape          text,
+    OUT is_current boolean,
+    OUT image      jsonb
+)
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
+AS $function$
+BEGIN
+    is_current := shape = '16cdeee2b98212fdca14c7ea89ea2259';
+    IF is_current THEN
+        image := (SELECT jsonb_build_object('id', live.id, 'musicbrainz_id', live.musicbrainz_id, 'title', live.title, 'release_date', live.release_date, 'release_type', live.release_type, 'track_count', live.track_count, 'duration_ms', live.duration_ms, 'cover_art_url', live.cover_art_url, 'barcode', live.barcode, 'label', live.label, 'catalog_number', live.catalog_number, 'created_at', live.created_at, 'data_quality', CASE WHEN live.data_quality IS NOT NULL THEN concat(live.data_quality) END, 'enrichment_status', CASE WHEN live.enrichment_status IS NOT NULL THEN concat(live.enrichment_status) END, 'last_enriched', live.last_enriched, 'genres', CASE WHEN cardinality(live.genres) = 0 OR array_ndims(live.genres) = 1 AND array_lower(live.genres, 1) = 1 THEN to_jsonb(live.genres) ELSE to_jsonb(live.genres::text) END, 'secondary_types', CASE WHEN cardinality(live.secondary_types) = 0 OR array_ndims(live.secondary_types) = 1 AND array_lower(live.secondary_types, 1) = 1 THEN to_jsonb(live.secondary_types) ELSE to_jsonb(live.secondary_types::text) END, 'release_country', live.release_country, 'release_status', live.release_status, 'spotify_id', live.spotify_id, 'spotify_url', live.spotify_url, 'discogs_id', live.discogs_id, 'source', CASE WHEN live.source IS NOT NULL THEN concat(live.source) END, 'source_url', live.source_url, 'submitted_by', live.submitted_by, 'cloudflare_image_id', live.cloudflare_image_id, 'metadata', CASE WHEN jsonb_typeof(live.metadata) = 'null' OR live.metadata ? '$json' THEN jsonb_build_object('$json', live.metadata) ELSE live.metadata END, 'game_status', CASE WHEN live.game_status IS NOT NULL THEN concat(live.game_status) END, 'deezer_id', live.deezer_id) FROM public.albums AS live WHERE live.id = $1::uuid AND live.id::text = $1);
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION llamalog."read_album"(text, text) IS 'Reads a row of public.albums; rendered by llamalog watch.';
 -- Captures INSERT on public.albums, one log row for each row. Rendered by llamalog watch; change the watch, not this.
 CREATE OR REPLACE FUNCTION llamalog."capture_album_insert"()
     RETURNS trigger

@@ -1,12 +1,33 @@
 -- public.readings as READING: entity; key sensor, day; ignores updated_at; redacts owner_email; full image
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', 'a23066a992f9ded2d9435cced53a0c9f')
+VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', 'e608fc43c623ac0e08250e157ccdc2ff')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
     unwatched_at = NULL,
     is_lost = false;
 SET ROLE "llamalog_owner";
+-- The row of public.readings with a key, as llamalog.as_of() needs it. Rendered by llamalog watch; change the watch, not this.
+-- With the rights of the caller, who may not see every row.
+CREATE OR REPLACE FUNCTION llamalog."read_reading"(
+    entity_id      text,
+    shape          text,
+    OUT is_current boolean,
+    OUT image      jsonb
+)
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
+AS $function$
+BEGIN
+    is_current := shape = '72364e52a453d9fc2238af0170cc7e1a';
+    IF is_current THEN
+        image := (SELECT jsonb_build_object('sensor', live.sensor, 'day', live.day, 'value', CASE WHEN live.value = 0 AND live.value::text = '-0' THEN to_jsonb(live.value::text) ELSE to_jsonb(live.value) END, 'raw', CASE WHEN jsonb_typeof(live.raw) = 'null' OR live.raw ? '$json' THEN jsonb_build_object('$json', live.raw) ELSE live.raw END) FROM public.readings AS live WHERE live.sensor = (llamalog.key_parts($1, 2))[1]::text AND live.day = (llamalog.key_parts($1, 2))[2]::date AND llamalog.key_text(live.sensor::text, (to_jsonb(live.day) #>> '{}')) = $1);
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION llamalog."read_reading"(text, text) IS 'Reads a row of public.readings; rendered by llamalog watch.';
 -- Captures INSERT on public.readings, one log row for each row. Rendered by llamalog watch; change the watch, not this.
 CREATE OR REPLACE FUNCTION llamalog."capture_reading_insert"()
     RETURNS trigger
