@@ -431,6 +431,8 @@ def generate(dsn: str, rows: int, *, seed: int = 1, workers: int = 2) -> Made:
         conn.execute(SCHEMA.read_bytes())
         migrate.migrate(conn)
         watching.watch(conn, TABLES)
+        # or as-of would say, rightly, that it knows nothing of the months before
+        conn.execute("UPDATE llamalog.watches SET watched_at = %s", [month_begin(0)])
         conn.execute(model.encode())
     with ThreadPoolExecutor(workers) as pool:
         # the long ones first

@@ -80,6 +80,8 @@ def _execute(statement: str, *parameters: Any) -> Callable[[Connection, Any, Any
     return lambda conn, *_: conn.execute(statement.encode(), list(parameters)).fetchall()
 
 
+#: Instants to be asked about, with half a year of changes after each.
+_DAYS = (generate.END - timedelta(days=365), generate.END - timedelta(days=182))
 _WEEK = (generate.END - timedelta(days=7), generate.END)
 
 QUESTIONS = [
@@ -104,6 +106,9 @@ QUESTIONS = [
     ),
     Question("tree", lambda conn, e, _: queries.tree(conn, *e), budget=5),
     Question("why", lambda conn, e, _: queries.why(conn, *e)),
+    Question("as-of", lambda conn, e, _: queries.as_of(conn, *e, _DAYS[1]), budget=1),
+    Question("blame", lambda conn, e, _: queries.blame(conn, *e), budget=1),
+    Question("diff", lambda conn, e, _: queries.diff(conn, *e, *_DAYS)),
     Question(
         "resolve an id",
         lambda conn, e, _: queries.resolve(conn, *e),

@@ -325,6 +325,7 @@ def restore(conn: Connection, path: Path, *, is_foreign: bool = False) -> Restor
                 hint="It is the archive of another database.",
             )
         if restored:
+            conn.execute("SELECT llamalog.fill_renamings()")
             _note(
                 conn,
                 "maintain:restored",

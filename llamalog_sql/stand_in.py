@@ -30,7 +30,7 @@ _GENERIC = (
 )
 
 #: What of llamalog's own they read and write beside the log.
-_REGISTRY = ("watches", "row_queries")
+_REGISTRY = ("watches", "row_queries", "renamings")
 
 
 @dataclass(frozen=True)

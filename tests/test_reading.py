@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from llamalog_sql import queries, watching
+from llamalog_sql import migrate, queries, watching
 from llamalog_sql.errors import LlamaLogError
 from llamalog_sql.watching import Options
 
@@ -154,3 +154,111 @@ def test_a_reader_goes_with_the_watch(db):
     assert readers(db) == "read_album read_artist read_track"
     with pytest.raises(psycopg.errors.UndefinedFunction):
         db.execute("SELECT llamalog.read_price('1', '')")
+
+
+# -- changes of keys --------------------------------------------------------------------------------------------------
+
+
+def lacking(db):
+    """The changes of keys that the log has and llamalog.renamings lacks."""
+    return db.execute(
+        "SELECT entity_type, previous_id, entity_id FROM llamalog.log WHERE previous_id IS NOT NULL"
+        " EXCEPT SELECT entity_type, old_id, new_id FROM llamalog.renamings"
+    ).fetchall()
+
+
+def renamings(db):
+    return db.execute("SELECT entity_type, old_id, new_id FROM llamalog.renamings").fetchall()
+
+
+def story(db, entity_type, entity_id):
+    return [change.category for change in queries.history(db, entity_type, entity_id)]
+
+
+@pytest.mark.parametrize("capture", ["rendered", "statement", "tolerant"])
+def test_every_change_of_a_key_is_kept(db, new, capture):
+    watched(
+        db,
+        "CREATE TABLE pages (id integer PRIMARY KEY DEFERRABLE, name text);"
+        " CREATE TABLE books (id integer PRIMARY KEY); CREATE TABLE words (id integer PRIMARY KEY);"
+        " CREATE TABLE book_words (id integer PRIMARY KEY, book_id integer REFERENCES books,"
+        " word_id integer NOT NULL REFERENCES words, UNIQUE (word_id, book_id))",
+        *("pages", "books", "words", "book_words", "albums", "artists", "album_artists"),
+        options=Options(capture=capture),
+    )
+    db.execute("INSERT INTO pages VALUES (1, 'a'), (2, 'b'), (3, 'c')")
+    db.execute("UPDATE pages SET name = 'd'")
+    assert renamings(db) == []
+    db.execute("UPDATE pages SET id = 4 WHERE id = 3")
+    assert renamings(db) == [("PAGE", "3", "4")]
+    db.execute("UPDATE pages SET id = 3 - id, name = 'e' WHERE id < 3")
+    assert {("PAGE", "1", "2"), ("PAGE", "2", "1")} < set(renamings(db))
+    album, other = new.album(db), new.album(db, "Kid A")
+    new.link(db, album, new.artist(db))
+    db.execute("UPDATE album_artists SET album_id = %s", [other])
+    db.execute("UPDATE album_artists SET artist_id = %s", [new.artist(db, "Thom Yorke")])
+    db.execute("INSERT INTO books VALUES (1); INSERT INTO words VALUES (1)")
+    db.execute("INSERT INTO book_words VALUES (1, 1, 1)")
+    db.execute("UPDATE book_words SET book_id = NULL")  # perhaps the end that it is logged on
+    assert lacking(db) == []
+    assert len(renamings(db)) >= 5
+    assert story(db, "PAGE", "4") == story(db, "PAGE", "3") == ["UPDATED", "UPDATED", "CREATED"]
+
+
+@pytest.mark.parametrize("capture", ["rendered", "tolerant"])
+def test_a_key_that_changes_with_the_partition_is_kept(db, capture):
+    watched(
+        db,
+        "CREATE TABLE sales (region text, id integer, PRIMARY KEY (region, id)) PARTITION BY LIST (region);"
+        " CREATE TABLE eu PARTITION OF sales FOR VALUES IN ('eu');"
+        " CREATE TABLE us PARTITION OF sales FOR VALUES IN ('us')",
+        "sales",
+        options=Options(capture=capture),
+    )
+    db.execute("INSERT INTO sales VALUES ('eu', 1)")
+    db.execute("UPDATE sales SET region = 'us'")
+    assert renamings(db) == [("SALE", "eu,1", "us,1")]
+    assert story(db, "SALE", "us,1") == story(db, "SALE", "eu,1") == ["UPDATED", "CREATED"]
+    db.execute("DELETE FROM sales")
+    assert story(db, "SALE", "us,1") == ["DELETED", "UPDATED", "CREATED"]
+
+
+def test_what_the_log_knows_of_keys_is_found_again(db):
+    watched(db, PRICES, "prices")
+    db.execute("INSERT INTO prices VALUES (1)")
+    db.execute("UPDATE prices SET id = 2")
+    db.execute("DELETE FROM llamalog.renamings")
+    assert story(db, "PRICE", "2") == ["UPDATED"]
+    db.execute("SELECT llamalog.maintain()")
+    assert renamings(db) == [("PRICE", "1", "2")]
+    assert story(db, "PRICE", "2") == ["UPDATED", "CREATED"]
+    assert db.execute("SELECT llamalog.fill_renamings()").fetchone() == (0,)
+
+
+def test_nobody_but_capture_writes_changes_of_keys(db):
+    db.execute("CREATE ROLE clerk; GRANT SELECT ON ALL TABLES IN SCHEMA llamalog TO clerk")
+    db.execute("SET ROLE clerk")
+    for statement in (
+        "INSERT INTO llamalog.renamings VALUES ('A', '1', '2')",
+        "DELETE FROM llamalog.renamings",
+        "SELECT llamalog.fill_renamings()",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), db.transaction():
+            db.execute(statement)
+    assert db.execute("SELECT llamalog.was_renamed('{1}')").fetchone() == (False,)
+
+
+def test_who_could_read_the_log_may_read_its_changes_of_keys_after_the_migration(db):
+    db.execute("CREATE ROLE clerk; CREATE ROLE by_default; GRANT SELECT ON llamalog.log TO clerk")
+    ((me,),) = db.execute("SELECT current_user").fetchall()
+    db.execute(f'ALTER DEFAULT PRIVILEGES FOR ROLE "{me}" GRANT ALL ON TABLES TO by_default')
+    migration = migrate.sql_directory() / "migrations" / "0008_renamings"
+    db.execute(migration.with_suffix(".rollback.sql").read_text())
+    db.execute(migration.with_suffix(".sql").read_text())
+    rights = db.execute(
+        "SELECT role, has_table_privilege(role, 'llamalog.renamings', privilege)"
+        " FROM unnest('{clerk,by_default}'::text[]) AS role, unnest('{SELECT,INSERT}'::text[]) AS privilege"
+    ).fetchall()
+    assert rights == [
+        ("clerk", True), ("clerk", False), ("by_default", False), ("by_default", False),
+    ]  # fmt: skip

@@ -240,21 +240,20 @@ BEGIN
     FROM unnest(v_changes) AS change
     WHERE change.op = 'D';
     IF v_ids IS NOT NULL THEN
-        SELECT array_agg(moved.id)
+        SELECT array_agg(log.entity_id)
         INTO v_moved
-        FROM (
-            SELECT log.entity_id
-            FROM llamalog.log AS log
-            WHERE log.entity_id = ANY (v_ids)
-                AND log.op = 'I'
-                AND log.metadata @> '{"llamalog": {"moved": true}}'
-            UNION
-            SELECT log.previous_id
+        FROM llamalog.log AS log
+        WHERE log.entity_id = ANY (v_ids)
+            AND log.op = 'I'
+            AND log.metadata @> '{"llamalog": {"moved": true}}';
+        IF llamalog.was_renamed(v_ids) THEN
+            SELECT v_moved || array_agg(log.previous_id)
+            INTO v_moved
             FROM llamalog.log AS log
             WHERE log.previous_id = ANY (v_ids)
                 AND log.op = 'I'
-                AND log.metadata @> '{"llamalog": {"moved": true}}'
-        ) AS moved (id);
+                AND log.metadata @> '{"llamalog": {"moved": true}}';
+        END IF;
     END IF;
     RETURN QUERY
     SELECT change.*

@@ -30,18 +30,7 @@ DECLARE
     v_is_anew boolean;
 BEGIN
     -- few keys ever change, and whether this one did is asked faster than when
-    IF NOT EXISTS (
-            SELECT
-            FROM llamalog.log AS log
-            WHERE log.previous_id = v_key
-        )
-        AND NOT EXISTS (
-            SELECT
-            FROM llamalog.log AS log
-            WHERE log.entity_id = v_key
-                AND log.previous_id IS NOT NULL
-        )
-    THEN
+    IF NOT llamalog.was_renamed(ARRAY[v_key]) THEN
         RETURN QUERY SELECT v_key, c_begin, c_end;
         RETURN;
     END IF;

@@ -52,6 +52,7 @@ BEGIN
         llamalog.top_seq() + 1
     FROM pg_control_system() AS control
     ON CONFLICT DO NOTHING;
+    PERFORM llamalog.fill_renamings();
     IF NOT llamalog.is_partitioned('llamalog.llama_logs'::regclass) THEN
         RETURN;  -- an adopted log has no months
     END IF;

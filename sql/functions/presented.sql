@@ -13,23 +13,33 @@ DECLARE
     v_ignored text[];
 BEGIN
     IF v_change.op = 'D' THEN
-        SELECT found.*
+        SELECT log.*
         INTO v_other
-        FROM (
-            SELECT log.*
-            FROM llamalog.log AS log
-            WHERE log.entity_id = v_change.entity_id
-            UNION ALL
-            SELECT log.*
-            FROM llamalog.log AS log
-            WHERE log.previous_id = v_change.entity_id
-        ) AS found
-        WHERE found.entity_type = v_change.entity_type
-            AND found.link_type IS NOT DISTINCT FROM v_change.link_type
-            AND found.seq > v_change.seq
-            AND found.txid = v_change.txid
-        ORDER BY found.seq
+        FROM llamalog.log AS log
+        WHERE log.entity_id = v_change.entity_id
+            AND log.entity_type = v_change.entity_type
+            AND log.link_type IS NOT DISTINCT FROM v_change.link_type
+            AND log.seq > v_change.seq
+            AND log.txid = v_change.txid
+        ORDER BY log.seq
         LIMIT 1;
+        IF llamalog.was_renamed(ARRAY[v_change.entity_id]) THEN
+            SELECT found.*
+            INTO v_other
+            FROM (
+                SELECT v_other.*
+                UNION ALL
+                SELECT log.*
+                FROM llamalog.log AS log
+                WHERE log.previous_id = v_change.entity_id
+                    AND log.entity_type = v_change.entity_type
+                    AND log.link_type IS NOT DISTINCT FROM v_change.link_type
+                    AND log.seq > v_change.seq
+                    AND log.txid = v_change.txid
+            ) AS found
+            ORDER BY found.seq
+            LIMIT 1;
+        END IF;
         IF v_other.op = 'I' AND v_other.metadata @> '{"llamalog": {"moved": true}}' THEN
             RETURN;  -- shown with its INSERT
         END IF;
