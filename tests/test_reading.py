@@ -262,3 +262,37 @@ def test_who_could_read_the_log_may_read_its_changes_of_keys_after_the_migration
     assert rights == [
         ("clerk", True), ("clerk", False), ("by_default", False), ("by_default", False),
     ]  # fmt: skip
+
+
+def test_a_job_that_moved_a_row_of_another_entity_with_the_same_id_shows_one_move(db):
+    watched(
+        db,
+        "CREATE TABLE customers (id integer PRIMARY KEY); CREATE TABLE orders (id integer PRIMARY KEY);"
+        " CREATE TABLE tags (id integer PRIMARY KEY);"
+        " CREATE TABLE order_tags (order_id integer REFERENCES orders, tag_id integer REFERENCES tags, role text,"
+        " PRIMARY KEY (order_id, tag_id, role)) PARTITION BY LIST (role);"
+        " CREATE TABLE first_tags PARTITION OF order_tags FOR VALUES IN ('first');"
+        " CREATE TABLE other_tags PARTITION OF order_tags FOR VALUES IN ('other')",
+        *("customers", "orders", "tags", "order_tags"),
+    )
+    db.execute(
+        "INSERT INTO llamalog.source_paths VALUES ('addCustomer', 'CREATED', 'CUSTOMER', 'one', '')"
+    )
+    db.execute("SELECT llamalog.set_context(source => 'addCustomer', job_id => 'J')")
+    db.execute("INSERT INTO customers VALUES (1); INSERT INTO orders VALUES (1)")
+    db.execute("INSERT INTO tags VALUES (1); INSERT INTO order_tags VALUES (1, 1, 'first')")
+    db.execute("UPDATE order_tags SET role = 'other'")
+    db.execute("DELETE FROM customers")
+    assert db.execute("SELECT count(*) FROM llamalog.log WHERE op = 'D'").fetchone() == (2,)
+    found = [
+        (change.entity_type, change.link_type, change.category)
+        for change in queries.chain(db, "CUSTOMER", "1").logs
+    ]
+    assert found == [
+        ("CUSTOMER", None, "CREATED"),
+        ("ORDER", None, "CREATED"),
+        ("TAG", None, "CREATED"),
+        ("ORDER", "ORDER_TAG", "LINKED"),
+        ("ORDER", "ORDER_TAG", "UPDATED"),
+        ("CUSTOMER", None, "DELETED"),
+    ]

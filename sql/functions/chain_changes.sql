@@ -24,6 +24,7 @@ DECLARE
     v_ids          text[];
     v_after        bigint[];
     v_before       bigint[];
+    v_own_ids      text[];
     v_member_types text[] := '{}';
     v_member_ids   text[] := '{}';
     v_found        llamalog.log[];
@@ -41,10 +42,11 @@ BEGIN
     SELECT array_agg(chain_changes.entity_type), array_agg(held.id), array_agg(held.after_seq), array_agg(held.before_seq)
     INTO v_types, v_ids, v_after, v_before
     FROM llamalog.key_history(chain_changes.entity_type, chain_changes.entity_id) AS held;
+    v_own_ids := v_ids;
     SELECT array_agg(log)
     INTO v_found
     FROM llamalog.log AS log
-    WHERE log.entity_id = ANY (v_ids)
+    WHERE log.entity_id = ANY (v_own_ids)
         AND log.entity_type = chain_changes.entity_type;
     SELECT array_agg(found)
     INTO v_own
@@ -234,18 +236,32 @@ BEGIN
         FROM unnest(v_own || v_of_parts || v_of_jobs || v_of_links) AS known
         ORDER BY known.seq, known.id
     ) AS numbered;
-    -- which of the deleted moved to another partition
-    SELECT array_agg(change.entity_id)
-    INTO v_ids
+    -- which of the deleted moved to another partition: of the entity and its parts, what was read tells
+    SELECT
+        array_agg(change.entity_id),
+        array_agg(change.entity_id) FILTER (
+            WHERE (
+                change.entity_id = ANY (v_member_ids)
+                OR change.entity_id = ANY (v_own_ids) AND change.entity_type = chain_changes.entity_type
+            ) IS NOT TRUE
+        )
+    INTO v_ids, v_new
     FROM unnest(v_changes) AS change
     WHERE change.op = 'D';
     IF v_ids IS NOT NULL THEN
-        SELECT array_agg(log.entity_id)
+        SELECT array_agg(read.entity_id)
         INTO v_moved
-        FROM llamalog.log AS log
-        WHERE log.entity_id = ANY (v_ids)
-            AND log.op = 'I'
-            AND log.metadata @> '{"llamalog": {"moved": true}}';
+        FROM unnest(v_own || v_of_members) AS read
+        WHERE read.op = 'I'
+            AND read.metadata @> '{"llamalog": {"moved": true}}';
+        IF v_new IS NOT NULL THEN
+            SELECT v_moved || array_agg(log.entity_id)
+            INTO v_moved
+            FROM llamalog.log AS log
+            WHERE log.entity_id = ANY (v_new)
+                AND log.op = 'I'
+                AND log.metadata @> '{"llamalog": {"moved": true}}';
+        END IF;
         IF llamalog.was_renamed(v_ids) THEN
             SELECT v_moved || array_agg(log.previous_id)
             INTO v_moved
