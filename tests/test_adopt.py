@@ -28,6 +28,7 @@ from llamalog_sql import backfill, embedded, installation, migrate, queries, wat
 from llamalog_sql.adoption import adopt, indexes, locks, proof, state, undo
 from llamalog_sql.cli import main
 from llamalog_sql.errors import LlamaLogError
+from llamalog_sql.watching import Options
 
 Connection = psycopg.Connection[Any]
 
@@ -886,6 +887,18 @@ def test_nobody_but_capture_says_that_something_was_captured(adopted, role):
 
 
 # -- 5. questions ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("capture", ["rendered", "statement", "tolerant"])
+def test_history_follows_a_change_of_the_key(first_adopted, capture):
+    first_adopted.execute("CREATE TABLE pages (id integer PRIMARY KEY, name text)")
+    watching.watch(first_adopted, ["pages"], Options(capture=capture))
+    first_adopted.execute("INSERT INTO pages VALUES (1, 'a'), (2, 'b')")
+    first_adopted.execute("UPDATE pages SET id = id + 10")
+    assert [
+        (change.category, change.previous_id, change.entity_id)
+        for change in queries.history(first_adopted, "PAGE", "12")
+    ] == [("UPDATED", "2", "12"), ("CREATED", None, "2")]
 
 
 def test_questions_answer_over_old_rows_before_any_backfill(adopted):
