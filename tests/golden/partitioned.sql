@@ -1,13 +1,14 @@
 -- public.readings as READING: entity; key sensor, day; ignores updated_at; redacts owner_email; full image
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', 'f62c42f254673e4f1897ab473a550ea4')
+VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', '8209f534325a80b625d55176aff7dbc7')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
     unwatched_at = NULL,
     is_lost = false;
 SET ROLE "llamalog_owner";
--- The row of public.readings with a key, as llamalog.as_of() needs it. Rendered by llamalog watch; change the watch, not this.
+-- Reads the row of public.readings that has a key, for llamalog.as_of() and its kin. Rendered by llamalog watch; change the watch,
+-- not this.
 -- With the rights of the caller, who may not see every row.
 CREATE OR REPLACE FUNCTION llamalog."read_reading"(
     entity_id      text,
@@ -146,8 +147,7 @@ BEGIN
             v_previous_id := nullif(v_moved, llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')));
             v_metadata := llamalog.noted(v_metadata, 'moved', 'true');
             IF v_previous_id IS NOT NULL THEN
-                INSERT INTO llamalog.renamings (entity_type, old_id, new_id)
-                VALUES ('READING', v_previous_id, llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')));
+                INSERT INTO llamalog.renamings (entity_type, old_id, new_id) VALUES ('READING', v_previous_id, llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')));
                 IF llamalog.has_deferrable_key(TG_RELID) THEN
                     v_metadata := llamalog.noted(v_metadata, 'statement', to_jsonb(llamalog.statement_mark()));
                 END IF;
@@ -267,8 +267,7 @@ BEGIN
         v_key := llamalog.key_text(OLD.sensor::text, (to_jsonb(OLD.day) #>> '{}'));
         IF v_key IS DISTINCT FROM llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')) THEN
             v_previous_id := v_key;
-            INSERT INTO llamalog.renamings (entity_type, old_id, new_id)
-            VALUES ('READING', v_previous_id, llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')));
+            INSERT INTO llamalog.renamings (entity_type, old_id, new_id) VALUES ('READING', v_previous_id, llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')));
         END IF;
     END IF;
     -- one look tells most writes that there is nothing to read
