@@ -213,11 +213,9 @@ def _row_expressions(conn: Connection, watch: Watch) -> dict[str, RowExpressions
     return {
         row["name"]: RowExpressions(
             **{name: row[name] for name in ("id", "related_id", "image", "fields")},
-            quality=f"nullif(concat({row['name']}.{ident(watch.quality_column)}), '')"
-            if watch.quality_column
-            else "NULL",
-            sources=f"coalesce(v_sources, ARRAY[nullif(concat({row['name']}.{ident(watch.source_column)}), '')])"
-            if watch.source_column
+            quality=_text_of(watch, watch.quality_column, row["name"]) or "NULL",
+            sources=f"coalesce(v_sources, ARRAY[{source}])"
+            if (source := _text_of(watch, watch.source_column, row["name"]))
             else "v_sources",
             ends=[
                 {
@@ -230,6 +228,16 @@ def _row_expressions(conn: Connection, watch: Watch) -> dict[str, RowExpressions
         )
         for row in rows
     }
+
+
+def _text_of(watch: Watch, column: str | None, row: str) -> str | None:
+    """Return the SQL of the text of a column, null where it is empty; by output functions only, never by a cast."""
+    if column is None:
+        return None
+    value = f"{row}.{ident(column)}"
+    if next(c.is_enum for c in watch.columns if c.name == column):
+        return f"CASE WHEN {value} IS NOT NULL THEN concat({value}) END"
+    return f"nullif(concat({value}), '')"
 
 
 def _free_name(watch: Watch, wanted: str) -> str:
