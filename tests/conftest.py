@@ -32,6 +32,7 @@ if os.environ.get("LLAMALOG_TEST_CAPTURE") == "statement":
     describe._capture = lambda wanted, table, strict: _capture(
         "statement" if wanted == "rendered" else wanted, table, False
     )
+describe.DEFAULT_IMAGE = os.environ.get("LLAMALOG_TEST_IMAGE", describe.DEFAULT_IMAGE)
 
 
 def sampled(values: Iterable[Any], every: int = 3) -> list[Any]:
