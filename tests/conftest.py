@@ -9,6 +9,7 @@ with another default of llamalog watch.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -33,6 +34,16 @@ if os.environ.get("LLAMALOG_TEST_CAPTURE") == "statement":
     describe._capture = lambda wanted, table, strict: _capture(
         "statement" if wanted == "rendered" else wanted, table, False
     )
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: much of the time a test waits, for a lock, a clock or a kill."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_finish() -> None:
+    # three thousand tests are objects enough to keep the collector of garbage busy
+    gc.freeze()
 
 
 def sampled(values: Iterable[Any], every: int = 3) -> list[Any]:
@@ -114,7 +125,7 @@ def _prepared(conn: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     return conn
 
 
-Clone = Callable[[str], AbstractContextManager[psycopg.Connection[Any]]]
+Clone = Callable[..., AbstractContextManager[psycopg.Connection[Any]]]
 
 
 @pytest.fixture(scope="session")
@@ -129,9 +140,9 @@ def clone(server: SimpleNamespace, request: pytest.FixtureRequest) -> Iterator[C
     with psycopg.connect(**address, dbname="postgres", autocommit=True) as admin:
 
         @contextmanager
-        def made(template: str) -> Iterator[psycopg.Connection[Any]]:
+        def made(template: str, whose: str = "own") -> Iterator[psycopg.Connection[Any]]:
             source = request.getfixturevalue(template).template_dbname
-            name = f"own_{template.removesuffix('_template')}"
+            name = f"{whose}_{template.removesuffix('_template')}"
             # a third of what it costs to write the copy to the WAL, and the connection finds its catalogue caches made
             admin.execute(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY file_copy".encode())
             with closing(psycopg.connect(**address, dbname=name)) as conn:
@@ -170,29 +181,24 @@ def connect(server: SimpleNamespace) -> Iterator[Callable[..., psycopg.Connectio
         conn.close()
 
 
-def _shared(template: str, name: str) -> Any:
-    """A database for the whole run: each test begins a transaction in it that is rolled back."""
+def _shared(template: str) -> Any:
+    """A copy for a whole file: each test begins a transaction in it that is rolled back.
 
-    @pytest.fixture(scope="session")
-    def session_database(request: pytest.FixtureRequest) -> Iterator[psycopg.Connection[Any]]:
-        base = request.getfixturevalue(template)
-        address = {
-            "host": base.host,
-            "port": base.port,
-            "user": base.user,
-            "password": base.password,
-        }
-        with psycopg.connect(**address, dbname="postgres", autocommit=True) as admin:
-            admin.execute(f"CREATE DATABASE {name} TEMPLATE {base.template_dbname}".encode())
-        with psycopg.connect(**address, dbname=name, row_factory=namedtuple_row) as conn:
+    Not for the whole run: what is rolled back stays in the catalogue, and what was planned in the session, and slow it.
+    """
+
+    @pytest.fixture(scope="module")
+    def module_database(clone: Clone) -> Iterator[psycopg.Connection[Any]]:
+        with clone(template, "shared") as conn:
+            conn.autocommit = False
             yield conn
 
-    return session_database
+    return module_database
 
 
-_shared_music = _shared("music_template", "shared_music")
-_shared_full = _shared("full_template", "shared_full")
-_shared_tolerant = _shared("tolerant_template", "shared_tolerant")
+_shared_music = _shared("music_template")
+_shared_full = _shared("full_template")
+_shared_tolerant = _shared("tolerant_template")
 
 
 def _rolled_back(conn: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
