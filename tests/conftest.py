@@ -145,9 +145,11 @@ def clone(server: SimpleNamespace, request: pytest.FixtureRequest) -> Iterator[C
             name = f"{whose}_{template.removesuffix('_template')}"
             # a third of what it costs to write the copy to the WAL, and the connection finds its catalogue caches made
             admin.execute(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY file_copy".encode())
-            with closing(psycopg.connect(**address, dbname=name)) as conn:
-                yield _prepared(conn)
-            admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+            try:
+                with closing(psycopg.connect(**address, dbname=name)) as conn:
+                    yield _prepared(conn)
+            finally:
+                admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
         yield made
 
