@@ -63,4 +63,4 @@ $(VENV)/.bench: $(VENV)/.python pyproject.toml
 
 $(VENV)/.lint: $(VENV)/.python pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,test,dev]'
-	@touch $@
+	@touch $(VENV)/.test $@
