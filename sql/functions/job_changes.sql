@@ -1,0 +1,77 @@
+-- Every change that a job made, and those that its descendants made: creations without a job of their own and what deletes
+-- cascaded to among them. In no order.
+CREATE OR REPLACE FUNCTION llamalog.job_changes(
+    job_id           text,
+    with_descendants boolean DEFAULT true
+)
+    RETURNS SETOF llamalog.log
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
+    SET jit = off
+    -- as in llamalog.chain_changes()
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+AS $function$
+#variable_conflict use_column
+DECLARE
+    v_jobs  text[];
+    v_moved text[];
+BEGIN
+    SELECT array_agg(member.job_id)
+    INTO v_jobs
+    FROM llamalog.job_family(job_changes.job_id) AS member
+    WHERE job_changes.with_descendants
+        OR member.depth = 0
+        -- what it made of each of its heads is its own work
+        OR EXISTS (
+            SELECT
+            FROM llamalog.watches AS watch
+            WHERE starts_with(member.job_id, concat(job_changes.job_id, '/', watch.entity_type, ':'))
+        );
+    -- which rows it moved to another partition: what looks deleted and created is one change
+    SELECT array_agg(coalesce(moved.previous_id, moved.entity_id))
+    INTO v_moved
+    FROM (
+        SELECT log.previous_id, log.entity_id
+        FROM llamalog.log AS log
+        WHERE log.job_id = ANY (v_jobs)
+            AND log.op = 'I'
+            AND log.metadata @> '{"llamalog": {"moved": true}}'
+        UNION ALL
+        SELECT log.previous_id, log.entity_id
+        FROM llamalog.log AS log
+        WHERE log.parent_job_id = ANY (v_jobs)
+            AND log.job_id IS NULL
+            AND log.op = 'I'
+            AND log.metadata @> '{"llamalog": {"moved": true}}'
+    ) AS moved;
+    IF v_moved IS NULL THEN
+        RETURN QUERY
+        SELECT log.*
+        FROM llamalog.log AS log
+        WHERE log.job_id = ANY (v_jobs)
+        UNION ALL
+        SELECT log.*
+        FROM llamalog.log AS log
+        WHERE log.parent_job_id = ANY (v_jobs)
+            AND log.job_id IS NULL;
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT shown.*
+    FROM llamalog.log AS log
+    CROSS JOIN LATERAL llamalog.presented(log) AS shown
+    WHERE log.job_id = ANY (v_jobs)
+    UNION ALL
+    SELECT shown.*
+    FROM llamalog.log AS log
+    CROSS JOIN LATERAL llamalog.presented(log) AS shown
+    WHERE log.parent_job_id = ANY (v_jobs)
+        AND log.job_id IS NULL;
+END;
+$function$;
+
+COMMENT ON FUNCTION llamalog.job_changes(text, boolean) IS
+    'All changes made by a job and its descendants, or by the job alone (with those of its heads); in no order. Raises LL020 for a job that never was.';
