@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from llamalog_sql import watching
+from llamalog_sql import jobs, watching
 from llamalog_sql.errors import UnknownJob, translate
 from llamalog_sql.watching import Options
 
@@ -150,3 +150,28 @@ def test_a_row_that_a_job_moved_to_another_partition_is_one_change(db):
         "SELECT op, entity_id, fields_enriched, job_id FROM llamalog.job_changes('move') ORDER BY seq"
     ).fetchall()
     assert rows == [("U", "1,b", ["n", "place"], "move"), ("D", "2,a", None, "move")]
+
+
+# -- one job among its kin --------------------------------------------------------------------------------------------
+
+
+def test_a_job_is_shown_with_what_caused_it_and_what_it_caused(each_db, new):
+    db = each_db
+    begin(db, "cron-7", None, "cron", triggered_by="scheduler")
+    begin(db, "sync-7", "cron-7", "spotify_sync", user_id="ann")
+    album = new.album(db)
+    begin(db, "check-1", f"sync-7/ALBUM:{album}", "enrichment_check")
+    begin(db, "enrich-1", "check-1", "enrichment")
+    db.execute("UPDATE albums SET label = 'Parlophone'")
+    new.track(db, album)
+    db.execute(
+        "SELECT llamalog.record_failure(error_message => 'gone', job_id => 'enrich-1', parent_job_id => 'check-1')"
+    )
+    nodes = jobs.job(db, "check-1")
+    assert [(n.depth, n.job_id, n.parent_job_id, n.source, n.categories) for n in nodes] == [
+        (-3, "cron-7", None, "cron", {}),
+        (-2, "sync-7", "cron-7", "spotify_sync", {}),
+        (-1, f"sync-7/ALBUM:{album}", "sync-7", "spotify_sync", {"CREATED": 1}),
+        (0, "check-1", f"sync-7/ALBUM:{album}", "enrichment_check", {}),
+        (1, "enrich-1", "check-1", "enrichment", {"ENRICHED": 1, "CREATED": 1, "FAILED": 1}),
+    ]

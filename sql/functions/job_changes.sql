@@ -10,14 +10,10 @@ CREATE OR REPLACE FUNCTION llamalog.job_changes(
     SET search_path = pg_catalog, pg_temp
     SET plan_cache_mode = force_generic_plan
     SET jit = off
-    -- as in llamalog.chain_changes()
-    SET enable_seqscan = off
-    SET enable_bitmapscan = off
 AS $function$
 #variable_conflict use_column
 DECLARE
-    v_jobs  text[];
-    v_moved text[];
+    v_jobs text[];
 BEGIN
     SELECT array_agg(member.job_id)
     INTO v_jobs
@@ -30,46 +26,9 @@ BEGIN
             FROM llamalog.watches AS watch
             WHERE starts_with(member.job_id, concat(job_changes.job_id, '/', watch.entity_type, ':'))
         );
-    -- which rows it moved to another partition: what looks deleted and created is one change
-    SELECT array_agg(coalesce(moved.previous_id, moved.entity_id))
-    INTO v_moved
-    FROM (
-        SELECT log.previous_id, log.entity_id
-        FROM llamalog.log AS log
-        WHERE log.job_id = ANY (v_jobs)
-            AND log.op = 'I'
-            AND log.metadata @> '{"llamalog": {"moved": true}}'
-        UNION ALL
-        SELECT log.previous_id, log.entity_id
-        FROM llamalog.log AS log
-        WHERE log.parent_job_id = ANY (v_jobs)
-            AND log.job_id IS NULL
-            AND log.op = 'I'
-            AND log.metadata @> '{"llamalog": {"moved": true}}'
-    ) AS moved;
-    IF v_moved IS NULL THEN
-        RETURN QUERY
-        SELECT log.*
-        FROM llamalog.log AS log
-        WHERE log.job_id = ANY (v_jobs)
-        UNION ALL
-        SELECT log.*
-        FROM llamalog.log AS log
-        WHERE log.parent_job_id = ANY (v_jobs)
-            AND log.job_id IS NULL;
-        RETURN;
-    END IF;
     RETURN QUERY
-    SELECT shown.*
-    FROM llamalog.log AS log
-    CROSS JOIN LATERAL llamalog.presented(log) AS shown
-    WHERE log.job_id = ANY (v_jobs)
-    UNION ALL
-    SELECT shown.*
-    FROM llamalog.log AS log
-    CROSS JOIN LATERAL llamalog.presented(log) AS shown
-    WHERE log.parent_job_id = ANY (v_jobs)
-        AND log.job_id IS NULL;
+    SELECT change.*
+    FROM llamalog.changes_of_jobs(v_jobs) AS change;
 END;
 $function$;
 

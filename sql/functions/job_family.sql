@@ -17,6 +17,7 @@ AS $function$
 DECLARE
     v_depth    integer := 0;
     v_new      text[] := ARRAY[job_family.job_id];
+    v_parents  text[] := ARRAY[NULL];
     v_known    text[] := '{}';
     -- jobs that may have made heads; the job of a head makes none
     v_makers   text[] := v_new;
@@ -30,24 +31,27 @@ BEGIN
             USING ERRCODE = 'null_value_not_allowed',
                   HINT    = 'Pass the id of the job, as the log has it.';
     END IF;
-    WHILE v_new <> '{}' LOOP
+    WHILE v_new IS NOT NULL LOOP
         RETURN QUERY
-        SELECT unnest(v_new), v_depth;
+        SELECT unnest(v_new), v_depth, unnest(v_parents);
         v_known := v_known || v_new;
-        v_new := ARRAY(
-            (
-                SELECT recorded.job_id
+        SELECT array_agg(fresh.job_id), array_agg(fresh.parent_job_id)
+        INTO v_new, v_parents
+        FROM (
+            SELECT DISTINCT ON (caused.job_id) caused.job_id, caused.parent_job_id
+            FROM (
+                SELECT recorded.job_id, recorded.parent_job_id, recorded.id
                 FROM llamalog.jobs AS recorded
                 WHERE recorded.parent_job_id = ANY (v_new)
                 UNION
-                SELECT log.job_id
+                SELECT log.job_id, log.parent_job_id, NULL
                 FROM llamalog.log AS log
                 WHERE log.parent_job_id = ANY (v_new)
                     AND log.job_id IS NOT NULL
                 UNION
                 -- the job of a head that somebody else had made, J/ALBUM:7, is known by its name only: parts were made below it.
                 -- By bytes: in the order of a language, what begins alike need not stand together
-                SELECT log.parent_job_id
+                SELECT log.parent_job_id, maker.job_id, NULL
                 FROM unnest(v_makers) AS maker (job_id)
                 JOIN llamalog.log AS log
                     ON log.parent_job_id ~>=~ (maker.job_id || '/')
@@ -57,17 +61,18 @@ BEGIN
                         FROM unnest(v_patterns) AS pattern
                         WHERE starts_with(log.parent_job_id, maker.job_id || pattern)
                     )
-            )
-            EXCEPT
-            SELECT unnest(v_known)
-        );
+            ) AS caused (job_id, parent_job_id, said)
+            WHERE caused.job_id NOT IN (SELECT unnest(v_known))
+            -- of several parents the one that was said first
+            ORDER BY caused.job_id, caused.said, caused.parent_job_id
+        ) AS fresh;
         v_makers := ARRAY(
-            SELECT fresh.job_id
-            FROM unnest(v_new) AS fresh (job_id)
+            SELECT maker.job_id
+            FROM unnest(v_new) AS maker (job_id)
             WHERE NOT EXISTS (
                 SELECT
                 FROM unnest(v_patterns) AS pattern
-                WHERE strpos(fresh.job_id, pattern) > 0
+                WHERE strpos(maker.job_id, pattern) > 0
             )
         );
         v_depth := v_depth + 1;
@@ -98,4 +103,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.job_family(text) IS
-    'The job (depth 0) and all its descendants, each once with the number of steps to it, also where they changed nothing; raises LL020 for a job that never was.';
+    'The job (depth 0) and all its descendants, each once with the steps to it and the job before it; raises LL020 for a job that never was.';

@@ -1,5 +1,9 @@
 -- Forgets what questions about jobs answer with; the index on parent jobs is in the order of the language again. Locks the log
 -- against writes while it is built.
+DROP TYPE llamalog.impact_entity;
+DROP TYPE llamalog.impact;
+DROP TYPE llamalog.touch;
+DROP TYPE llamalog.job_node;
 DROP TYPE llamalog.family_job;
 
 DO $migration$

@@ -28,9 +28,74 @@ $migration$;
 DROP INDEX llamalog.llama_logs_parent_job_id_idx;
 
 CREATE TYPE llamalog.family_job AS (
-    job_id text,
-    depth  integer
+    job_id        text,
+    depth         integer,
+    parent_job_id text
 );
 
 COMMENT ON TYPE llamalog.family_job IS
-    'A job, and how many steps it is from the one asked about.';
+    'A job, how many steps it is from the one asked about (ancestors below 0), and the job that caused it.';
+
+CREATE TYPE llamalog.job_node AS (
+    job_id        text,
+    parent_job_id text,
+    depth         integer,
+    source        text,
+    user_id       text,
+    triggered_by  text,
+    db_user       text,
+    started_at    timestamptz,
+    ended_at      timestamptz,
+    change_count  bigint,
+    failure_count bigint,
+    categories    jsonb
+);
+
+COMMENT ON TYPE llamalog.job_node IS
+    'A job in llamalog.job(): what was said of it first, else what its changes say; its first and last sign of life; its own changes, by category.';
+
+CREATE TYPE llamalog.touch AS (
+    touched_type text,
+    entity_type  text,
+    entity_id    text,
+    related_type text,
+    related_id   text,
+    category     text,
+    created_at   timestamptz,
+    seq          bigint,
+    txid         xid8
+);
+
+COMMENT ON TYPE llamalog.touch IS
+    'What a change touched: an entity, or a link (touched_type is that of the link then, and related_* its other end).';
+
+CREATE TYPE llamalog.impact AS (
+    entity_type  text,
+    entity_count bigint,
+    change_count bigint,
+    categories   jsonb,
+    first_at     timestamptz,
+    last_at      timestamptz
+);
+
+COMMENT ON TYPE llamalog.impact IS
+    'What llamalog.impact() says of a type: how many of its entities (of a link table, its links) were touched, by how many changes, by category.';
+
+CREATE TYPE llamalog.impact_entity AS (
+    touched_type  text,
+    entity_type   text,
+    entity_id     text,
+    label         text,
+    related_type  text,
+    related_id    text,
+    related_label text,
+    is_alive      boolean,
+    change_count  bigint,
+    categories    jsonb,
+    first_at      timestamptz,
+    last_at       timestamptz,
+    next_cursor   text
+);
+
+COMMENT ON TYPE llamalog.impact_entity IS
+    'An entity or link that llamalog.impact_entities() lists; is_alive is null of a link, next_cursor is on the last of a page with more behind it.';
