@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import class_row, tuple_row
 
 from llamalog_sql import queries
 from llamalog_sql.connection import Connection
@@ -139,3 +139,13 @@ def impact_entities(
             yield from found
     except psycopg.Error as error:
         raise translate(error) from error
+
+
+def archived_before(conn: Connection) -> datetime | None:
+    """Return the instant before which changes are archived, None where none is.
+
+    Source: sql/functions/archived_before.sql
+    """
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        row = cursor.execute("SELECT llamalog.archived_before()").fetchone()
+    return row[0] if row else None

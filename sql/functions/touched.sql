@@ -20,7 +20,13 @@ AS $function$
         change.category,
         change.created_at,
         change.seq,
-        change.txid
+        change.txid,
+        llamalog.working_job(change),
+        change.root_job_id,
+        change.source,
+        change.user_id,
+        change.triggered_by,
+        change.db_user
     FROM llamalog.job_changes(touched.job_id) AS change
     WHERE touched.job_id IS NOT NULL
         AND (touched.source IS NULL OR change.source = touched.source)
@@ -42,7 +48,13 @@ AS $function$
         END,
         log.created_at,
         log.seq,
-        log.txid
+        log.txid,
+        llamalog.working_job(log),
+        log.root_job_id,
+        log.source,
+        log.user_id,
+        log.triggered_by,
+        log.db_user
     FROM llamalog.log AS log
     WHERE touched.job_id IS NULL
         AND (touched.source IS NULL OR log.source = touched.source)

@@ -63,11 +63,17 @@ CREATE TYPE llamalog.touch AS (
     category     text,
     created_at   timestamptz,
     seq          bigint,
-    txid         xid8
+    txid         xid8,
+    job_id       text,
+    root_job_id  text,
+    source       text,
+    user_id      text,
+    triggered_by text,
+    db_user      text
 );
 
 COMMENT ON TYPE llamalog.touch IS
-    'What a change touched: an entity, or a link (touched_type is that of the link then, and related_* its other end).';
+    'What a change touched: an entity, or a link (touched_type is that of the link then, and related_* its other end), and by whom; job_id is that of llamalog.working_job().';
 
 CREATE TYPE llamalog.impact AS (
     entity_type  text,
