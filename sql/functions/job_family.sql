@@ -51,15 +51,23 @@ BEGIN
                 UNION
                 -- the job of a head that somebody else had made, J/ALBUM:7, is known by its name only: parts were made below it.
                 -- By bytes: in the order of a language, what begins alike need not stand together
-                SELECT log.parent_job_id, maker.job_id, NULL
+                SELECT named.parent_job_id, maker.job_id, NULL
                 FROM unnest(v_makers) AS maker (job_id)
-                JOIN llamalog.log AS log
-                    ON log.parent_job_id ~>=~ (maker.job_id || '/')
-                    AND log.parent_job_id ~<~ (maker.job_id || '0')
+                CROSS JOIN LATERAL (
+                    SELECT log.parent_job_id
+                    FROM llamalog.log AS log
+                    WHERE log.parent_job_id ~>=~ (maker.job_id || '/')
+                        AND log.parent_job_id ~<~ (maker.job_id || '0')
+                    UNION
+                    SELECT recorded.parent_job_id
+                    FROM llamalog.jobs AS recorded
+                    WHERE recorded.parent_job_id ~>=~ (maker.job_id || '/')
+                        AND recorded.parent_job_id ~<~ (maker.job_id || '0')
+                ) AS named
                 WHERE EXISTS (
                         SELECT
                         FROM unnest(v_patterns) AS pattern
-                        WHERE starts_with(log.parent_job_id, maker.job_id || pattern)
+                        WHERE starts_with(named.parent_job_id, maker.job_id || pattern)
                     )
             ) AS caused (job_id, parent_job_id, said)
             WHERE caused.job_id NOT IN (SELECT unnest(v_known))

@@ -21,3 +21,8 @@ END;
 $migration$;
 
 DROP INDEX llamalog.llama_logs_parent_job_id_prefix_idx;
+
+DROP INDEX llamalog.jobs_parent_job_id_idx;
+CREATE INDEX jobs_parent_job_id_idx
+    ON llamalog.jobs (parent_job_id, id)
+    WHERE parent_job_id IS NOT NULL;

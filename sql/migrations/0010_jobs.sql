@@ -27,6 +27,12 @@ $migration$;
 
 DROP INDEX llamalog.llama_logs_parent_job_id_idx;
 
+-- likewise; a row for each transaction that named its job is soon indexed
+DROP INDEX llamalog.jobs_parent_job_id_idx;
+CREATE INDEX jobs_parent_job_id_idx
+    ON llamalog.jobs (parent_job_id text_pattern_ops, id)
+    WHERE parent_job_id IS NOT NULL;
+
 CREATE TYPE llamalog.family_job AS (
     job_id        text,
     depth         integer,
