@@ -403,6 +403,27 @@ def test_what_a_source_moved_to_another_partition_is_one_change_and_no_deletion(
     ] * 2
 
 
+def test_whoever_may_read_the_log_may_ask_and_sees_names_where_he_may_read_the_table(imported):
+    db = imported.db
+    db.execute("CREATE ROLE analyst")
+    db.execute("GRANT SELECT ON ALL TABLES IN SCHEMA llamalog TO analyst")
+    db.execute("GRANT SELECT ON artists TO analyst")
+    db.execute("SET LOCAL ROLE analyst")
+    assert [node.job_id for node in jobs.job(db, "purge-1")] == ["purge-1"]
+    assert counted(jobs.impact(db, Criteria(source="enrichment")))["TRACK"] == (1, {"CREATED": 1})
+    for view in ("recent_activity", "job_summary", "source_summary"):
+        assert db.execute(f"SELECT count(*) > 0 FROM llamalog.{view}".encode()).fetchone() == (
+            True,
+        )
+    listed = jobs.impact_entities(db, Criteria("import-1"))
+    assert {e.entity_id: (e.label, e.is_alive) for e in listed if e.related_id is None} == {
+        imported.kept: (None, None),
+        imported.gone: ("Amnesiac", False),
+        imported.artist: ("Radiohead", True),
+        imported.track: (None, None),
+    }
+
+
 # -- the property -----------------------------------------------------------------------------------------------------
 
 #: Names that begin alike, or like the job of a head; the path of each: one head, many, none, and one that nobody registered.

@@ -36,7 +36,7 @@ BEGIN
         entity.related_type,
         entity.related_id,
         other.label,
-        CASE WHEN entity.related_id IS NULL THEN coalesce(own.is_alive, false) END,
+        CASE WHEN entity.related_id IS NULL THEN own.is_alive END,
         entity.change_count,
         entity.categories,
         entity.first_at,
