@@ -403,6 +403,37 @@ def test_what_a_source_moved_to_another_partition_is_one_change_and_no_deletion(
     ] * 2
 
 
+def test_keys_of_several_columns_and_names_that_need_quotes_are_counted_and_named(each_db):
+    db = each_db
+    db.execute(
+        'CREATE TABLE "Order" (no int, "Shop" text, "Title" text, PRIMARY KEY (no, "Shop"));'
+        'CREATE TABLE "OrderLine" (id int PRIMARY KEY, order_no int, "inShop" text,'
+        ' FOREIGN KEY (order_no, "inShop") REFERENCES "Order" ON DELETE CASCADE)'
+    )
+    watching.watch(db, ['"Order"', '"OrderLine"'], Options())
+    begin(db, "shop/1")
+    db.execute("""INSERT INTO "Order" VALUES (1, 'a,b/ORDER:', 'First')""")
+    begin(db, "shop/2")
+    db.execute("""INSERT INTO "OrderLine" VALUES (7, 1, 'a,b/ORDER:')""")
+    begin(db, "purge")
+    db.execute('DELETE FROM "Order"')
+    order = ("ORDER", "1,a\\,b/ORDER:", "First", False)
+    line = ("ORDER_LINE", "7", None, False)
+    listed = {
+        job: [
+            (e.touched_type, e.entity_id, e.label, e.is_alive)
+            for e in jobs.impact_entities(db, Criteria(job))
+        ]
+        for job in ("shop/1", "shop/2", "purge")
+    }
+    assert listed == {"shop/1": [order], "shop/2": [line], "purge": [order, line]}
+    assert {row.job_id for row in db.execute("SELECT job_id FROM llamalog.job_summary")} == {
+        "shop/1",
+        "shop/2",
+        "purge",
+    }
+
+
 def test_whoever_may_read_the_log_may_ask_and_sees_names_where_he_may_read_the_table(imported):
     db = imported.db
     db.execute("CREATE ROLE analyst")
