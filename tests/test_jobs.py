@@ -667,10 +667,14 @@ def test_job_draws_fifteen_children_and_says_how_many_more_and_how_deep(llamalog
 def test_impact_counts_by_type_and_category(llamalog, sync):
     told = llamalog("impact", "--job", "sync-7")
     title, head, *rows = told.stdout.splitlines()
-    assert title == "🦙 changes of job sync-7 and what it caused: 3, on 2 entities and links"
-    assert head.split()[:5] == ["type", "touched", "changes", "CREATED", "FAILED"]
-    assert rows[0].split()[:5] == ["ALBUM", "1", "2", "1", "1"]
-    assert rows[1].split()[:4] == ["TRACK", "1", "1", "1"]
+    assert title.startswith(
+        "🦙 changes of job sync-7 and what it caused: 3, on 2 entities and links · 20"
+    )
+    assert head.split() == ["type", "touched", "changes", "how"]
+    assert [row.split() for row in rows] == [
+        ["ALBUM", "1", "2", "1", "CREATED,", "1", "FAILED"],
+        ["TRACK", "1", "1", "1", "CREATED"],
+    ]
     assert (told.stderr, told.exit_code) == ("", 0)
 
 
