@@ -468,7 +468,7 @@ NAMES = {
 ACTIONS = ["artist", "album", "track", "link", "update", "delete", "nothing"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def music(_shared_music):
     """As db, without the transaction: each example has one of its own."""
     return _shared_music
