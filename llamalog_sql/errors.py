@@ -106,6 +106,12 @@ class NotKnown(LlamaLogError):
     code = "LL016"
 
 
+class UnknownJob(LlamaLogError):
+    """No job of that id was recorded, and no change in the log names it."""
+
+    code = "LL020"
+
+
 class MigrationFailed(LlamaLogError):
     """A file of the installation failed; nothing of it was kept."""
 

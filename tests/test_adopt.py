@@ -24,10 +24,11 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row, namedtuple_row, tuple_row
 from pytest_postgresql import factories
 
-from llamalog_sql import backfill, embedded, installation, migrate, queries, watching
+from llamalog_sql import backfill, context, embedded, installation, jobs, migrate, queries, watching
 from llamalog_sql.adoption import adopt, indexes, locks, proof, state, undo
 from llamalog_sql.cli import main
 from llamalog_sql.errors import LlamaLogError
+from llamalog_sql.jobs import Criteria
 
 Connection = psycopg.Connection[Any]
 
@@ -885,6 +886,32 @@ def test_nobody_but_capture_says_that_something_was_captured(adopted, role):
 
 
 # -- 5. questions ------------------------------------------------------------------------------------------------------
+
+
+def test_jobs_and_their_impact_span_old_rows_and_new_ones(first_adopted):
+    conn = first_adopted
+    conn.execute(
+        "UPDATE public.llama_logs SET parent_job_id = 'old-cron' WHERE job_id = 'create-3'"
+    )
+    with context(conn, source="spotify_sync", job_id="sync-7", parent_job_id="create-3"):
+        conn.execute(
+            "INSERT INTO tracks (album_id, title, track_number, updated_at) VALUES (%s, 'x', 99, now())",
+            [album(3)],
+        )
+    assert jobs.job(conn, "sync-7")[0].job_id == "old-cron"
+    assert jobs.job(conn, "sync-7")[-1].job_id == f"sync-7/ALBUM:{album(3)}"
+    assert [(i.entity_type, i.categories) for i in jobs.impact(conn, Criteria("sync-7"))] == [
+        ("TRACK", {"CREATED": 1})
+    ]
+    family = {node.job_id for node in jobs.job(conn, "create-3") if node.depth >= 0}
+    assert {"create-3", "sync-7"} < family
+    conn.execute("SET enable_seqscan = off")
+    plan = plan_of(
+        conn,
+        "SELECT parent_job_id FROM llamalog.log WHERE parent_job_id ~>=~ 'sync-7/' AND parent_job_id ~<~ 'sync-70'",
+    )
+    assert "llama_logs_lens_parent_job_id_idx" in plan
+    assert "llama_logs_default_parent_job_id_id_idx" in plan
 
 
 def test_questions_answer_over_old_rows_before_any_backfill(adopted):
