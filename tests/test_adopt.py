@@ -31,6 +31,7 @@ from llamalog_sql import (
     installation,
     migrate,
     queries,
+    stats,
     watching,
 )
 from llamalog_sql.adoption import adopt, indexes, locks, proof, state, undo
@@ -2171,3 +2172,5 @@ def test_what_failed_and_what_needs_a_person_is_told_of_an_adopted_log(first_ado
     insert(conn, entity_type="ALBUM", entity_id=album(1))
     insert(conn, entity_type="ALBUM", entity_id=album(20))
     assert attention.failures(conn, unresolved_only=True, **years) == []
+    counted = {c.name: c.change_count for c in stats.counts(conn, "status")}
+    assert counted == {"SUCCESS": 2, "FAILED": 1}

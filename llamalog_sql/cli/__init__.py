@@ -3,7 +3,7 @@
 group: the command itself and its errors. shared: what commands share. The others hold the commands, a module a subject.
 """
 
-from llamalog_sql.cli import attention, demo, install, legacy, questions, upkeep, watch
+from llamalog_sql.cli import attention, demo, install, legacy, questions, stats, upkeep, watch
 from llamalog_sql.cli.group import main
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "legacy",
     "main",
     "questions",
+    "stats",
     "upkeep",
     "watch",
 ]
