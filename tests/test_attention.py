@@ -245,6 +245,23 @@ def test_what_the_catalogue_gives_without_a_rule_declared(db):
     ]
 
 
+@pytest.mark.parametrize(
+    ("ddl", "rules"),
+    [
+        ("ALTER TABLE albums DROP COLUMN data_quality", {"no_parts", "missing"}),
+        ("ALTER TABLE albums DROP COLUMN id CASCADE", set()),
+        ("ALTER TABLE tracks DROP COLUMN album_id", {"value", "missing"}),
+        ("DROP TABLE tracks CASCADE", {"value", "missing"}),
+        ("ALTER TABLE albums SET SCHEMA elsewhere", {"no_parts", "value", "missing"}),
+    ],
+)
+def test_a_table_that_changed_is_asked_what_it_still_can_say(db, new, ddl, rules):
+    new.album(db)
+    db.execute("CREATE SCHEMA elsewhere")
+    db.execute(ddl.encode())
+    assert {rule for (rule,) in needy(db, "rule")} == rules
+
+
 # -- by rules of one's own --------------------------------------------------------------------------------------------
 
 

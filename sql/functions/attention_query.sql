@@ -42,7 +42,8 @@ BEGIN
         FROM llamalog.watches AS watch
         WHERE watch.entity_type = rule.part_type
             AND watch.unwatched_at IS NULL
-            AND NOT watch.is_link;
+            AND NOT watch.is_link
+            AND llamalog.table_of(watch) IS NOT NULL;
         IF v_part.related_type IS DISTINCT FROM rule.entity_type THEN
             RAISE EXCEPTION 'attention rule % takes % for parts of %, which they are not', rule.id, rule.part_type, rule.entity_type
                 USING ERRCODE = 'invalid_parameter_value',

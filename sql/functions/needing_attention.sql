@@ -15,10 +15,8 @@ CREATE OR REPLACE FUNCTION llamalog.needing_attention(
 AS $function$
 #variable_conflict use_column
 DECLARE
-    v_type        text := CASE WHEN entity_type IS NOT NULL THEN llamalog.entity_type(entity_type) END;
-    v_rule        llamalog.attention_rules;
-    v_is_there    boolean;
-    v_is_readable boolean;
+    v_type text := CASE WHEN entity_type IS NOT NULL THEN llamalog.entity_type(entity_type) END;
+    v_rule llamalog.attention_rules;
 BEGIN
     IF row_limit IS NOT NULL THEN
         PERFORM llamalog.check_row_limit(row_limit);
@@ -34,20 +32,18 @@ BEGIN
         WHERE needing_attention.rule IS NULL
             OR known.rule = needing_attention.rule
     LOOP
-        SELECT
-            bool_and(llamalog.table_of(watch) IS NOT NULL),
-            bool_and(CASE
-                WHEN llamalog.table_of(watch) IS NOT NULL
-                    THEN has_schema_privilege(watch.schema_name, 'USAGE')
-                        AND has_table_privilege(llamalog.table_of(watch), 'SELECT')
-            END)
-        INTO v_is_there, v_is_readable
-        FROM llamalog.watches AS watch
-        WHERE watch.entity_type = v_rule.entity_type
-            OR watch.entity_type = v_rule.part_type;
-        -- dropped or renamed since, or not for the eyes of a caller who did not ask for it by name
-        CONTINUE WHEN NOT v_is_there
-            OR v_type IS NULL AND NOT v_is_readable;
+        -- what is not for the eyes of a caller is left out, unless he asks for it by name
+        CONTINUE WHEN v_type IS NULL
+            AND EXISTS (
+                SELECT
+                FROM llamalog.watches AS watch
+                WHERE (watch.entity_type = v_rule.entity_type OR watch.entity_type = v_rule.part_type)
+                    AND CASE
+                        WHEN llamalog.table_of(watch) IS NOT NULL
+                            THEN NOT has_schema_privilege(watch.schema_name, 'USAGE')
+                                OR NOT has_table_privilege(llamalog.table_of(watch), 'SELECT')
+                    END
+            );
         IF v_rule.rule = 'failed' THEN
             RETURN QUERY
             SELECT

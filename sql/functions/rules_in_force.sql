@@ -9,10 +9,20 @@ CREATE OR REPLACE FUNCTION llamalog.rules_in_force(entity_type text DEFAULT NULL
 AS $function$
     WITH
     watched AS MATERIALIZED (
-        SELECT watch.*, llamalog.table_of(watch) AS relation
+        SELECT watch.*, stands.relation, stands.columns
         FROM llamalog.watches AS watch
+        CROSS JOIN LATERAL (
+            SELECT attribute.attrelid AS relation, array_agg(attribute.attname::text) AS columns
+            FROM pg_attribute AS attribute
+            WHERE attribute.attrelid = llamalog.table_of(watch)
+                AND attribute.attnum > 0
+                AND NOT attribute.attisdropped
+            GROUP BY attribute.attrelid
+        ) AS stands
         WHERE watch.unwatched_at IS NULL
             AND NOT watch.is_link
+            -- or it has changed, and waits for llamalog migrate
+            AND watch.key_columns <@ stands.columns
     ),
     given (entity_type, rule, part_type, columns, bad_values) AS (
         SELECT whole.entity_type, 'no_parts', part.entity_type, NULL::text[], NULL::text[]
@@ -48,7 +58,7 @@ AS $function$
         -- parts are repaired by way of their whole
         SELECT watched.entity_type, 'value', NULL, ARRAY[watched.quality_column], ARRAY['LOW']
         FROM watched
-        WHERE watched.quality_column IS NOT NULL
+        WHERE watched.quality_column = ANY (watched.columns)
             AND watched.related_type IS NULL
         UNION ALL
         -- what is unique and may be null is the id that somebody else has given
