@@ -116,6 +116,7 @@ def _say_what_to_try(dsn: str) -> None:
         'llamalog why ALBUM "Dirty"',
         'llamalog chain ALBUM "Rumours" --category CREATED',
         'llamalog history ARTIST "Björk" --format jsonl',
+        "llamalog attention",
         "llamalog status",
         f'{shutil.which("psql") or "psql"} "$LLAMALOG_DSN" -c "SELECT * FROM llamalog.log ORDER BY seq DESC LIMIT 5"',
         "llamalog demo --stop",
