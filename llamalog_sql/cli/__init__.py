@@ -3,7 +3,18 @@
 group: the command itself and its errors. shared: what commands share. The others hold the commands, a module a subject.
 """
 
-from llamalog_sql.cli import attention, demo, install, jobs, legacy, questions, stats, upkeep, watch
+from llamalog_sql.cli import (
+    attention,
+    demo,
+    install,
+    jobs,
+    legacy,
+    questions,
+    report,
+    stats,
+    upkeep,
+    watch,
+)
 from llamalog_sql.cli.group import main
 
 __all__ = [
@@ -14,6 +25,7 @@ __all__ = [
     "legacy",
     "main",
     "questions",
+    "report",
     "stats",
     "upkeep",
     "watch",
