@@ -166,7 +166,7 @@ _BY_SQLSTATE: dict[str, type[LlamaLogError]] = {
 
 #: What is refused, where it is something of ours.
 _OURS = re.compile(
-    r"\b(_yoyo_migration|repeatables|watches|llamalog|llama_logs\w*|archived_months|jobs|maintain)\b"
+    r"\b(_yoyo_migration|repeatables|watches|llamalog|llama_logs\w*|archived_months|attention_rules|jobs|maintain)\b"
 )
 
 _ADVICE = {

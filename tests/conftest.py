@@ -230,7 +230,7 @@ def each_db(request: pytest.FixtureRequest) -> Iterator[psycopg.Connection[Any]]
 # -- the scenes that tests set ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new() -> SimpleNamespace:
     """Short ways to write music: new.album(conn, "Title", column=value) returns its id, likewise artist and track."""
 

@@ -24,7 +24,18 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row, namedtuple_row, tuple_row
 from pytest_postgresql import factories
 
-from llamalog_sql import backfill, context, embedded, installation, jobs, migrate, queries, watching
+from llamalog_sql import (
+    attention,
+    backfill,
+    context,
+    embedded,
+    installation,
+    jobs,
+    migrate,
+    queries,
+    stats,
+    watching,
+)
 from llamalog_sql.adoption import adopt, indexes, locks, proof, state, undo
 from llamalog_sql.cli import main
 from llamalog_sql.errors import LlamaLogError
@@ -2163,3 +2174,31 @@ def test_sql_of_undo_changes_nothing_and_run_by_hand_gives_the_log_back(database
     assert state.current(database) is None
     names = "SELECT to_regclass('enrichment_logs') AS old, to_regclass('llama_logs') AS new, count(*) FROM enrichment_logs"
     assert tuple(database.execute(names).fetchone()) == ("enrichment_logs", None, 260)
+
+
+def test_what_failed_and_what_needs_a_person_is_told_of_an_adopted_log(first_adopted):
+    conn = first_adopted
+    insert(conn, entity_type="ALBUM", entity_id=album(1), status="FAILED", error_code="TIMEOUT")
+    years = {"days": 36500}
+
+    def told() -> tuple[Any, ...]:
+        asked = attention.failures(conn, "ALBUM", album(20), **years)
+        return [(f.label, f.error_code, f.resolved_at) for f in asked]
+
+    assert told() == [("Album 20", "TIMEOUT", None)]
+    (new,) = attention.failures(conn, "ALBUM", unresolved_only=True)
+    assert (new.label, new.error_code) == ("Album 1", "TIMEOUT")
+    backfill.backfill(conn)
+    assert told() == [("Album 20", "TIMEOUT", None)]
+    found = attention.attention(conn, "ALBUM", limit=1)
+    assert [(f.rule, f.detail) for f in found] == [
+        ("failed", "failed: enrichment:album (TIMEOUT)"),
+        ("value", "data_quality is LOW"),
+        ("missing", "none of deezer_id, musicbrainz_id, spotify_id"),
+    ]
+    assert {(f.category, str(f.job_id)[:7]) for f in found[1:]} == {("CREATED", "create-")}
+    insert(conn, entity_type="ALBUM", entity_id=album(1))
+    insert(conn, entity_type="ALBUM", entity_id=album(20))
+    assert attention.failures(conn, unresolved_only=True, **years) == []
+    counted = {c.name: c.change_count for c in stats.counts(conn, "status")}
+    assert counted == {"SUCCESS": 2, "FAILED": 1}
