@@ -106,6 +106,12 @@ class NotKnown(LlamaLogError):
     code = "LL016"
 
 
+class UnknownJob(LlamaLogError):
+    """No job of that id was recorded, and no change in the log names it."""
+
+    code = "LL020"
+
+
 class MigrationFailed(LlamaLogError):
     """A file of the installation failed; nothing of it was kept."""
 
@@ -160,7 +166,7 @@ _BY_SQLSTATE: dict[str, type[LlamaLogError]] = {
 
 #: What is refused, where it is something of ours.
 _OURS = re.compile(
-    r"\b(_yoyo_migration|repeatables|watches|llamalog|llama_logs\w*|archived_months|jobs|maintain)\b"
+    r"\b(_yoyo_migration|repeatables|watches|llamalog|llama_logs\w*|archived_months|attention_rules|jobs|maintain)\b"
 )
 
 _ADVICE = {

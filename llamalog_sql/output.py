@@ -76,22 +76,27 @@ def heading(entity_type: str, entity_id: str, label: str | None) -> str:
 
 def badge(category: str | None, status: str | None) -> Text:
     """Return the badge of a change: its category in words, coloured by category and status."""
-    style = _CATEGORY_STYLES.get(category or "") or _STATUS_STYLES.get(status or "", "cyan")
     words = clean(category or "")
     if category == "CREATED":
         words = f"🦙 {words}"
     if status not in {None, "SUCCESS"} and status != category:
         words = f"{words} {clean(status)}"
-    return Text(words, style=f"bold {style}")
+    return Text(words, style=f"bold {badge_colour(category, status)}")
+
+
+def badge_colour(category: str | None, status: str | None) -> str:
+    return _CATEGORY_STYLES.get(category or "") or _STATUS_STYLES.get(status or "", "cyan")
 
 
 def source_text(source: str | None) -> Text:
     """Return the name of a source in its colour."""
-    name = clean(source or "")
-    style = next(
-        (style for key, style in _SOURCE_STYLES.items() if name.lower().startswith(key)), ""
-    )
-    return Text(name, style=style)
+    return Text(clean(source or ""), style=source_colour(source))
+
+
+def source_colour(source: str | None) -> str:
+    """Return the colour of a source, '' where it has none."""
+    name = (source or "").lower()
+    return next((style for key, style in _SOURCE_STYLES.items() if name.startswith(key)), "")
 
 
 def moment(at: datetime | None) -> str:

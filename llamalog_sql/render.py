@@ -51,6 +51,7 @@ def _environment() -> Environment:
     environment.filters["ident"] = ident
     environment.filters["literal"] = literal
     environment.filters["comment"] = comment
+    environment.filters["numbered"] = lambda items: list(enumerate(items, 1))
     return environment
 
 

@@ -20,7 +20,7 @@ MEGABYTE = (
     "(SELECT string_agg(md5((seed * 100000 + n)::text), '') FROM generate_series(1, 32768) AS n)"
 )
 
-each_kind = pytest.mark.parametrize("kind", ["rendered", "tolerant"])
+each_kind = pytest.mark.parametrize("kind", ["rendered", "statement", "tolerant"])
 
 
 def watch(conn: psycopg.Connection[Any], *tables: str, kind: str = "rendered", **more: Any) -> None:

@@ -236,7 +236,7 @@ def test_deliberate_rollback_is_no_failure(database, new, changes):
 
 
 def test_failure_that_cannot_be_recorded_hides_nothing(database, caplog):
-    caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.WARNING, logger="llamalog_sql")
     logging.getLogger("llamalog_sql").propagate = True
     with (
         pytest.raises(KeyError),

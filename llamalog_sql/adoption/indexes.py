@@ -18,9 +18,9 @@ RELATED = "lens_related_id"
 def wanted(shape: Shape) -> list[tuple[str, str]]:
     """Return (name, definition) of the indexes that questions need."""
 
-    def index(name: str, columns: list[str], where: str = "") -> tuple[str, str]:
+    def index(name: str, columns: list[str], where: str = "", order: str = "") -> tuple[str, str]:
         read = ", ".join(
-            f"({shape.part(column).reading(shape.table_name).replace(f'{shape.table_name}.', '')})"
+            f"({shape.part(column).reading(shape.table_name).replace(f'{shape.table_name}.', '')}){order}"
             for column in columns
         )
         full = f"llama_logs_{name}_idx"
@@ -34,7 +34,8 @@ def wanted(shape: Shape) -> list[tuple[str, str]]:
     return [
         index("lens_entity_id", ["entity_id"]),
         index("lens_job_id", ["job_id"], known("job_id")),
-        index("lens_parent_job_id", ["parent_job_id"], known("parent_job_id")),
+        # by bytes, as that of a log of our own: it is searched for how an id begins
+        index("lens_parent_job_id", ["parent_job_id"], known("parent_job_id"), " text_pattern_ops"),
         index("lens_previous_id", ["previous_id"], known("previous_id")),
         (
             "llama_logs_lens_removed_idx",

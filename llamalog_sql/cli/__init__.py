@@ -3,7 +3,30 @@
 group: the command itself and its errors. shared: what commands share. The others hold the commands, a module a subject.
 """
 
-from llamalog_sql.cli import demo, install, legacy, questions, upkeep, watch
+from llamalog_sql.cli import (
+    attention,
+    demo,
+    install,
+    jobs,
+    legacy,
+    questions,
+    report,
+    stats,
+    upkeep,
+    watch,
+)
 from llamalog_sql.cli.group import main
 
-__all__ = ["demo", "install", "legacy", "main", "questions", "upkeep", "watch"]
+__all__ = [
+    "attention",
+    "demo",
+    "install",
+    "jobs",
+    "legacy",
+    "main",
+    "questions",
+    "report",
+    "stats",
+    "upkeep",
+    "watch",
+]

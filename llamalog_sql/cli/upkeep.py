@@ -1,4 +1,4 @@
-"""Commands for cron: months to come, months to archive, what takes the room."""
+"""Commands for cron: months to come, months to archive."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from llamalog_sql import installation, migrate, output, retention, sizes
+from llamalog_sql import installation, migrate, output, retention
 from llamalog_sql.cli.group import main
 from llamalog_sql.cli.shared import (
     confirm,
@@ -164,29 +164,3 @@ def restore_archive(files: tuple[Path, ...], foreign: bool, dry_run: bool, form:
         return
     for file in done:
         say(f"{file.month}: {file.restored_rows:,} of {file.archived_rows:,} rows brought back")
-
-
-@main.command()
-@click.option("--size", is_flag=True, help="What takes the room.")
-@format_option
-@dsn_option
-def stats(size: bool, form: str) -> None:
-    """Show figures about the log.
-
-    \b
-    Example:
-      llamalog stats --size
-    """
-    if not size:
-        raise Misuse("stats of what?", hint="Run: llamalog stats --size")
-    with session() as conn:
-        found = sizes.sizes(conn)
-    if form != "table":
-        output.write_rows(found, form)
-        return
-    output.console().print(
-        output.grid(
-            ["what", "name", "rows", "heap", "toast", "indexes", "total", "share"],
-            [line.cells() for line in found],
-        )
-    )

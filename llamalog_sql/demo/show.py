@@ -116,6 +116,8 @@ def _say_what_to_try(dsn: str) -> None:
         'llamalog why ALBUM "Dirty"',
         'llamalog chain ALBUM "Rumours" --category CREATED',
         'llamalog history ARTIST "Björk" --format jsonl',
+        "llamalog attention",
+        f'llamalog report ALBUM "{ALBUM}" -o album.html',
         "llamalog status",
         f'{shutil.which("psql") or "psql"} "$LLAMALOG_DSN" -c "SELECT * FROM llamalog.log ORDER BY seq DESC LIMIT 5"',
         "llamalog demo --stop",

@@ -1,0 +1,108 @@
+-- The SQL that finds the living entities that a rule about live rows applies to, with their labels. A rule is data:
+-- names are quoted, and looked up in the catalogue first.
+CREATE OR REPLACE FUNCTION llamalog.attention_query(rule llamalog.attention_rules)
+    RETURNS text
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    v_watch  llamalog.watches;
+    v_part   llamalog.watches;
+    v_table  oid;
+    v_parts  oid;
+    v_column text;
+    v_where  text;
+    v_detail text;
+BEGIN
+    SELECT watch.*
+    INTO v_watch
+    FROM llamalog.watches AS watch
+    WHERE watch.entity_type = rule.entity_type;
+    v_table := llamalog.table_of(v_watch);
+    FOREACH v_column IN ARRAY coalesce(rule.columns, '{}') LOOP
+        IF NOT EXISTS (
+                SELECT
+                FROM pg_attribute AS attribute
+                WHERE attribute.attrelid = v_table
+                    AND attribute.attname = v_column
+                    AND attribute.attnum > 0
+                    AND NOT attribute.attisdropped
+            )
+        THEN
+            RAISE EXCEPTION 'attention rule % names column "%", which % does not have', rule.id, v_column, v_table::regclass
+                USING ERRCODE = 'undefined_column',
+                      DETAIL  = format('It is a rule "%s" for %s.', rule.rule, rule.entity_type),
+                      HINT    = 'Correct or delete the rule in llamalog.attention_rules.';
+        END IF;
+    END LOOP;
+    IF rule.rule = 'no_parts' THEN
+        SELECT watch.*
+        INTO v_part
+        FROM llamalog.watches AS watch
+        WHERE watch.entity_type = rule.part_type
+            AND watch.unwatched_at IS NULL
+            AND NOT watch.is_link
+            AND llamalog.table_of(watch) IS NOT NULL;
+        IF v_part.related_type IS DISTINCT FROM rule.entity_type THEN
+            RAISE EXCEPTION 'attention rule % takes % for parts of %, which they are not', rule.id, rule.part_type, rule.entity_type
+                USING ERRCODE = 'invalid_parameter_value',
+                      DETAIL  = CASE
+                          WHEN v_part.entity_type IS NULL THEN format('No table is watched as %s.', rule.part_type)
+                          ELSE format('%s is part of %s.', v_part.entity_type, coalesce(v_part.related_type, 'nothing'))
+                      END,
+                      HINT    = 'Correct or delete the rule in llamalog.attention_rules, or watch the table with --part-of.';
+        END IF;
+        v_parts := llamalog.table_of(v_part);
+        v_where := (
+            SELECT CASE
+                -- the type of both is PostgreSQL's own: an index serves, and no code of a table's owner runs
+                WHEN bool_and(
+                    llamalog.builtin_type(v_table, pair.own) IS NOT NULL
+                    AND llamalog.builtin_type(v_parts, pair.other) IS NOT NULL
+                )
+                    THEN string_agg(format('part.%I = live.%I', pair.other, pair.own), ' AND ')
+                ELSE format(
+                    '%s = %s',
+                    llamalog.key_expression(v_parts, v_part.related_columns, 'part'),
+                    llamalog.key_expression(v_table, v_watch.key_columns, 'live')
+                )
+            END
+            FROM unnest(v_watch.key_columns, v_part.related_columns) AS pair (own, other)
+        );
+        v_where := format('NOT EXISTS (SELECT FROM %s AS part WHERE %s)', v_parts::regclass, v_where);
+        v_detail := quote_literal('no ' || v_part.entity_type);
+    ELSIF rule.rule = 'missing' THEN
+        v_where := (
+            SELECT string_agg(format('live.%I IS NULL', missing.name), ' AND ')
+            FROM unnest(rule.columns) AS missing (name)
+        );
+        v_detail := quote_literal(
+            CASE WHEN cardinality(rule.columns) = 1 THEN 'no ' ELSE 'none of ' END || array_to_string(rule.columns, ', ')
+        );
+    ELSIF rule.rule = 'value' THEN
+        v_column := (
+            SELECT format(known.key, format('live.%I', known.name))
+            FROM llamalog.table_columns(v_table) AS known
+            WHERE known.name = rule.columns[1]
+        );
+        v_where := format('%s = ANY (%L::text[])', v_column, rule.bad_values);
+        v_detail := format('%L || %s', rule.columns[1] || ' is ', v_column);
+    END IF;
+    RETURN format(
+        'SELECT %1$s AS entity_id, %2$s AS label, %3$s AS detail FROM %4$s AS live WHERE %5$s ORDER BY %6$s LIMIT $1',
+        llamalog.key_expression(v_table, v_watch.key_columns, 'live'),
+        llamalog.label_expression(v_table, v_watch.label_column, 'live'),
+        v_detail,
+        v_table::regclass,
+        v_where,
+        (
+            SELECT string_agg(format('live.%I', key.name), ', ' ORDER BY key.position)
+            FROM unnest(v_watch.key_columns) WITH ORDINALITY AS key (name, position)
+        )
+    );
+END;
+$function$;
+
+COMMENT ON FUNCTION llamalog.attention_query(llamalog.attention_rules) IS
+    'SQL of entity_id, label and detail of what a rule no_parts, missing or value finds, at most $1, by key; raises 42703 and 22023 for a rule that does not fit its table.';

@@ -1,0 +1,21 @@
+-- The entities of a type of which nobody knows how they came here: the rows that llamalog backfill inferred.
+CREATE OR REPLACE FUNCTION llamalog.inferred_creations(entity_type text)
+    RETURNS SETOF llamalog.log
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $function$
+BEGIN
+    RETURN QUERY EXECUTE
+        'SELECT log.* FROM llamalog.log AS log WHERE log.seq < $1 AND log.entity_type = $2'
+            -- as in llamalog.unknown_provenance
+            || ' AND log.op IS NULL AND log.category = ''CREATED'' AND log.source = ''unknown'''
+            || ' AND log.metadata @> ''{"llamalog": {"inferred": true}}'' ORDER BY log.seq'
+        -- our own log has them below its first row, where its key leads; an adopted one among what was there before
+        USING CASE WHEN to_regclass('llamalog.adopted_seq') IS NULL THEN 1 ELSE 10000000000001 END, entity_type;
+END;
+$function$;
+
+COMMENT ON FUNCTION llamalog.inferred_creations(text) IS
+    'Rows of llamalog.unknown_provenance for one type, as the log has them.';

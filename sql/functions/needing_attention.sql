@@ -1,0 +1,103 @@
+-- The living entities that need a person, and by which rule. Why and since when, llamalog.turning_point() tells of each:
+-- the log is asked only about those that are shown.
+CREATE OR REPLACE FUNCTION llamalog.needing_attention(
+    entity_type text DEFAULT NULL,
+    rule        text DEFAULT NULL,
+    row_limit   integer DEFAULT NULL
+)
+    RETURNS SETOF llamalog.needy_entity
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+    SET TimeZone = 'UTC'
+    SET DateStyle = 'ISO'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    v_type text := CASE WHEN entity_type IS NOT NULL THEN llamalog.entity_type(entity_type) END;
+    v_rule llamalog.attention_rules;
+BEGIN
+    IF row_limit IS NOT NULL THEN
+        PERFORM llamalog.check_row_limit(row_limit);
+    END IF;
+    IF needing_attention.rule <> ALL (llamalog.attention_kinds()) THEN
+        RAISE EXCEPTION 'unknown rule "%"', left(needing_attention.rule, 100)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT    = format('Rules are %s.', array_to_string(llamalog.attention_kinds(), ', '));
+    END IF;
+    FOR v_rule IN
+        SELECT known.*
+        FROM llamalog.rules_in_force(v_type) AS known
+        WHERE needing_attention.rule IS NULL
+            OR known.rule = needing_attention.rule
+    LOOP
+        -- what is not for the eyes of a caller is left out, unless he asks for it by name
+        CONTINUE WHEN v_type IS NULL
+            AND EXISTS (
+                SELECT
+                FROM llamalog.watches AS watch
+                WHERE (watch.entity_type = v_rule.entity_type OR watch.entity_type = v_rule.part_type)
+                    AND CASE
+                        WHEN llamalog.table_of(watch) IS NOT NULL
+                            THEN NOT has_schema_privilege(watch.schema_name, 'USAGE')
+                                OR NOT has_table_privilege(llamalog.table_of(watch), 'SELECT')
+                    END
+            );
+        IF v_rule.rule = 'failed' THEN
+            RETURN QUERY
+            SELECT
+                v_rule.entity_type,
+                latest.entity_id,
+                living.label,
+                v_rule.rule,
+                concat(
+                    'failed: ',
+                    coalesce(latest.error_message, latest.reason, latest.operation),
+                    ' (' || latest.error_code || ')'
+                ),
+                NULL::text[],
+                NULL,
+                latest.seq
+            FROM (
+                SELECT DISTINCT ON (failed.entity_id) failed.*
+                FROM llamalog.failed_changes(v_rule.entity_type, NULL, v_rule.period) AS failed
+                ORDER BY failed.entity_id, failed.seq DESC
+            ) AS latest
+            CROSS JOIN LATERAL llamalog.labels(v_rule.entity_type, ARRAY[latest.entity_id]) AS living
+            WHERE living.is_alive
+                AND llamalog.resolved_at(latest) IS NULL
+            ORDER BY latest.seq DESC
+            LIMIT row_limit;
+        ELSIF v_rule.rule = 'unknown_provenance' THEN
+            RETURN QUERY
+            SELECT
+                v_rule.entity_type,
+                unknown.entity_id,
+                living.label,
+                v_rule.rule,
+                'nobody knows how it came here',
+                NULL::text[],
+                NULL,
+                unknown.seq
+            FROM llamalog.inferred_creations(v_rule.entity_type) AS unknown
+            CROSS JOIN LATERAL llamalog.labels(v_rule.entity_type, ARRAY[unknown.entity_id]) AS living
+            WHERE living.is_alive
+            LIMIT row_limit;
+        ELSE
+            RETURN QUERY EXECUTE format(
+                'SELECT %L, found.entity_id, found.label, %L, found.detail, %L::text[], %L, NULL::bigint FROM (%s) AS found',
+                v_rule.entity_type,
+                v_rule.rule,
+                v_rule.columns,
+                v_rule.part_type,
+                llamalog.attention_query(v_rule)
+            )
+            USING row_limit;
+        END IF;
+    END LOOP;
+END;
+$function$;
+
+COMMENT ON FUNCTION llamalog.needing_attention(text, text, integer) IS
+    'Entities that need a person by llamalog.rules_in_force(), at most row_limit for each rule. Reads the tables with the rights of the caller; without a type, those that he may not read are left out.';
