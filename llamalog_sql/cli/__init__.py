@@ -3,11 +3,12 @@
 group: the command itself and its errors. shared: what commands share. The others hold the commands, a module a subject.
 """
 
-from llamalog_sql.cli import demo, install, legacy, questions, tail, upkeep, watch
+from llamalog_sql.cli import demo, export, install, legacy, questions, tail, upkeep, watch
 from llamalog_sql.cli.group import main
 
 __all__ = [
     "demo",
+    "export",
     "install",
     "legacy",
     "main",
