@@ -33,14 +33,22 @@ class Column:
     @property
     def is_enum(self) -> bool:
         """Whether it is of an enum: no other type of somebody's own is compared by equality."""
-        return not self.is_builtin and bool(self.array_type)
+        return not self.is_builtin and self.compare == "distinct"
 
     @property
     def array_type(self) -> str:
-        """The type of an array that compares such columns as they are compared themselves; '' where none does."""
-        if self.compare != "distinct" or self.base_type.endswith("[]"):
+        """The type of an array that compares such columns as they are compared themselves; '' where none does.
+
+        No type of somebody's own: it may get another name, or an order of its own that tells less.
+        """
+        if not self.is_builtin or self.compare != "distinct" or self.base_type.endswith("[]"):
             return ""
         return "text[]" if self.base_type == "character varying" else f"{self.base_type}[]"
+
+    @property
+    def has_forms(self) -> bool:
+        """Whether one value may have several forms in memory: what differs there need not be a change."""
+        return self.compare == "text" or self.base_type.endswith("[]")
 
     def member_of(self, row: str) -> str:
         """Return the SQL of the image of this column in the row variable `row`, as jsonb_build_object() takes it."""
