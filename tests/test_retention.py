@@ -436,6 +436,9 @@ def test_a_damaged_file_brings_nothing_back(database, old_album, tmp_path, llama
         assert path.name in result.stderr
         assert "hint: " in result.stderr
         assert everything(database) == before
+    # nor does a whole one before it
+    assert llamalog("restore-archive", done.file, str(tmp_path / "missing.parquet")).exit_code == 1
+    assert everything(database) == before
 
 
 def test_a_file_whose_rows_are_not_what_it_says_is_refused(database, old_album, tmp_path):
@@ -452,6 +455,27 @@ def test_a_file_whose_rows_are_not_what_it_says_is_refused(database, old_album, 
         retention.restore(database, forged)
     assert caught.value.sqlstate == "XX001"
     assert archived(database, "restored_at")[0][0] is None
+
+
+def test_a_file_that_says_nonsense_of_itself_is_refused(database, old_album, tmp_path):
+    import pyarrow.parquet
+
+    (done,) = retention.keep(database, TWO_YEARS, tmp_path)
+    table = pyarrow.parquet.read_table(done.file)
+    said = table.schema.metadata[b"llamalog"]
+    garbled = tmp_path / "garbled.parquet"
+    for other in (
+        said[:-1],
+        b"[]",
+        b"{}",
+        said.replace(b"checksum", b"\xff"),
+        said.replace(b"checksum", b"check"),
+        said.replace(b'"name"', b'"mame"'),
+    ):
+        pyarrow.parquet.write_table(table.replace_schema_metadata({"llamalog": other}), garbled)
+        with pytest.raises(errors.LlamaLogError, match="is damaged") as caught:
+            retention.restore(database, garbled)
+        assert caught.value.sqlstate == "XX001"
 
 
 def test_a_parquet_file_of_somebody_else_is_refused(database, tmp_path, llamalog):
