@@ -708,6 +708,14 @@ def test_an_open_snapshot_goes_on_seeing_every_row(database, old_album, connect,
     assert archived(database, "compacted_at")[0][0] is not None
 
 
+def test_a_snapshot_in_another_database_delays_nothing(database, old_album, connect, tmp_path):
+    elsewhere = connect(database, dbname="postgres")
+    elsewhere.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    elsewhere.execute("SELECT")
+    retention.keep(database, TWO_YEARS, tmp_path)
+    assert [row.compacted_at is None for row in archived(database)] == [False]
+
+
 def test_a_reader_of_the_month_only_delays_the_room(
     database, old_album, connect, tmp_path, monkeypatch
 ):
