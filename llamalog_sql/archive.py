@@ -29,7 +29,7 @@ _FORMAT = 1
 #: Bytes of CSV that make a row group.
 _GROUP = 16 * 1024 * 1024
 
-#: Rows read at a time.
+#: Most rows read at a time.
 _BATCH = 10_000
 
 TIME = "timestamp with time zone"
@@ -227,7 +227,7 @@ def load(conn: Connection, path: Path, summary: Summary) -> str:
         parquet.ParquetFile(path, page_checksum_verification=True) as file,
         cursor.copy(b"COPY pg_temp.archived_rows FROM STDIN (FORMAT csv)") as copy,
     ):
-        for batch in file.iter_batches(_BATCH):
+        for batch in _batches(file):
             table = arrow.Table.from_batches([batch])
             for name in times:
                 place = table.schema.get_field_index(name)
@@ -248,6 +248,12 @@ def load(conn: Connection, path: Path, summary: Summary) -> str:
             f" it should hold {summary.row_count:,}, checksum {summary.checksum}.",
         )
     return relation
+
+
+def _batches(file: Any) -> Iterator[Any]:
+    """Yield the rows in batches of one row group each: so many rows of several may be larger than memory."""
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(_BATCH, row_groups=[group])
 
 
 def _damaged(path: Path, detail: str) -> LlamaLogError:

@@ -478,6 +478,18 @@ def test_a_file_that_says_nonsense_of_itself_is_refused(database, old_album, tmp
         assert caught.value.sqlstate == "XX001"
 
 
+def test_rows_are_read_by_as_many_as_were_written_together(
+    database, old_album, tmp_path, monkeypatch
+):
+    import pyarrow.parquet
+
+    monkeypatch.setattr(archive, "_GROUP", 1)
+    (done,) = retention.keep(database, TWO_YEARS, tmp_path)
+    with pyarrow.parquet.ParquetFile(done.file) as file:
+        assert {batch.num_rows for batch in archive._batches(file)} == {1}
+    assert retention.restore(database, Path(done.file)).restored_rows == done.removed_rows
+
+
 def test_a_parquet_file_of_somebody_else_is_refused(database, tmp_path, llamalog):
     import pyarrow
     import pyarrow.parquet
