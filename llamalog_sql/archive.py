@@ -29,7 +29,7 @@ _FORMAT = 1
 #: Bytes of CSV that make a row group.
 _GROUP = 16 * 1024 * 1024
 
-#: Rows read at a time.
+#: Most rows read at a time.
 _BATCH = 10_000
 
 TIME = "timestamp with time zone"
@@ -185,16 +185,22 @@ def _sync(place: Path) -> None:
 
 
 def read(path: Path) -> Summary:
-    """Return what the archive says of itself.  Raises LlamaLogError for a file that is none."""
+    """Return what the archive says of itself.  Raises LlamaLogError for a file that is none, or damaged (XX001)."""
     arrow, _, parquet = arrow_modules()
     with _refusing(path, arrow):
         about = (parquet.read_schema(path).metadata or {}).get(_KEY)
     if about is None:
         raise LlamaLogError(f"{path} is no archive of llamalog", sqlstate="22023")
-    said = json.loads(about)
-    if said.pop("format") != _FORMAT or not re.fullmatch(r"[0-9]{4}-[0-9]{2}", said["month"]):
-        raise LlamaLogError(f"{path} was written by a newer version", hint="Upgrade llamalog-sql.")
-    return Summary(**{**said, "columns": [Column(**column) for column in said["columns"]]})
+    try:
+        said = json.loads(about)
+        is_ours = said.pop("format") == _FORMAT and re.fullmatch(
+            r"[0-9]{4}-(0[1-9]|1[0-2])", said["month"]
+        )
+        if is_ours:
+            return Summary(**{**said, "columns": [Column(**column) for column in said["columns"]]})
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _damaged(path, "What it says of itself makes no sense.") from error
+    raise LlamaLogError(f"{path} was written by a newer version", hint="Upgrade llamalog-sql.")
 
 
 def load(conn: Connection, path: Path, summary: Summary) -> str:
@@ -221,7 +227,7 @@ def load(conn: Connection, path: Path, summary: Summary) -> str:
         parquet.ParquetFile(path, page_checksum_verification=True) as file,
         cursor.copy(b"COPY pg_temp.archived_rows FROM STDIN (FORMAT csv)") as copy,
     ):
-        for batch in file.iter_batches(_BATCH):
+        for batch in _batches(file):
             table = arrow.Table.from_batches([batch])
             for name in times:
                 place = table.schema.get_field_index(name)
@@ -236,14 +242,27 @@ def load(conn: Connection, path: Path, summary: Summary) -> str:
     relation = f"(SELECT {values} FROM pg_temp.archived_rows AS raw) AS log"
     count, checksum = proof(conn, summary.columns, relation)
     if (count, checksum) != (summary.row_count, summary.checksum):
-        raise LlamaLogError(
-            f"{path} is damaged",
-            sqlstate="XX001",
-            detail=f"It holds {count:,} rows, checksum {checksum};"
+        raise _damaged(
+            path,
+            f"It holds {count:,} rows, checksum {checksum};"
             f" it should hold {summary.row_count:,}, checksum {summary.checksum}.",
-            hint="Take another copy of the file.",
         )
     return relation
+
+
+def _batches(file: Any) -> Iterator[Any]:
+    """Yield the rows in batches of one row group each: so many rows of several may be larger than memory."""
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(_BATCH, row_groups=[group])
+
+
+def _damaged(path: Path, detail: str) -> LlamaLogError:
+    return LlamaLogError(
+        f"{path} is damaged",
+        sqlstate="XX001",
+        detail=detail,
+        hint="Take another copy of the file.",
+    )
 
 
 def arrow_modules() -> tuple[Any, Any, Any]:

@@ -294,8 +294,9 @@ def _write(
     progress: Callable[[int, int, float], None],
 ) -> None:
     with _unhurried(conn):
-        related = f"{ident(shape.schema_name)}.llama_logs_{indexes.RELATED}_idx"
-        conn.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {related}".encode())
+        for name in indexes.REBUILT:
+            index = f"{ident(shape.schema_name)}.llama_logs_{name}_idx"
+            conn.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index}".encode())
     _decide(conn, shape)
     total = first_row(conn, "SELECT count(*) FROM llamalog.backfill_rows")
     assert total is not None

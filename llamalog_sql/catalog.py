@@ -33,12 +33,15 @@ class Column:
     @property
     def is_enum(self) -> bool:
         """Whether it is of an enum: no other type of somebody's own is compared by equality."""
-        return not self.is_builtin and bool(self.array_type)
+        return not self.is_builtin and self.compare == "distinct"
 
     @property
     def array_type(self) -> str:
-        """The type of an array that compares such columns as they are compared themselves; '' where none does."""
-        if self.compare != "distinct" or self.base_type.endswith("[]"):
+        """The type of an array that compares such columns as they are compared themselves; '' where none does.
+
+        No type of somebody's own: it may get another name, or an order of its own that tells less.
+        """
+        if not self.is_builtin or self.compare != "distinct" or self.base_type.endswith("[]"):
             return ""
         return "text[]" if self.base_type == "character varying" else f"{self.base_type}[]"
 

@@ -116,6 +116,40 @@ def write_rows(rows: Sequence[Any], form: str, stream: IO[str] | None = None) ->
         write_csv([list(row.values()) for row in dicts], list(dicts[0]) if dicts else [], stream)
 
 
+def write_batches(
+    batches: Iterable[Sequence[Any]],
+    kind: type[Any],
+    form: str,
+    stream: IO[str] | None = None,
+    *,
+    is_spreadsheet_safe: bool = False,
+) -> None:
+    """Write dataclasses of one kind as they come, each batch at once: jsonl, or csv whose header always stands there.
+
+    is_spreadsheet_safe: csv in which no cell is taken for a formula: an apostrophe stands before what could be one.
+    """
+    stream = stream or sys.stdout
+    names = [field.name for field in dataclasses.fields(kind)]
+    if form == "csv":
+        write_csv([], names, stream)
+    for batch in batches:
+        if form == "csv":
+            cells = ([getattr(row, name) for name in names] for row in batch)
+            write_csv(map(_tamed, cells) if is_spreadsheet_safe else cells, [], stream)
+        else:
+            for row in batch:
+                stream.write(as_json({name: getattr(row, name) for name in names}) + "\n")
+        stream.flush()
+
+
+def _tamed(row: Sequence[Any]) -> list[str]:
+    """Return cells that no spreadsheet takes for formulas."""
+    cells = [_cell(value) for value in row]
+    return [
+        f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell for cell in cells
+    ]
+
+
 #: Stands around the text of a number, in characters for private use, until it is written without quotation marks.
 _NUMBER = "\ue000{}\ue001"
 _QUOTED_NUMBER = re.compile(_NUMBER.format(r"(-?[0-9.]+(?:[eE][+-]?[0-9]+)?)").join('""'))
@@ -255,9 +289,21 @@ def _cells(row: Change | ChainRow, with_entity: bool) -> dict[str, Text]:
         **({"entity": entity} if with_entity else {}),
         "source": source_text(row.source),
         "by": Text(clean(row.user_id or row.triggered_by or _role(row) or "")),
-        "what": Text(_what(row)),
+        "what": Text(_what(row, with_entity)),
         "job": Text(clean(row.job_id or row.parent_job_id or "")),
     }
+
+
+def change_line(row: Change) -> Text:
+    """Return a change as one line, for a terminal where changes scroll by."""
+    cells = _cells(row, True)
+    cells["category"].pad_right(max(0, 10 - cells["category"].cell_len))
+    trail = Text(" · ", style="dim").join(
+        text for text in (cells["source"], cells["by"], cells["job"]) if text
+    )
+    trail.stylize("dim")
+    head = (cells["time"], cells["category"], cells["entity"], cells["what"], trail)
+    return Text("  ").join(text for text in head if text)
 
 
 def _role(row: Change | ChainRow) -> str | None:
@@ -444,9 +490,9 @@ def _entity(
     return Text(shown)
 
 
-def _what(row: Change | ChainRow) -> str:
+def _what(row: Change | ChainRow, with_entity: bool) -> str:
     parts = []
-    if row.link_type is not None:
+    if row.link_type is not None and not with_entity:
         parts.append(f"{row.related_type} {row.related_id}")
     if row.error_message:
         parts.append(

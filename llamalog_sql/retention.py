@@ -451,6 +451,7 @@ def _compact(conn: Connection, lock_timeout: int) -> None:
 
 
 #: Snapshots that may see rows removed from a partition: they would be written anew too. xmin is the transaction that removed.
+#: Those of sessions in other databases see nothing of ours; a standby's session is in none.
 _STILL_SEEN = """
     SELECT
     FROM llamalog.archived_months AS archived
@@ -460,6 +461,7 @@ _STILL_SEEN = """
         AND archived.archived_at IS NOT NULL
         AND archived.compacted_at IS NULL
         AND session.pid <> pg_backend_pid()
+        AND coalesce(session.datname, current_database()) = current_database()
 """
 
 

@@ -12,10 +12,11 @@ BY_STATEMENT = Options(capture="statement")
 
 ORDERS = """
 CREATE TYPE mood AS ENUM ('sad', 'glad');
+CREATE DOMAIN humour AS mood;
 CREATE DOMAIN positive AS integer CHECK (VALUE > 0);
 CREATE TABLE orders (
     id integer, place text, n positive DEFAULT 1, "Mood" mood DEFAULT 'sad', tags text[], doc jsonb, weight float8,
-    note text, old_row text, new_row text, image text, double positive GENERATED ALWAYS AS (n * 2) STORED,
+    note text, humour humour, old_row text, new_row text, image text, double positive GENERATED ALWAYS AS (n * 2) STORED,
     updated_at timestamptz DEFAULT now(), PRIMARY KEY (id, place)
 );
 INSERT INTO orders (id, place) SELECT n, 'p' || n % 3 FROM generate_series(1, 50) AS n
@@ -52,6 +53,7 @@ def orders(db):
         "UPDATE orders SET \"Mood\" = 'glad', tags = '{a,NULL}', weight = '-0' WHERE id < 9",
         "UPDATE orders SET doc = CASE id WHEN 1 THEN 'null'::jsonb WHEN 2 THEN '{\"a\": 1.0}' END",
         "UPDATE orders SET old_row = 'a', new_row = 'b', image = 'c' WHERE id % 2 = 0",
+        "UPDATE orders SET tags = '{a}'; UPDATE orders SET tags = (ARRAY[NULL, 'a'])[2:2], humour = CASE WHEN id < 3 THEN 'sad' END::mood",
         "UPDATE orders SET place = place || 'x'",
         "UPDATE orders SET id = id + 1000",
         "UPDATE orders SET place = 'q' WHERE id = 3",

@@ -942,11 +942,31 @@ def test_change_that_a_nondeterministic_collation_calls_equal_is_logged(each_db,
         )
     except psycopg.errors.FeatureNotSupported:
         pytest.skip("this server is built without ICU")
-    each_db.execute("CREATE TABLE cells (id integer PRIMARY KEY, v text COLLATE any_case)")
+    each_db.execute(
+        "CREATE TABLE cells (id text COLLATE any_case PRIMARY KEY, v text COLLATE any_case, a text[] COLLATE any_case)"
+    )
     watch("cells")
-    each_db.execute("INSERT INTO cells VALUES (1, 'Abc')")
-    each_db.execute("UPDATE cells SET v = 'aBC'")
-    assert changes(each_db, "before, after", op="U") == [({"v": "Abc"}, {"v": "aBC"})]
+    each_db.execute("INSERT INTO cells VALUES ('one', 'Abc', '{x}')")
+    each_db.execute("UPDATE cells SET v = 'aBC', a = '{X}'")
+    each_db.execute("UPDATE cells SET id = 'One'")
+    assert changes(each_db, "previous_id, before, after", op="U") == [
+        (None, {"v": "Abc", "a": ["x"]}, {"v": "aBC", "a": ["X"]}),
+        ("one", {"id": "one"}, {"id": "One"}),
+    ]
+
+
+def test_key_whose_columns_have_two_collations_can_change(each_db, watch, changes):
+    each_db.execute(
+        "CREATE COLLATION plain (provider = libc, locale = 'C');"
+        'CREATE TABLE cells (id text COLLATE plain, n text COLLATE "C", v text, PRIMARY KEY (id, n))'
+    )
+    watch("cells")
+    each_db.execute("INSERT INTO cells VALUES ('a', 'b', 'c')")
+    each_db.execute("UPDATE cells SET id = 'z'")
+    assert changes(each_db, "entity_id, previous_id", op="U") == [("z,b", "a,b")]
+    assert each_db.execute(
+        "SELECT llamalog.as_of('CELL', 'z,b', clock_timestamp()) ->> 'v'"
+    ).fetchone() == ("c",)
 
 
 def test_array_that_once_held_a_null_is_no_change_without_it(each_db, watch, changes):
@@ -968,18 +988,34 @@ def test_domains_composites_and_enums_are_judged_by_image(each_db, watch, change
         "CREATE DOMAIN price AS numeric CHECK (VALUE > 0);"
         "CREATE TYPE pair AS (a numeric, b text);"
         "CREATE TYPE mood AS ENUM ('sad', 'ok');"
-        "CREATE TABLE cells (id integer PRIMARY KEY, p price, c pair, m mood, ms mood[])"
+        "CREATE DOMAIN humour AS mood;"
+        "CREATE TABLE cells (id integer PRIMARY KEY, p price, c pair, m mood, ms mood[], h humour)"
     )
     watch("cells")
-    each_db.execute("INSERT INTO cells VALUES (1, 1.0, '(1.0,x)', 'sad', '{sad}')")
-    each_db.execute("UPDATE cells SET p = 1.00, c = '(1.00,x)', m = 'ok', ms = '{sad,ok}'")
+    each_db.execute("INSERT INTO cells VALUES (1, 1.0, '(1.0,x)', 'sad', '{sad}', 'sad')")
+    each_db.execute(
+        "UPDATE cells SET p = 1.00, c = '(1.00,x)', m = 'ok', ms = '{sad,ok}', h = 'ok'"
+    )
     assert changes(each_db, "fields_enriched, before::text, after::text", op="U") == [
         (
-            ["p", "c", "m", "ms"],
-            '{"c": "(1.0,x)", "m": "sad", "p": 1.0, "ms": ["sad"]}',
-            '{"c": "(1.00,x)", "m": "ok", "p": 1.00, "ms": ["sad", "ok"]}',
+            ["p", "c", "m", "ms", "h"],
+            '{"c": "(1.0,x)", "h": "sad", "m": "sad", "p": 1.0, "ms": ["sad"]}',
+            '{"c": "(1.00,x)", "h": "ok", "m": "ok", "p": 1.00, "ms": ["sad", "ok"]}',
         )
     ]
+
+
+def test_composite_in_the_form_its_type_had_before_is_no_change(each_db, watch, changes):
+    each_db.execute(
+        "CREATE TYPE pair AS (a integer, b text);"
+        "CREATE TABLE cells (id integer PRIMARY KEY, c pair);"
+        "INSERT INTO cells VALUES (1, '(1,x)');"
+        "ALTER TYPE pair ADD ATTRIBUTE n integer"
+    )
+    watch("cells")
+    each_db.execute("UPDATE cells SET c = '(1,x,)'")
+    each_db.execute("UPDATE cells SET c = '(1,x,2)'")
+    assert changes(each_db, "before, after", op="U") == [({"c": "(1,x,)"}, {"c": "(1,x,2)"})]
 
 
 def test_xml_is_judged_by_image(each_db, watch, changes):

@@ -436,6 +436,9 @@ def test_a_damaged_file_brings_nothing_back(database, old_album, tmp_path, llama
         assert path.name in result.stderr
         assert "hint: " in result.stderr
         assert everything(database) == before
+    # nor does a whole one before it
+    assert llamalog("restore-archive", done.file, str(tmp_path / "missing.parquet")).exit_code == 1
+    assert everything(database) == before
 
 
 def test_a_file_whose_rows_are_not_what_it_says_is_refused(database, old_album, tmp_path):
@@ -452,6 +455,39 @@ def test_a_file_whose_rows_are_not_what_it_says_is_refused(database, old_album, 
         retention.restore(database, forged)
     assert caught.value.sqlstate == "XX001"
     assert archived(database, "restored_at")[0][0] is None
+
+
+def test_a_file_that_says_nonsense_of_itself_is_refused(database, old_album, tmp_path):
+    import pyarrow.parquet
+
+    (done,) = retention.keep(database, TWO_YEARS, tmp_path)
+    table = pyarrow.parquet.read_table(done.file)
+    said = table.schema.metadata[b"llamalog"]
+    garbled = tmp_path / "garbled.parquet"
+    for other in (
+        said[:-1],
+        b"[]",
+        b"{}",
+        said.replace(b"checksum", b"\xff"),
+        said.replace(b"checksum", b"check"),
+        said.replace(b'"name"', b'"mame"'),
+    ):
+        pyarrow.parquet.write_table(table.replace_schema_metadata({"llamalog": other}), garbled)
+        with pytest.raises(errors.LlamaLogError, match="is damaged") as caught:
+            retention.restore(database, garbled)
+        assert caught.value.sqlstate == "XX001"
+
+
+def test_rows_are_read_by_as_many_as_were_written_together(
+    database, old_album, tmp_path, monkeypatch
+):
+    import pyarrow.parquet
+
+    monkeypatch.setattr(archive, "_GROUP", 1)
+    (done,) = retention.keep(database, TWO_YEARS, tmp_path)
+    with pyarrow.parquet.ParquetFile(done.file) as file:
+        assert {batch.num_rows for batch in archive._batches(file)} == {1}
+    assert retention.restore(database, Path(done.file)).restored_rows == done.removed_rows
 
 
 def test_a_parquet_file_of_somebody_else_is_refused(database, tmp_path, llamalog):
@@ -682,6 +718,14 @@ def test_an_open_snapshot_goes_on_seeing_every_row(database, old_album, connect,
     assert archived(database, "compacted_at")[0][0] is None
     assert retention.keep(database, TWO_YEARS, tmp_path) == []
     assert archived(database, "compacted_at")[0][0] is not None
+
+
+def test_a_snapshot_in_another_database_delays_nothing(database, old_album, connect, tmp_path):
+    elsewhere = connect(database, dbname="postgres")
+    elsewhere.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    elsewhere.execute("SELECT")
+    retention.keep(database, TWO_YEARS, tmp_path)
+    assert [row.compacted_at is None for row in archived(database)] == [False]
 
 
 def test_a_reader_of_the_month_only_delays_the_room(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 
 from llamalog_sql import catalog
+from llamalog_sql.adoption.lens import seq
 from llamalog_sql.adoption.shape import Shape
 from llamalog_sql.connection import Connection, first_row, rows
 from llamalog_sql.render import ident
 
 logger = logging.getLogger(__name__)
 
-#: The index that backfill drops and builds anew.
-RELATED = "lens_related_id"
+#: The indexes on what backfill writes, which it drops and builds anew.
+REBUILT = ("lens_related_id", "lens_seq")
 
 
 def wanted(shape: Shape) -> list[tuple[str, str]]:
@@ -30,7 +31,7 @@ def wanted(shape: Shape) -> list[tuple[str, str]]:
         part = shape.part(column).reading(shape.table_name).replace(f"{shape.table_name}.", "")
         return f" WHERE {part} IS NOT NULL"
 
-    # none holds what backfill writes but the last: a row whose indexed columns stay is rewritten in its page
+    # none holds what backfill writes but the last two: a row whose indexed columns stay is rewritten in its page
     return [
         index("lens_entity_id", ["entity_id"]),
         index("lens_job_id", ["job_id"], known("job_id")),
@@ -42,7 +43,11 @@ def wanted(shape: Shape) -> list[tuple[str, str]]:
             f"llama_logs_lens_removed_idx ON {shape.table} ({ident(shape.part('op').written)})"
             f" WHERE {ident(shape.part('op').written)} IN ('D', 'T')",
         ),
-        index(RELATED, ["related_id"], known("related_id")),
+        index(REBUILT[0], ["related_id"], known("related_id")),
+        (
+            f"llama_logs_{REBUILT[1]}_idx",
+            f"llama_logs_{REBUILT[1]}_idx ON {shape.table} (({seq(shape, '')}))",
+        ),
     ]
 
 

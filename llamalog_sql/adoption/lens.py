@@ -66,9 +66,7 @@ def _seen(shape: Shape, name: str) -> str:
     if name == "id":
         return f"log.{ident(shape.key)}::text"
     if name == "seq":
-        created = shape.part("created_at").reading("log")
-        # provisional until backfill has numbered it
-        return f"coalesce(log.seq, (extract(epoch FROM {created}) * 1000)::bigint, 1)"
+        return seq(shape, "log.")
     seen = shape.part(name).reading("log")
     if name == "category":
         operation, status = (shape.part(other).reading("log") for other in ("operation", "status"))
@@ -82,6 +80,14 @@ def _seen(shape: Shape, name: str) -> str:
     if name == "status":
         return f"coalesce({seen}, 'SUCCESS')"
     return seen
+
+
+def seq(shape: Shape, row: str) -> str:
+    """Return the SQL of the place of a row in the log, provisional until backfill has numbered it.  row: as "log."."""
+    created = shape.part("created_at").reading("log").replace("log.", row)
+    return (
+        f"coalesce({row}seq, (extract(epoch FROM {created} AT TIME ZONE 'UTC') * 1000)::bigint, 1)"
+    )
 
 
 def returned_rows(shape: Shape) -> str:

@@ -6,12 +6,14 @@ group: the command itself and its errors. shared: what commands share. The other
 from llamalog_sql.cli import (
     attention,
     demo,
+    export,
     install,
     jobs,
     legacy,
     questions,
     report,
     stats,
+    tail,
     upkeep,
     watch,
 )
@@ -20,6 +22,7 @@ from llamalog_sql.cli.group import main
 __all__ = [
     "attention",
     "demo",
+    "export",
     "install",
     "jobs",
     "legacy",
@@ -27,6 +30,7 @@ __all__ = [
     "questions",
     "report",
     "stats",
+    "tail",
     "upkeep",
     "watch",
 ]

@@ -154,13 +154,17 @@ def restore_archive(files: tuple[Path, ...], foreign: bool, dry_run: bool, form:
       llamalog restore-archive /var/archive/llama_logs_2024_01.parquet
     """
     with session() as conn:
+        # one that cannot be read is told before another is brought back
+        described = [retention.described(path) for path in files]
         if dry_run:
-            for path in files:
-                click.echo(f"would bring back {retention.described(path)}")
+            for line in described:
+                click.echo(f"would bring back {line}")
             return
-        done = [retention.restore(conn, path, is_foreign=foreign) for path in files]
+        done = []
+        for path in files:
+            done.append(retention.restore(conn, path, is_foreign=foreign))
+            say(
+                f"{done[-1].month}: {done[-1].restored_rows:,} of {done[-1].archived_rows:,} rows brought back"
+            )
     if form != "table":
         output.write_rows(done, form)
-        return
-    for file in done:
-        say(f"{file.month}: {file.restored_rows:,} of {file.archived_rows:,} rows brought back")

@@ -22,23 +22,11 @@ DECLARE
     v_type       text := llamalog.entity_type(chain.entity_type);
     v_id         text := llamalog.entity_id(v_type, chain.entity_id);
     v_categories text[];
-    v_unknown    text;
     v_query      text;
     v_page       llamalog.page;
 BEGIN
     PERFORM llamalog.check_row_limit(chain.row_limit);
-    SELECT array_agg(upper(wanted.category))
-    INTO v_categories
-    FROM unnest(chain.categories) AS wanted (category);
-    SELECT wanted.category
-    INTO v_unknown
-    FROM unnest(v_categories) AS wanted (category)
-    WHERE wanted.category <> ALL (llamalog.categories());
-    IF v_unknown IS NOT NULL THEN
-        RAISE EXCEPTION 'unknown category "%"', v_unknown
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT    = 'Categories are ' || array_to_string(llamalog.categories(), ', ') || '.';
-    END IF;
+    v_categories := llamalog.checked_categories(chain.categories);
     IF chain.start_date > chain.end_date THEN
         RAISE EXCEPTION 'the start, %, is after the end, %', chain.start_date, chain.end_date
             USING ERRCODE = 'invalid_parameter_value',

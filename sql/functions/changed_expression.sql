@@ -18,7 +18,7 @@ AS $function$
                 format(
                     CASE shown.compare
                         WHEN 'distinct' THEN '%1$s.%3$I IS DISTINCT FROM %2$s.%3$I'
-                        WHEN 'text' THEN 'concat(%1$s.%3$I) IS DISTINCT FROM concat(%2$s.%3$I)'
+                        WHEN 'text' THEN 'concat(%1$s.%3$I) COLLATE "C" IS DISTINCT FROM concat(%2$s.%3$I) COLLATE "C"'
                         ELSE 'ROW(%1$s.%3$I)::record OPERATOR(pg_catalog.*<>) ROW(%2$s.%3$I)::record'
                     END,
                     changed_expression.old_row,

@@ -19,8 +19,9 @@ AS $function$
                     ORDER BY wanted.position
                 )
             ELSE
+                -- a key is another when its text is, whatever its columns' collations call equal, or cannot compare
                 format(
-                    'llamalog.key_text(%s)',
+                    'llamalog.key_text(%s) COLLATE "default"',
                     string_agg(
                         format(known.key, format('%s.%I', key_expression.row_name, known.name)),
                         ', '

@@ -48,6 +48,7 @@ BEGIN
             format_type(base.oid, NULL) AS base_type,
             attribute.attgenerated <> '' AS is_generated,
             base.typtype = 'c' AS is_composite,
+            base.oid <> attribute.atttypid AS is_domain,
             -- to_jsonb() and ::text run whatever cast the owner of a type of his own has made, with our rights;
             -- concat() runs output functions only
             element.oid < 16384 AS is_builtin,
@@ -94,11 +95,14 @@ BEGIN
         base_column.has_value,
         -- only where equal means equal to the byte does IS DISTINCT FROM see every change
         CASE
-            WHEN base_column.family IN ('exact', 'enum', 'date', 'instant', 'bytea')
+            WHEN base_column.family IN ('exact', 'date', 'instant', 'bytea')
                 OR base_column.family = 'text' AND base_column.is_deterministic
+                -- domains over enums have no operators; of an array's elements they may be somebody's own
+                OR base_column.family = 'enum' AND NOT (base_column.is_domain OR base_column.is_array)
                 THEN 'distinct'
-            -- one array may have two forms in memory, with and without room for nulls
-            WHEN base_column.is_array THEN 'text'
+            -- one array may have two forms in memory, with and without room for nulls; so may a composite whose type
+            -- has got an attribute since
+            WHEN base_column.is_array OR base_column.is_composite THEN 'text'
             ELSE 'image'
         END,
         made.image,

@@ -1,6 +1,6 @@
 -- public.albums as ALBUM: entity; key id; label title; quality data_quality; source source; ignores search_vector, updated_at
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', '7864cdcb1c32df62e4f666204727e3a9', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', 'd746eebd88871126200b72569dd70544')
+VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', '7864cdcb1c32df62e4f666204727e3a9', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', 'f67758762d45983bb26a914d387e4828')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -288,10 +288,10 @@ BEGIN
             v_after['label'] := to_jsonb(NEW."label");
         END IF;
     END IF;
-    IF OLD."data_quality" IS DISTINCT FROM NEW."data_quality"
-        OR OLD."enrichment_status" IS DISTINCT FROM NEW."enrichment_status"
-        OR OLD."catalog_number" IS DISTINCT FROM NEW."catalog_number"
+    IF OLD."catalog_number" IS DISTINCT FROM NEW."catalog_number"
         OR ARRAY[OLD."created_at", OLD."last_enriched"]::timestamp without time zone[] IS DISTINCT FROM ARRAY[NEW."created_at", NEW."last_enriched"]::timestamp without time zone[]
+        OR OLD."data_quality" IS DISTINCT FROM NEW."data_quality"
+        OR OLD."enrichment_status" IS DISTINCT FROM NEW."enrichment_status"
     THEN
         IF OLD."catalog_number" IS DISTINCT FROM NEW."catalog_number" THEN
             v_fields := v_fields || 'catalog_number'::text;
@@ -349,9 +349,9 @@ BEGIN
             v_after['spotify_id'] := to_jsonb(NEW."spotify_id");
         END IF;
     END IF;
-    IF OLD."source" IS DISTINCT FROM NEW."source"
-        OR ARRAY[OLD."spotify_url", OLD."discogs_id", OLD."source_url"]::text[] COLLATE "C" IS DISTINCT FROM ARRAY[NEW."spotify_url", NEW."discogs_id", NEW."source_url"]::text[] COLLATE "C"
+    IF ARRAY[OLD."spotify_url", OLD."discogs_id", OLD."source_url"]::text[] COLLATE "C" IS DISTINCT FROM ARRAY[NEW."spotify_url", NEW."discogs_id", NEW."source_url"]::text[] COLLATE "C"
         OR OLD."submitted_by" IS DISTINCT FROM NEW."submitted_by"
+        OR OLD."source" IS DISTINCT FROM NEW."source"
     THEN
         IF OLD."spotify_url" IS DISTINCT FROM NEW."spotify_url" THEN
             v_fields := v_fields || 'spotify_url'::text;
@@ -379,8 +379,8 @@ BEGIN
             v_after['submitted_by'] := to_jsonb(NEW."submitted_by");
         END IF;
     END IF;
-    IF OLD."game_status" IS DISTINCT FROM NEW."game_status"
-        OR ARRAY[OLD."cloudflare_image_id", OLD."deezer_id"]::text[] COLLATE "C" IS DISTINCT FROM ARRAY[NEW."cloudflare_image_id", NEW."deezer_id"]::text[] COLLATE "C"
+    IF ARRAY[OLD."cloudflare_image_id", OLD."deezer_id"]::text[] COLLATE "C" IS DISTINCT FROM ARRAY[NEW."cloudflare_image_id", NEW."deezer_id"]::text[] COLLATE "C"
+        OR OLD."game_status" IS DISTINCT FROM NEW."game_status"
         OR ROW(OLD."metadata")::record
         OPERATOR(pg_catalog.*<>) ROW(NEW."metadata")::record
     THEN

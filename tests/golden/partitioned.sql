@@ -1,6 +1,6 @@
 -- public.readings as READING: entity; key sensor, day; ignores updated_at; redacts owner_email; full image
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', '7f6c0bc24f74b5eddfdb748b1031c76d')
+VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', '0b9d22f1028b63640fda76f82c56a846')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -24,7 +24,7 @@ AS $function$
 BEGIN
     is_current := shape = '72364e52a453d9fc2238af0170cc7e1a';
     IF is_current THEN
-        image := (SELECT jsonb_build_object('sensor', live.sensor, 'day', live.day, 'value', CASE WHEN live.value = 0 AND live.value::text = '-0' THEN to_jsonb(live.value::text) ELSE to_jsonb(live.value) END, 'raw', CASE WHEN jsonb_typeof(live.raw) = 'null' OR live.raw ? '$json' THEN jsonb_build_object('$json', live.raw) ELSE live.raw END) FROM public.readings AS live WHERE live.sensor = (llamalog.key_parts($1, 2))[1]::text AND live.day = (llamalog.key_parts($1, 2))[2]::date AND llamalog.key_text(live.sensor::text, (to_jsonb(live.day) #>> '{}')) = $1);
+        image := (SELECT jsonb_build_object('sensor', live.sensor, 'day', live.day, 'value', CASE WHEN live.value = 0 AND live.value::text = '-0' THEN to_jsonb(live.value::text) ELSE to_jsonb(live.value) END, 'raw', CASE WHEN jsonb_typeof(live.raw) = 'null' OR live.raw ? '$json' THEN jsonb_build_object('$json', live.raw) ELSE live.raw END) FROM public.readings AS live WHERE live.sensor = (llamalog.key_parts($1, 2))[1]::text AND live.day = (llamalog.key_parts($1, 2))[2]::date AND llamalog.key_text(live.sensor::text, (to_jsonb(live.day) #>> '{}')) COLLATE "default" = $1);
     END IF;
 END;
 $function$;
@@ -148,10 +148,10 @@ BEGIN
         v_moved := concat_ws(E'\n', llamalog.statement_mark(), 'READING', '');
         IF starts_with(current_setting('llamalog.moved', true), v_moved) THEN
             v_moved := substr(current_setting('llamalog.moved', true), length(v_moved) + 1);
-            v_previous_id := nullif(v_moved, llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')));
+            v_previous_id := nullif(v_moved, llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')) COLLATE "default");
             v_metadata := llamalog.noted(v_metadata, 'moved', 'true');
             IF v_previous_id IS NOT NULL THEN
-                INSERT INTO llamalog.renamings (entity_type, old_id, new_id) VALUES ('READING', v_previous_id, llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')));
+                INSERT INTO llamalog.renamings (entity_type, old_id, new_id) VALUES ('READING', v_previous_id, llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')) COLLATE "default");
                 IF llamalog.has_deferrable_key(TG_RELID) THEN
                     v_metadata := llamalog.noted(v_metadata, 'statement', to_jsonb(llamalog.statement_mark()));
                 END IF;
@@ -174,7 +174,7 @@ BEGIN
         job_id, parent_job_id, root_job_id, is_root_job
     )
     VALUES (
-        'I', 'READING', llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')), NULL, NULL,
+        'I', 'READING', llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')) COLLATE "default", NULL, NULL,
         NULL, v_previous_id,
         coalesce(v_operation, 'reading:created:' || v_source, 'reading:created'), 'CREATED', v_source,
         v_sources, v_reason,
@@ -184,7 +184,7 @@ BEGIN
         v_after,
         v_metadata,
         CASE
-            WHEN v_is_head AND v_is_many THEN v_job_id || ('/' || 'READING' || ':') || llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}'))
+            WHEN v_is_head AND v_is_many THEN v_job_id || ('/' || 'READING' || ':') || llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')) COLLATE "default"
             WHEN v_is_head THEN v_job_id
         END,
         CASE
@@ -242,18 +242,18 @@ BEGIN
             v_fields := v_fields || 'sensor'::text;
             v_before['sensor'] := to_jsonb(OLD."sensor");
             v_after['sensor'] := to_jsonb(NEW."sensor");
-            v_previous_id := nullif(llamalog.key_text(OLD.sensor::text, (to_jsonb(OLD.day) #>> '{}')), llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')));
+            v_previous_id := nullif(llamalog.key_text(OLD.sensor::text, (to_jsonb(OLD.day) #>> '{}')) COLLATE "default", llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')) COLLATE "default");
             IF v_previous_id IS NOT NULL THEN
-                INSERT INTO llamalog.renamings (entity_type, old_id, new_id) VALUES ('READING', v_previous_id, llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')));
+                INSERT INTO llamalog.renamings (entity_type, old_id, new_id) VALUES ('READING', v_previous_id, llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')) COLLATE "default");
             END IF;
         END IF;
         IF OLD."day" IS DISTINCT FROM NEW."day" THEN
             v_fields := v_fields || 'day'::text;
             v_before['day'] := to_jsonb(OLD."day");
             v_after['day'] := to_jsonb(NEW."day");
-            v_previous_id := nullif(llamalog.key_text(OLD.sensor::text, (to_jsonb(OLD.day) #>> '{}')), llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')));
+            v_previous_id := nullif(llamalog.key_text(OLD.sensor::text, (to_jsonb(OLD.day) #>> '{}')) COLLATE "default", llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')) COLLATE "default");
             IF v_previous_id IS NOT NULL THEN
-                INSERT INTO llamalog.renamings (entity_type, old_id, new_id) VALUES ('READING', v_previous_id, llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')));
+                INSERT INTO llamalog.renamings (entity_type, old_id, new_id) VALUES ('READING', v_previous_id, llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')) COLLATE "default");
             END IF;
         END IF;
         IF ROW(OLD."value")::record
@@ -363,7 +363,7 @@ BEGIN
         job_id, parent_job_id, root_job_id
     )
     VALUES (
-        'U', 'READING', llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')), NULL, NULL,
+        'U', 'READING', llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')) COLLATE "default", NULL, NULL,
         NULL, v_previous_id,
         v_operation, v_category, v_source,
         v_sources, v_reason, v_fields,
@@ -463,7 +463,7 @@ BEGIN
     v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
     PERFORM set_config(
         'llamalog.moved',
-        CASE WHEN llamalog.is_moving() THEN concat_ws(E'\n', llamalog.statement_mark(), 'READING', llamalog.key_text(OLD.sensor::text, (to_jsonb(OLD.day) #>> '{}'))) ELSE '' END,
+        CASE WHEN llamalog.is_moving() THEN concat_ws(E'\n', llamalog.statement_mark(), 'READING', llamalog.key_text(OLD.sensor::text, (to_jsonb(OLD.day) #>> '{}')) COLLATE "default") ELSE '' END,
         true
     );
     INSERT INTO llamalog.llama_logs (
@@ -473,7 +473,7 @@ BEGIN
         job_id, parent_job_id, root_job_id
     )
     VALUES (
-        'D', 'READING', llamalog.key_text(OLD.sensor::text, (to_jsonb(OLD.day) #>> '{}')), NULL, NULL,
+        'D', 'READING', llamalog.key_text(OLD.sensor::text, (to_jsonb(OLD.day) #>> '{}')) COLLATE "default", NULL, NULL,
         NULL,
         coalesce(v_operation, 'reading:deleted:' || v_source, 'reading:deleted'), 'DELETED', v_source,
         v_sources, v_reason, NULL,

@@ -1,0 +1,1 @@
+"""What the log says, for other tools: its rows as they are, W3C PROV, OpenLineage."""
