@@ -112,6 +112,42 @@ class UnknownJob(LlamaLogError):
     code = "LL020"
 
 
+class UnknownChange(LlamaLogError):
+    """The log has no change of that seq."""
+
+    code = "LL023"
+
+
+class CannotRevert(LlamaLogError):
+    """The change is none of a row, or its row cannot be told from others."""
+
+    code = "LL024"
+
+
+class RevertConflict(LlamaLogError):
+    """Later writers are in the way of the revert."""
+
+    code = "LL025"
+
+
+class RevertReferences(LlamaLogError):
+    """Foreign keys are in the way of the revert."""
+
+    code = "LL026"
+
+
+class RevertIncomplete(LlamaLogError):
+    """Not all can be brought back: values were redacted, or columns dropped."""
+
+    code = "LL027"
+
+
+class RevertHindered(LlamaLogError):
+    """A write of the revert did not reach its row."""
+
+    code = "LL028"
+
+
 class MigrationFailed(LlamaLogError):
     """A file of the installation failed; nothing of it was kept."""
 

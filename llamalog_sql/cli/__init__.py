@@ -3,7 +3,7 @@
 group: the command itself and its errors. shared: what commands share. The others hold the commands, a module a subject.
 """
 
-from llamalog_sql.cli import demo, install, jobs, legacy, questions, upkeep, watch
+from llamalog_sql.cli import demo, install, jobs, legacy, questions, revert, upkeep, watch
 from llamalog_sql.cli.group import main
 
-__all__ = ["demo", "install", "jobs", "legacy", "main", "questions", "upkeep", "watch"]
+__all__ = ["demo", "install", "jobs", "legacy", "main", "questions", "revert", "upkeep", "watch"]
