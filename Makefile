@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint check bench bench-growth bench-queries bench-backfill bench-retention clean
+.PHONY: demo test test-all lint check bench bench-profile bench-growth bench-queries bench-backfill bench-retention clean
 
 demo: $(VENV)/.demo  ## a music application writes, and the story of an album is told
 	@$(BIN)/llamalog demo
@@ -24,6 +24,9 @@ check: lint test  ## what must pass before a commit
 
 bench: $(VENV)/.test  ## what a write costs with each kind of logging; BENCH=--quick, --durable
 	@$(BIN)/python bench/write.py $(BENCH)
+
+bench-profile: $(VENV)/.test  ## where the time of one captured write goes, in instructions; needs valgrind
+	@$(BIN)/python bench/profile.py
 
 bench-growth: $(VENV)/.bench  ## how the cost grows, measured and plotted into docs/plots; BENCH=--quick, --plot-only
 	@$(BIN)/python bench/growth.py $(BENCH)
@@ -60,4 +63,4 @@ $(VENV)/.bench: $(VENV)/.python pyproject.toml
 
 $(VENV)/.lint: $(VENV)/.python pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,test,dev]'
-	@touch $@
+	@touch $(VENV)/.test $@

@@ -194,42 +194,55 @@ def function_name(entity_type: str, event: str) -> str:
 
 def _row_expressions(conn: Connection, watch: Watch) -> dict[str, RowExpressions]:
     """Ask llamalog for the SQL of keys, images and fields of this table, for each row variable a template uses."""
+    # asked once, under a name that is part of no column's: it is the same for all of them but for that name
+    anyone = "any_row"
+    while any(anyone in column.name for column in watch.columns):
+        anyone += "_"
     with conn.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(
-            "SELECT row.name, llamalog.key_expression(%(oid)s, %(subject)s, row.name) AS id,"
-            " coalesce(llamalog.key_expression(%(oid)s, %(related)s, row.name), 'NULL') AS related_id,"
-            " llamalog.image_expression(%(oid)s, %(redacted)s, row.name) AS image,"
-            " llamalog.fields_expression(%(oid)s, %(ignored)s, row.name) AS fields"
-            " FROM unnest(%(names)s::text[]) AS row (name)",
+        (asked,) = cursor.execute(
+            "SELECT llamalog.key_expression(%(oid)s, %(subject)s, %(row)s) AS id,"
+            " coalesce(llamalog.key_expression(%(oid)s, %(related)s, %(row)s), 'NULL') AS related_id,"
+            " llamalog.image_expression(%(oid)s, %(redacted)s, %(row)s) AS image,"
+            " llamalog.fields_expression(%(oid)s, %(ignored)s, %(row)s) AS fields",
             {
                 "oid": watch.table.oid,
-                "names": [*_ROWS, _free_name(watch, "new_row")],
+                "row": anyone,
                 "subject": watch.subject_columns,
                 "related": watch.related_columns,
                 "redacted": watch.redacted_columns,
                 "ignored": watch.ignored_columns,
             },
         ).fetchall()
-    return {
-        row["name"]: RowExpressions(
-            **{name: row[name] for name in ("id", "related_id", "image", "fields")},
-            quality=f"nullif(concat({row['name']}.{ident(watch.quality_column)}), '')"
-            if watch.quality_column
-            else "NULL",
-            sources=f"coalesce(v_sources, ARRAY[nullif(concat({row['name']}.{ident(watch.source_column)}), '')])"
-            if watch.source_column
+
+    def of(row: str) -> RowExpressions:
+        made = {name: text and text.replace(anyone, row) for name, text in asked.items()}
+        return RowExpressions(
+            **made,
+            quality=_text_of(watch, watch.quality_column, row) or "NULL",
+            sources=f"coalesce(v_sources, ARRAY[{source}])"
+            if (source := _text_of(watch, watch.source_column, row))
             else "v_sources",
             ends=[
                 {
                     "type": literal(kind),
-                    "id": row["id"] if watch.is_link and position == 0 else row["related_id"],
+                    "id": made["id"] if watch.is_link and position == 0 else made["related_id"],
                     "is_head_by_default": "true" if is_head else "false",
                 }
                 for position, (kind, is_head) in enumerate(watch.ends)
             ],
         )
-        for row in rows
-    }
+
+    return {row: of(row) for row in (*_ROWS, _free_name(watch, "new_row"))}
+
+
+def _text_of(watch: Watch, column: str | None, row: str) -> str | None:
+    """Return the SQL of the text of a column, null where it is empty; by output functions only, never by a cast."""
+    if column is None:
+        return None
+    value = f"{row}.{ident(column)}"
+    if next(c.is_enum for c in watch.columns if c.name == column):
+        return f"CASE WHEN {value} IS NOT NULL THEN concat({value}) END"
+    return f"nullif(concat({value}), '')"
 
 
 def _free_name(watch: Watch, wanted: str) -> str:

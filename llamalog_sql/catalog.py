@@ -30,10 +30,29 @@ class Column:
     settings: list[str]
     base_type: str
 
+    @property
+    def is_enum(self) -> bool:
+        """Whether it is of an enum: no other type of somebody's own is compared by equality."""
+        return not self.is_builtin and bool(self.array_type)
+
+    @property
+    def array_type(self) -> str:
+        """The type of an array that compares such columns as they are compared themselves; '' where none does."""
+        if self.compare != "distinct" or self.base_type.endswith("[]"):
+            return ""
+        return "text[]" if self.base_type == "character varying" else f"{self.base_type}[]"
+
     def member_of(self, row: str) -> str:
         """Return the SQL of the image of this column in the row variable `row`, as jsonb_build_object() takes it."""
+        return self._of(row, self.member)
+
+    def image_of(self, row: str) -> str:
+        """Return the SQL of that image as jsonb."""
+        return self._of(row, self.image)
+
+    def _of(self, row: str, expression: str) -> str:
         value = f"{row}.{ident(self.name)}"
-        return re.sub(r"%(1\$)?s", lambda _: value, self.member)
+        return re.sub(r"%(1\$)?s", lambda _: value, expression)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,10 @@ _KINDS = {
 }
 
 
+#: What an INSERT stores of the row where nobody says.
+DEFAULT_IMAGE = "none"
+
+
 @dataclass
 class Options:
     """What `llamalog watch` was told; None leaves the decision to the catalogue.
@@ -285,7 +289,7 @@ def describe(
             source_column=_shown(source, redacted),
             ignored_columns=_ignored(conn, target, columns[oid], identity, oid in strict),
             redacted_columns=redacted,
-            image=options.image or "none",
+            image=options.image or DEFAULT_IMAGE,
             on_truncate=options.on_truncate or "log",
             capture="tolerant"
             if inherited or not found[oid][1]

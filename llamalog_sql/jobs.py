@@ -55,7 +55,7 @@ class Impact:
 class ImpactEntity:
     """An entity or link that was touched.  touched_type: its type; of a link, entity and related are its ends.
 
-    is_alive: None of a link.  next_cursor: on the last of a page with more behind it.
+    is_alive: None of a link, and where the caller may not read the table.  next_cursor: on the last of a page with more behind it.
     """
 
     touched_type: str

@@ -15,7 +15,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from llamalog_sql.jobs import Criteria, Impact, ImpactEntity, JobNode
-from llamalog_sql.output import _cell, as_json, clean, grid, moment, source_text
+from llamalog_sql.output import _cell, as_json, clean, moment, source_text
 
 #: Levels of a tree that are drawn: no terminal has room for more.
 _DEEPEST = 100
@@ -110,30 +110,24 @@ def _iso(at: datetime) -> str:
 def impact_title(criteria: Criteria, rows: Sequence[Impact]) -> Text:
     touched = sum(row.entity_count for row in rows)
     changes = sum(row.change_count for row in rows)
-    return Text(
-        f"🦙 changes {phrase(criteria)}: {changes:,}, on {touched:,} entities and links",
-        style="bold",
-    )
+    when = _span(min(row.first_at for row in rows), max(row.last_at for row in rows))
+    counts = f"{changes:,}, on {touched:,} entities and links"
+    return Text(f"🦙 changes {phrase(criteria)}: {counts} · {when}", style="bold")
 
 
 def impact_table(rows: Sequence[Impact]) -> Table:
-    """Return a row for each type, and a column for each category that there is."""
-    names = sorted({name for row in rows for name in row.categories})
+    """Return a row for each type: how many were touched, by how many changes of which categories."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("type", no_wrap=True)
-    for name in ("touched", "changes", *names):
-        table.add_column(clean(name), justify="right", no_wrap=True)
-    for name in ("first (UTC)", "last (UTC)"):
-        table.add_column(name, no_wrap=True)
+    table.add_column("touched", justify="right", no_wrap=True)
+    table.add_column("changes", justify="right", no_wrap=True)
+    table.add_column("how")
     for row in rows:
-        counts = [row.categories.get(name) for name in names]
         table.add_row(
             Text("no entity" if row.entity_type is None else clean(row.entity_type)),
             f"{row.entity_count:,}",
             f"{row.change_count:,}",
-            *("" if count is None else f"{count:,}" for count in counts),
-            moment(row.first_at),
-            moment(row.last_at),
+            _counts(row.categories),
         )
     return table
 
@@ -142,24 +136,27 @@ def entity_tables(rows: Iterable[ImpactEntity]) -> Iterator[Table]:
     """Yield tables of a screenful or two each: the widths of columns are known before the last row is."""
     left = iter(rows)
     while batch := list(itertools.islice(left, _LAID_OUT)):
-        yield grid(
-            ["type", "id", "label", "", "changes", "last (UTC)"],
-            [
-                [
-                    row.touched_type,
-                    _ends(row.entity_id, row.related_id),
-                    _ends(row.label or "", row.related_label if row.related_id else None),
-                    "deleted" if row.is_alive is False else "",
-                    _counts(row.categories),
-                    moment(row.last_at),
-                ]
-                for row in batch
-            ],
-        )
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("type", no_wrap=True)
+        # ids are for copying
+        table.add_column("id", no_wrap=True)
+        table.add_column("label", overflow="fold")
+        table.add_column("how")
+        for row in batch:
+            label = clean(row.label or "") + (" (deleted)" if row.is_alive is False else "")
+            other = clean(row.related_label or "")
+            table.add_row(
+                Text(clean(row.touched_type)),
+                _ends(clean(row.entity_id), row.related_id and clean(row.related_id)),
+                _ends(label, other if row.related_id else None),
+                _counts(row.categories),
+            )
+        yield table
 
 
-def _ends(one: str, other: str | None) -> str:
-    return one if other is None else f"{one} – {other}"
+def _ends(one: str, other: str | None) -> Text:
+    """Return an entity, or the ends of a link in a line each: two ids have no room beside each other."""
+    return Text(one if other is None else f"{one} –\n{other}")
 
 
 def remembering_last(

@@ -9,8 +9,10 @@ with another default of llamalog watch.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +34,17 @@ if os.environ.get("LLAMALOG_TEST_CAPTURE") == "statement":
     describe._capture = lambda wanted, table, strict: _capture(
         "statement" if wanted == "rendered" else wanted, table, False
     )
+describe.DEFAULT_IMAGE = os.environ.get("LLAMALOG_TEST_IMAGE", describe.DEFAULT_IMAGE)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: much of the time a test waits, for a lock, a clock or a kill."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_finish() -> None:
+    # three thousand tests are objects enough to keep the collector of garbage busy
+    gc.freeze()
 
 
 def sampled(values: Iterable[Any], every: int = 3) -> list[Any]:
@@ -43,12 +56,30 @@ def sampled(values: Iterable[Any], every: int = 3) -> list[Any]:
     ]
 
 
+def fast_place() -> str:
+    """Memory where there is plenty: to number a new file, ext4 looks at all that were deleted in the last seconds."""
+    with suppress(OSError):
+        memory = os.statvfs("/dev/shm")
+        has_room = memory.f_bavail * memory.f_frsize > 2_000_000_000
+        if has_room and not memory.f_flag & os.ST_NOEXEC and os.access("/dev/shm", os.W_OK):
+            return "/dev/shm"
+    return "/tmp"
+
+
+# servers and databases come and go, a thousand files and three hundred each
+os.environ.setdefault("TMPDIR", fast_place())
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[SimpleNamespace]:
     """The server that all tests use, unless they start one of their own."""
     wanted = os.environ.get("LLAMALOG_TEST_PG")
-    # what autovacuum reads is counted where tests count
-    settings = {"max_prepared_transactions": "10", "max_connections": "120", "autovacuum": "off"}
+    settings = {
+        "max_prepared_transactions": "10",
+        "max_connections": "120",
+        "autovacuum": "off",  # what it reads is counted where tests count
+        "max_wal_size": "128MB",
+    }
     with embedded.start(version=int(wanted) if wanted else None, settings=settings) as started:
         address = conninfo_to_dict(started.dsn)
         yield SimpleNamespace(
@@ -88,9 +119,6 @@ tolerant_template = factories.postgresql_noproc(
 )
 empty_template = factories.postgresql_noproc(dbname="empty", depends_on="server", load=[_nothing])
 
-_own_music = factories.postgresql("music_template", dbname="own_music")
-_own_empty = factories.postgresql("empty_template", dbname="own_empty")
-
 
 def _prepared(conn: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     conn.autocommit = True
@@ -98,14 +126,45 @@ def _prepared(conn: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     return conn
 
 
-@pytest.fixture
-def database(_own_music: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
-    return _prepared(_own_music)
+Clone = Callable[..., AbstractContextManager[psycopg.Connection[Any]]]
+
+
+@pytest.fixture(scope="session")
+def clone(server: SimpleNamespace, request: pytest.FixtureRequest) -> Iterator[Clone]:
+    """with clone("music_template") as conn: a connection to a copy of the template, which is dropped in the end."""
+    address = {
+        "host": server.host,
+        "port": server.port,
+        "user": server.user,
+        "password": server.password,
+    }
+    with psycopg.connect(**address, dbname="postgres", autocommit=True) as admin:
+
+        @contextmanager
+        def made(template: str, whose: str = "own") -> Iterator[psycopg.Connection[Any]]:
+            source = request.getfixturevalue(template).template_dbname
+            name = f"{whose}_{template.removesuffix('_template')}"
+            # a third of what it costs to write the copy to the WAL, and the connection finds its catalogue caches made
+            admin.execute(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY file_copy".encode())
+            try:
+                with closing(psycopg.connect(**address, dbname=name)) as conn:
+                    yield _prepared(conn)
+            finally:
+                admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+        yield made
 
 
 @pytest.fixture
-def empty(_own_empty: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
-    return _prepared(_own_empty)
+def database(clone: Clone) -> Iterator[psycopg.Connection[Any]]:
+    with clone("music_template") as conn:
+        yield conn
+
+
+@pytest.fixture
+def empty(clone: Clone) -> Iterator[psycopg.Connection[Any]]:
+    with clone("empty_template") as conn:
+        yield conn
 
 
 @pytest.fixture
@@ -125,29 +184,24 @@ def connect(server: SimpleNamespace) -> Iterator[Callable[..., psycopg.Connectio
         conn.close()
 
 
-def _shared(template: str, name: str) -> Any:
-    """A database for the whole run: each test begins a transaction in it that is rolled back."""
+def _shared(template: str) -> Any:
+    """A copy for a whole file: each test begins a transaction in it that is rolled back.
 
-    @pytest.fixture(scope="session")
-    def session_database(request: pytest.FixtureRequest) -> Iterator[psycopg.Connection[Any]]:
-        base = request.getfixturevalue(template)
-        address = {
-            "host": base.host,
-            "port": base.port,
-            "user": base.user,
-            "password": base.password,
-        }
-        with psycopg.connect(**address, dbname="postgres", autocommit=True) as admin:
-            admin.execute(f"CREATE DATABASE {name} TEMPLATE {base.template_dbname}".encode())
-        with psycopg.connect(**address, dbname=name, row_factory=namedtuple_row) as conn:
+    Not for the whole run: what is rolled back stays in the catalogue, and what was planned in the session, and slow it.
+    """
+
+    @pytest.fixture(scope="module")
+    def module_database(clone: Clone) -> Iterator[psycopg.Connection[Any]]:
+        with clone(template, "shared") as conn:
+            conn.autocommit = False
             yield conn
 
-    return session_database
+    return module_database
 
 
-_shared_music = _shared("music_template", "shared_music")
-_shared_full = _shared("full_template", "shared_full")
-_shared_tolerant = _shared("tolerant_template", "shared_tolerant")
+_shared_music = _shared("music_template")
+_shared_full = _shared("full_template")
+_shared_tolerant = _shared("tolerant_template")
 
 
 def _rolled_back(conn: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:

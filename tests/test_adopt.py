@@ -24,10 +24,11 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row, namedtuple_row, tuple_row
 from pytest_postgresql import factories
 
-from llamalog_sql import backfill, embedded, installation, migrate, queries, watching
+from llamalog_sql import backfill, context, embedded, installation, jobs, migrate, queries, watching
 from llamalog_sql.adoption import adopt, indexes, locks, proof, state, undo
 from llamalog_sql.cli import main
 from llamalog_sql.errors import LlamaLogError
+from llamalog_sql.jobs import Criteria
 
 Connection = psycopg.Connection[Any]
 
@@ -56,43 +57,42 @@ later_legacy_template = _template("later_legacy", later=True, adopting=False)
 first_adopted_template = _template("first_adopted", later=False, adopting=True)
 later_adopted_template = _template("later_adopted", later=True, adopting=True)
 
-_first_legacy = factories.postgresql("first_legacy_template", dbname="own_first_legacy")
-_later_legacy = factories.postgresql("later_legacy_template", dbname="own_later_legacy")
-_first_adopted = factories.postgresql("first_adopted_template", dbname="own_first_adopted")
-_later_adopted = factories.postgresql("later_adopted_template", dbname="own_later_adopted")
-
 STATES = ["first", "later"]
 
 
-def _ready(request: pytest.FixtureRequest, kind: str) -> Connection:
-    conn: Connection = request.getfixturevalue(f"_{kind}")
-    conn.autocommit = True
-    conn.row_factory = namedtuple_row
-    return conn
-
-
 @pytest.fixture(params=STATES)
-def legacy(request: pytest.FixtureRequest) -> Connection:
+def legacy(request: pytest.FixtureRequest, clone: Any) -> Iterator[Connection]:
     """A watched music database with the application's log in it, in each of the two states that it had; nothing adopted."""
-    return _ready(request, f"{request.param}_legacy")
+    with clone(f"{request.param}_legacy_template") as conn:
+        yield conn
 
 
 @pytest.fixture
-def first(request: pytest.FixtureRequest) -> Connection:
+def first(clone: Any) -> Iterator[Connection]:
     """As legacy, in the first state only."""
-    return _ready(request, "first_legacy")
+    with clone("first_legacy_template") as conn:
+        yield conn
 
 
 @pytest.fixture(params=STATES)
-def adopted(request: pytest.FixtureRequest) -> Connection:
+def adopted(request: pytest.FixtureRequest, clone: Any) -> Iterator[Connection]:
     """As legacy, the log adopted."""
-    return _ready(request, f"{request.param}_adopted")
+    with clone(f"{request.param}_adopted_template") as conn:
+        yield conn
 
 
 @pytest.fixture
-def first_adopted(request: pytest.FixtureRequest) -> Connection:
+def first_adopted(clone: Any) -> Iterator[Connection]:
     """As adopted, in the first state only."""
-    return _ready(request, "first_adopted")
+    with clone("first_adopted_template") as conn:
+        yield conn
+
+
+@pytest.fixture
+def later_adopted(clone: Any) -> Iterator[Connection]:
+    """As adopted, in the later state only."""
+    with clone("later_adopted_template") as conn:
+        yield conn
 
 
 @pytest.fixture
@@ -419,27 +419,25 @@ def plan_of(conn: Connection, query: str) -> str:
     return "\n".join(line for (line,) in rows(conn, f"EXPLAIN {query}"))
 
 
-@pytest.mark.parametrize(
-    ("condition", "index"),
-    [
-        (f"album_id = '{album(7)}' ORDER BY created_at DESC LIMIT 20", "album_id_created_at_idx"),
-        (
-            f"entity_type = 'ALBUM' AND entity_id = '{album(7)}'",
-            "entity_type_entity_id_idx",
-        ),
-        ("status = 'FAILED' AND created_at > '2025-03-01 00:00:00'", "status_created_at_idx"),
-        ("parent_job_id = 'create-7'", "parent_job_id_idx"),
-        ("id = '00000000-0000-4000-8000-000000000001'", "pkey"),
-    ],
-)
-def test_they_use_the_index_that_they_used_before(first, condition, index):
+def test_they_use_the_index_that_they_used_before(first):
     first.execute('DROP TABLE enrichment_logs; TRUNCATE albums, tracks, "User" CASCADE')
     make(first, albums=1500)
-    query = "SELECT * FROM {} WHERE " + condition
-    assert f"enrichment_logs_{index}" in plan_of(first, query.format("public.enrichment_logs"))
+    expected = {
+        f"album_id = '{album(7)}' ORDER BY created_at DESC LIMIT 20": "album_id_created_at_idx",
+        f"entity_type = 'ALBUM' AND entity_id = '{album(7)}'": "entity_type_entity_id_idx",
+        "status = 'FAILED' AND created_at > '2025-03-01 00:00:00'": "status_created_at_idx",
+        "parent_job_id = 'create-7'": "parent_job_id_idx",
+        "id = '00000000-0000-4000-8000-000000000001'": "pkey",
+    }
+
+    def use(log: str, table: str) -> None:
+        for condition, index in expected.items():
+            assert f"{log}_{index}" in plan_of(first, f"SELECT * FROM {table} WHERE {condition}")
+
+    use("enrichment_logs", "public.enrichment_logs")
     adopt.adopt(first, "public.enrichment_logs")
-    assert f"llama_logs_{index}" in plan_of(first, query.format("public.enrichment_logs"))
-    assert f"llama_logs_{index}" in plan_of(first, query.format("public.llama_logs"))
+    use("llama_logs", "public.enrichment_logs")
+    use("llama_logs", "public.llama_logs")
 
 
 def rights(conn: Connection, who: str, table: str) -> list[str]:
@@ -724,8 +722,8 @@ def test_the_applications_ids_name_what_is_there_and_nothing_that_was_deleted(ad
     ]
 
 
-def test_the_application_sees_the_nearest_category_that_it_knows(request):
-    adopted = _ready(request, "later_adopted")
+def test_the_application_sees_the_nearest_category_that_it_knows(later_adopted):
+    adopted = later_adopted
     write_in_every_way(adopted)
     assert rows(
         adopted,
@@ -808,14 +806,16 @@ def test_the_rules_give_what_the_application_inserts_its_category(adopted):
             assert (operation, logged(adopted, key)) == (operation, "FAILED")
 
 
-def test_what_no_rule_knows_keeps_the_category_that_the_application_gives(request):
-    first, later = _ready(request, "first_adopted"), _ready(request, "later_adopted")
+def test_what_no_rule_knows_keeps_the_category_that_the_application_gives(
+    first_adopted, later_adopted
+):
+    first, later = first_adopted, later_adopted
     assert logged(first, insert(first, operation="tidy up")) == "UPDATED"
     assert logged(later, insert(later, operation="tidy up", category="CACHED")) == "CACHED"
 
 
-def test_the_application_reads_the_category_that_it_gave(request):
-    later = _ready(request, "later_adopted")
+def test_the_application_reads_the_category_that_it_gave(later_adopted):
+    later = later_adopted
     key = insert(later, operation="admin_correction", category="CREATED")
     assert logged(later, key) == "CORRECTED"
     assert value(later, "SELECT category FROM enrichment_logs WHERE id = %s", key) == "CREATED"
@@ -886,6 +886,32 @@ def test_nobody_but_capture_says_that_something_was_captured(adopted, role):
 
 
 # -- 5. questions ------------------------------------------------------------------------------------------------------
+
+
+def test_jobs_and_their_impact_span_old_rows_and_new_ones(first_adopted):
+    conn = first_adopted
+    conn.execute(
+        "UPDATE public.llama_logs SET parent_job_id = 'old-cron' WHERE job_id = 'create-3'"
+    )
+    with context(conn, source="spotify_sync", job_id="sync-7", parent_job_id="create-3"):
+        conn.execute(
+            "INSERT INTO tracks (album_id, title, track_number, updated_at) VALUES (%s, 'x', 99, now())",
+            [album(3)],
+        )
+    assert jobs.job(conn, "sync-7")[0].job_id == "old-cron"
+    assert jobs.job(conn, "sync-7")[-1].job_id == f"sync-7/ALBUM:{album(3)}"
+    assert [(i.entity_type, i.categories) for i in jobs.impact(conn, Criteria("sync-7"))] == [
+        ("TRACK", {"CREATED": 1})
+    ]
+    family = {node.job_id for node in jobs.job(conn, "create-3") if node.depth >= 0}
+    assert {"create-3", "sync-7"} < family
+    conn.execute("SET enable_seqscan = off")
+    plan = plan_of(
+        conn,
+        "SELECT parent_job_id FROM llamalog.log WHERE parent_job_id ~>=~ 'sync-7/' AND parent_job_id ~<~ 'sync-70'",
+    )
+    assert "llama_logs_lens_parent_job_id_idx" in plan
+    assert "llama_logs_default_parent_job_id_id_idx" in plan
 
 
 def test_questions_answer_over_old_rows_before_any_backfill(adopted):

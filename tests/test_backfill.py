@@ -22,7 +22,7 @@ import click.testing
 import legacy
 import psycopg
 import pytest
-from conftest import MUSIC, MUSIC_TABLES
+from conftest import MUSIC, MUSIC_TABLES, fast_place
 
 from llamalog_sql import backfill, cli, embedded, migrate, queries, watching
 from llamalog_sql.adoption import adopt, proof, undo
@@ -789,9 +789,7 @@ def test_two_at_once_are_one_too_many(empty, connect):
 @pytest.fixture
 def directory():
     """A directory that the user who runs the server may enter."""
-    made = Path(
-        tempfile.mkdtemp(prefix="ll-", dir="/dev/shm" if os.path.isdir("/dev/shm") else "/tmp")
-    )
+    made = Path(tempfile.mkdtemp(prefix="ll-", dir=fast_place()))
     made.chmod(0o1777)
     yield made
     for kept in made.glob("*/llamalog.json"):

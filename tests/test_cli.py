@@ -61,7 +61,20 @@ def test_every_command_that_writes_has_sql_and_dry_run(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["history", "chain", "tree", "why", "as-of", "blame", "diff", "find", "status", "check"],
+    [
+        "history",
+        "chain",
+        "tree",
+        "why",
+        "as-of",
+        "blame",
+        "diff",
+        "find",
+        "job",
+        "impact",
+        "status",
+        "check",
+    ],
 )
 def test_every_question_answers_in_every_format(name):
     (form,) = [p for p in main.commands[name].params if "--format" in p.opts]

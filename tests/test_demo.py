@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from click.testing import CliRunner
+from conftest import fast_place
 
 from llamalog_sql.cli import main
 from llamalog_sql.demo import show
@@ -79,7 +80,7 @@ def test_demo_drives_every_path_of_the_music_application(database):
 
 def test_kept_demo_answers_until_it_is_stopped(request):
     # the server may run as somebody else, who must be let in
-    home = Path(tempfile.mkdtemp(dir="/tmp"))
+    home = Path(tempfile.mkdtemp(dir=fast_place()))
     home.chmod(0o711)
     request.addfinalizer(lambda: shutil.rmtree(home))
     environment = {**os.environ, "TMPDIR": str(home)}

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from conftest import fast_place
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from llamalog_sql import embedded
@@ -28,15 +29,6 @@ needs_extra = pytest.mark.skipif(
 )
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as another user")
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's PR_SET_PDEATHSIG")
-
-
-def fast_place():
-    """Memory where there is plenty: ext4 is slow to make the files of a cluster just deleted."""
-    with contextlib.suppress(OSError):
-        memory = os.statvfs("/dev/shm")
-        if memory.f_bavail * memory.f_frsize > 1e9 and not memory.f_flag & os.ST_NOEXEC:
-            return "/dev/shm"
-    return "/tmp"
 
 
 @pytest.fixture(autouse=True)

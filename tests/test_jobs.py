@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import psycopg
 import pytest
+import test_cli
+from hypothesis import given
+from hypothesis import strategies as st
+from test_properties import PROFILE
 
-from llamalog_sql import jobs, watching
+from llamalog_sql import context, jobs, watching
 from llamalog_sql.errors import BadCursor, Misuse, UnknownJob, translate
 from llamalog_sql.jobs import Criteria
 from llamalog_sql.watching import Options
+
+llamalog = test_cli.llamalog
 
 
 def begin(conn, job_id, parent_job_id=None, source=None, **more):
@@ -34,6 +43,18 @@ def changed(conn, job_id, with_descendants=True):
         [job_id, with_descendants],
     )
     return [(row.category, row.link_type or row.entity_type, row.entity_id) for row in rows]
+
+
+def stock(conn):
+    """A table whose rows move between partitions."""
+    conn.execute(
+        "CREATE TABLE stock (id int, place text, n int, PRIMARY KEY (id, place)) PARTITION BY LIST (place)"
+    )
+    for place in ("a", "b"):
+        conn.execute(
+            f"CREATE TABLE stock_{place} PARTITION OF stock FOR VALUES IN ('{place}')".encode()
+        )
+    watching.watch(conn, ["stock"], Options())
 
 
 # -- families ---------------------------------------------------------------------------------------------------------
@@ -137,14 +158,7 @@ def test_changes_of_a_job_hold_links_cascades_and_what_its_children_did(each_db,
 
 
 def test_a_row_that_a_job_moved_to_another_partition_is_one_change(db):
-    db.execute(
-        "CREATE TABLE stock (id int, place text, n int, PRIMARY KEY (id, place)) PARTITION BY LIST (place)"
-    )
-    for place in ("a", "b"):
-        db.execute(
-            f"CREATE TABLE stock_{place} PARTITION OF stock FOR VALUES IN ('{place}')".encode()
-        )
-    watching.watch(db, ["stock"], Options())
+    stock(db)
     begin(db, "fill", None)
     db.execute("INSERT INTO stock VALUES (1, 'a', 1), (2, 'a', 1)")
     begin(db, "move", None)
@@ -310,7 +324,7 @@ def test_entities_are_listed_with_names_and_what_was_done_to_each(imported):
 
 
 @pytest.mark.parametrize("limit", [1, 2, 4, 5, 1001])
-def test_pages_of_any_size_hold_each_entity_once_and_what_the_first_could_see(db, new, limit):
+def test_pages_of_any_size_hold_each_entity_once(db, new, limit):
     begin(db, "import-1", None, "deezer_import")
     for number in range(5):
         new.album(db, f"Album {number}")
@@ -357,3 +371,378 @@ def test_impact_of_nothing_of_no_job_and_of_no_time_is_refused(db, ask):
             ),
         )
     assert refused.value.hint == "Swap them."
+
+
+def test_a_later_page_shows_only_what_the_first_could_see(database, new, connect):
+    with context(database, source="deezer_import", job_id="import-1"):
+        for number in range(3):
+            new.album(database, f"Album {number}")
+    criteria = Criteria("import-1")
+    known = [entity.entity_id for entity in jobs.impact_entities(database, criteria)]
+    (first,) = jobs.impact_entities(database, criteria, limit=1)
+    other = connect(database)
+    with context(other, source="deezer_import", job_id="import-1"):
+        for number in range(20):
+            new.album(other, f"Later {number}")
+        other.execute("UPDATE albums SET label = 'XL'")
+    page = list(jobs.impact_entities(database, criteria, cursor=first.next_cursor))
+    assert [entity.entity_id for entity in page] == known[1:]
+    assert [entity.categories for entity in page] == [{"CREATED": 1}] * 2
+
+
+def test_what_a_source_moved_to_another_partition_is_one_change_and_no_deletion(db):
+    stock(db)
+    begin(db, "fill", None, "addAlbum")
+    db.execute("INSERT INTO stock VALUES (1, 'a', 1), (2, 'a', 1)")
+    begin(db, "move", None, "manual_edit")
+    db.execute("UPDATE stock SET place = 'b' WHERE id = 1")
+    db.execute("DELETE FROM stock WHERE id = 2")
+    asked = [Criteria("move"), Criteria(source="manual_edit")]
+    assert [counted(jobs.impact(db, criteria)) for criteria in asked] == [
+        {"STOCK": (2, {"CORRECTED": 1, "DELETED": 1})}
+    ] * 2
+
+
+def test_keys_of_several_columns_and_names_that_need_quotes_are_counted_and_named(each_db):
+    db = each_db
+    db.execute(
+        'CREATE TABLE "Order" (no int, "Shop" text, "Title" text, PRIMARY KEY (no, "Shop"));'
+        'CREATE TABLE "OrderLine" (id int PRIMARY KEY, order_no int, "inShop" text,'
+        ' FOREIGN KEY (order_no, "inShop") REFERENCES "Order" ON DELETE CASCADE)'
+    )
+    watching.watch(db, ['"Order"', '"OrderLine"'], Options())
+    begin(db, "shop/1")
+    db.execute("""INSERT INTO "Order" VALUES (1, 'a,b/ORDER:', 'First')""")
+    begin(db, "shop/2")
+    db.execute("""INSERT INTO "OrderLine" VALUES (7, 1, 'a,b/ORDER:')""")
+    begin(db, "purge")
+    db.execute('DELETE FROM "Order"')
+    order = ("ORDER", "1,a\\,b/ORDER:", "First", False)
+    line = ("ORDER_LINE", "7", None, False)
+    listed = {
+        job: [
+            (e.touched_type, e.entity_id, e.label, e.is_alive)
+            for e in jobs.impact_entities(db, Criteria(job))
+        ]
+        for job in ("shop/1", "shop/2", "purge")
+    }
+    assert listed == {"shop/1": [order], "shop/2": [line], "purge": [order, line]}
+    assert {row.job_id for row in db.execute("SELECT job_id FROM llamalog.job_summary")} == {
+        "shop/1",
+        "shop/2",
+        "purge",
+    }
+
+
+def test_whoever_may_read_the_log_may_ask_and_sees_names_where_he_may_read_the_table(imported):
+    db = imported.db
+    db.execute("CREATE ROLE analyst")
+    db.execute("GRANT SELECT ON ALL TABLES IN SCHEMA llamalog TO analyst")
+    db.execute("GRANT SELECT ON artists TO analyst")
+    db.execute("SET LOCAL ROLE analyst")
+    assert [node.job_id for node in jobs.job(db, "purge-1")] == ["purge-1"]
+    assert counted(jobs.impact(db, Criteria(source="enrichment")))["TRACK"] == (1, {"CREATED": 1})
+    for view in ("recent_activity", "job_summary", "source_summary"):
+        assert db.execute(f"SELECT count(*) > 0 FROM llamalog.{view}".encode()).fetchone() == (
+            True,
+        )
+    listed = jobs.impact_entities(db, Criteria("import-1"))
+    assert {e.entity_id: (e.label, e.is_alive) for e in listed if e.related_id is None} == {
+        imported.kept: (None, None),
+        imported.gone: ("Amnesiac", False),
+        imported.artist: ("Radiohead", True),
+        imported.track: (None, None),
+    }
+
+
+# -- the property -----------------------------------------------------------------------------------------------------
+
+#: Names that begin alike, or like the job of a head; the path of each: one head, many, none, and one that nobody registered.
+NAMES = {
+    "a": "spotify_sync",
+    "a/b": "addAlbum",
+    "a0": None,
+    "a/ALBUM": "unregistered",
+    "%\\_": "enrichment",
+}
+ACTIONS = ["artist", "album", "track", "link", "update", "delete", "nothing"]
+
+
+@pytest.fixture(scope="module")
+def music(_shared_music):
+    """As db, without the transaction: each example has one of its own."""
+    return _shared_music
+
+
+@PROFILE
+@given(
+    parents=st.lists(
+        st.tuples(st.sampled_from([None, None, *NAMES]), st.booleans()),
+        min_size=len(NAMES),
+        max_size=len(NAMES),
+    ),
+    steps=st.lists(st.tuples(st.sampled_from([*NAMES]), st.sampled_from(ACTIONS)), max_size=12),
+)
+def test_impact_of_a_job_is_what_it_and_those_it_caused_changed(music, parents, steps):
+    conn = music
+    with conn.transaction(force_rollback=True):
+        caused_by = dict(zip(NAMES, parents, strict=True))
+        written = {}
+        album = added(conn, "albums (title, updated_at)")
+        for name, action in steps:
+            parent, is_of_head = caused_by[name]
+            if parent and is_of_head:
+                parent = f"{parent}/ALBUM:{album}"
+            begin(conn, name, parent, NAMES[name])
+            before = top_seq(conn)
+            write(conn, action)
+            written.setdefault(name, set()).update(range(before + 1, top_seq(conn) + 1))
+        for name in written:
+            family = {name}
+            while more := {
+                job for job in written if caused_by[job][0] in family and job not in family
+            }:
+                family |= more
+            asked = "SELECT seq FROM llamalog.job_changes(%s, %s)"
+            own = {row[0] for row in conn.execute(asked, [name, False])}
+            all_of_it = [row[0] for row in conn.execute(asked, [name, True])]
+            assert own == written[name]
+            assert sorted(all_of_it) == sorted(set().union(*(written[job] for job in family)))
+            counts = jobs.impact(conn, Criteria(name))
+            assert sum(row.change_count for row in counts) == len(all_of_it)
+            listed = jobs.impact_entities(conn, Criteria(name), limit=1000)
+            assert sum(entity.change_count for entity in listed) == len(all_of_it)
+
+
+def top_seq(conn):
+    return conn.execute("SELECT coalesce(max(seq), 0) FROM llamalog.log").fetchone()[0]
+
+
+def added(conn, table):
+    return conn.execute(
+        f"INSERT INTO {table} VALUES ('x', now()) RETURNING id".encode()
+    ).fetchone()[0]
+
+
+def write(conn, action):
+    if action == "artist":
+        added(conn, "artists (name, updated_at)")
+    elif action == "album":
+        added(conn, "albums (title, updated_at)")
+    elif action == "track":
+        conn.execute(
+            "INSERT INTO tracks (album_id, title, track_number, updated_at) SELECT id, 'x', 1, now() FROM albums"
+        )
+    elif action == "link":
+        conn.execute(
+            "INSERT INTO album_artists (album_id, artist_id) SELECT a.id, b.id FROM albums a, artists b"
+            " ON CONFLICT DO NOTHING"
+        )
+    elif action == "update":
+        conn.execute("UPDATE albums SET label = coalesce(label, '') || 'x'")
+    elif action == "delete":
+        conn.execute("DELETE FROM albums WHERE id = (SELECT min(id::text) FROM albums)::uuid")
+
+
+# -- views ------------------------------------------------------------------------------------------------------------
+
+
+def test_summaries_count_by_job_and_by_source_what_the_last_30_days_saw(imported):
+    db = imported.db
+    rows = db.execute(
+        "SELECT job_id, root_job_id, source, user_id, entity_count, change_count, created_count, deleted_count,"
+        " failure_count FROM llamalog.job_summary ORDER BY first_at"
+    )
+    kept = imported.kept
+    assert [tuple(row) for row in rows] == [
+        ("import-1", "import-1", "deezer_import", "ann", 5, 5, 5, 0, 0),
+        ("enrich-1", f"import-1/ALBUM:{kept}", "enrichment", None, 2, 2, 1, 0, 0),
+        ("purge-1", "purge-1", "manual_edit", "ann", 2, 2, 0, 2, 0),
+    ]
+    rows = db.execute(
+        "SELECT source, job_count, user_count, change_count, created_count, deleted_count, failure_count"
+        " FROM llamalog.source_summary ORDER BY first_at"
+    )
+    assert [tuple(row) for row in rows] == [
+        ("deezer_import", 1, 1, 5, 5, 0, 0),
+        ("enrichment", 1, 0, 2, 1, 0, 0),
+        ("manual_edit", 1, 1, 2, 0, 2, 0),
+    ]
+
+
+def test_old_changes_are_in_no_summary_but_in_the_impact(db, new):
+    begin(db, "old-1", None, "deezer_import")
+    new.album(db)
+    db.execute("UPDATE llamalog.llama_logs SET created_at = now() - interval '31 days'")
+    for view in ("job_summary", "source_summary"):
+        assert db.execute(f"SELECT count(*) FROM llamalog.{view}".encode()).fetchone() == (0,)
+    assert [row.change_count for row in jobs.impact(db, Criteria(source="deezer_import"))] == [1]
+
+
+def test_recent_activity_shows_the_newest_first_a_move_once_and_who_was_at_work(db, new):
+    stock(db)
+    begin(db, "import-1", None, "deezer_import")
+    album = new.album(db)
+    db.execute("INSERT INTO stock VALUES (1, 'a', 1)")
+    db.execute("UPDATE stock SET place = 'b', n = 2")
+    rows = db.execute(
+        "SELECT category, entity_type, entity_id, job_id, detail FROM llamalog.recent_activity LIMIT 3"
+    )
+    assert [tuple(row) for row in rows] == [
+        ("UPDATED", "STOCK", "1,b", "import-1", "n: 1 → 2, place: “a” → “b”"),
+        ("CREATED", "STOCK", "1,a", "import-1", None),
+        ("CREATED", "ALBUM", album, "import-1", None),
+    ]
+
+
+# -- what they read ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("view", ["recent_activity LIMIT 10", "job_summary", "source_summary"])
+def test_a_view_reads_no_month_of_the_log_that_it_does_not_need(db, view):
+    db.execute("SELECT llamalog.maintain(0, clock => now() - interval '400 days')")
+    db.execute("SET LOCAL enable_seqscan = off")
+    plan = "\n".join(
+        row[0]
+        for row in db.execute(
+            f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT * FROM llamalog.{view}".encode()
+        )
+    )
+    assert "Seq Scan on llama_logs" not in plan
+    if "LIMIT" in view:
+        assert "Sort Key: llama_logs.id DESC" in plan
+        assert "Index Scan Backward" in plan
+    else:
+        assert "Subplans Removed" in plan
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sync(database, new):
+    """A sync made an album of hostile name, an enrichment failed."""
+    with context(database, source="spotify_sync", job_id="sync-7", user_id="ann"):
+        album = new.album(database, "\x1b[31mKid A")
+        new.track(database, album)
+    with context(
+        database, source="enrichment", job_id="enrich-1", parent_job_id=f"sync-7/ALBUM:{album}"
+    ):
+        pass
+    database.execute(
+        "SELECT llamalog.record_failure('gone', job_id => 'enrich-1', source => 'enrichment', entity_type => 'ALBUM', entity_id => %s)",
+        [album],
+    )
+    return album
+
+
+def test_job_draws_what_caused_it_and_what_it_caused(llamalog, sync):
+    drawn = llamalog("job", "enrich-1")
+    lines = drawn.stdout.splitlines()
+    assert [line.split(" · ")[0] for line in lines] == [
+        "job sync-7",
+        f"└── job sync-7/ALBUM:{sync}",
+        "    └── 🦙 job enrich-1",
+    ]
+    assert lines[0].split(" · ")[1:3] == ["spotify_sync", "user ann"]
+    assert lines[1].endswith(" · 2 CREATED")
+    assert lines[2].endswith(" · 1 FAILED")
+    nodes = json.loads(llamalog("job", "sync-7", "--format", "json").stdout)
+    assert [(node["depth"], node["failure_count"]) for node in nodes] == [(0, 0), (1, 0), (2, 1)]
+
+
+def test_job_draws_fifteen_children_and_says_how_many_more_and_how_deep(llamalog, database):
+    database.execute(
+        "INSERT INTO llamalog.jobs (job_id, parent_job_id)"
+        " SELECT 'child' || n, 'mother' FROM generate_series(1, 20) AS n UNION ALL"
+        " SELECT 'deep' || n, 'deep' || n - 1 FROM generate_series(1, 150) AS n"
+    )
+    drawn = llamalog("job", "mother").stdout
+    assert drawn.count("job child") == 15
+    assert "5 more: --children 20" in drawn
+    assert "deeper: --format json has all of it" in llamalog("job", "deep0", COLUMNS="900").stdout
+    assert len(llamalog("job", "deep0", "--format", "jsonl").stdout.splitlines()) == 151
+
+
+def test_impact_counts_by_type_and_category(llamalog, sync):
+    told = llamalog("impact", "--job", "sync-7")
+    title, head, *rows = told.stdout.splitlines()
+    assert title.startswith(
+        "🦙 changes of job sync-7 and what it caused: 3, on 2 entities and links · 20"
+    )
+    assert head.split() == ["type", "touched", "changes", "how"]
+    assert [row.split() for row in rows] == [
+        ["ALBUM", "1", "2", "1", "CREATED,", "1", "FAILED"],
+        ["TRACK", "1", "1", "1", "CREATED"],
+    ]
+    assert (told.stderr, told.exit_code) == ("", 0)
+
+
+def test_impact_lists_in_every_format_and_pages(llamalog, sync):
+    listed = llamalog("impact", "--job", "sync-7", "--list")
+    assert "\x1b" not in listed.stdout
+    assert "\\x1b[31mKid A" in listed.stdout
+    page = llamalog("impact", "--user", "ann", "--list", "--limit", "1", "--format", "jsonl")
+    (album,) = [json.loads(line) for line in page.stdout.splitlines()]
+    assert (album["touched_type"], album["entity_id"]) == ("ALBUM", sync)
+    cursor = page.stderr.split("--cursor ")[1].strip()
+    for form, read in (
+        ("json", json.loads),
+        ("jsonl", lambda text: [json.loads(line) for line in text.splitlines()]),
+        ("csv", lambda text: list(csv.DictReader(io.StringIO(text)))),
+    ):
+        rest = llamalog("impact", "--user", "ann", "--list", "--cursor", cursor, "--format", form)
+        assert [entity["touched_type"] for entity in read(rest.stdout)] == ["TRACK"]
+        both = llamalog("impact", "--user", "ann", "--list", "--format", form)
+        assert len(read(both.stdout)) == 2
+    nothing = llamalog("impact", "--source", "nope", "--list", "--format", "json")
+    assert json.loads(nothing.stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--source", "nope"], "no change of source nope is recorded"),
+        (["--user", "bob", "--list"], "no change of user bob touched an entity"),
+        (
+            [
+                "--source",
+                "x",
+                "--user",
+                "y",
+                "--since",
+                "2030-01-01",
+                "--until",
+                "2030-01-02T01:00+01:00",
+            ],
+            "no change of source x, user y from 2030-01-01T00:00:00Z before 2030-01-02T00:00:00Z is recorded",
+        ),
+        (["--until", "2001-01-01"], "no change before 2001-01-01T00:00:00Z is recorded"),
+    ],
+)
+def test_impact_of_what_wrote_nothing_says_so(llamalog, arguments, said):
+    result = llamalog("impact", *arguments)
+    assert said in result.stderr
+    assert (result.stdout, result.exit_code) == ("", 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "first", "hint"),
+    [
+        (["job", "nope"], 1, 'error: unknown job "nope" (LL020)', "Every change names its job"),
+        (["impact", "--job", "nope"], 1, 'error: unknown job "nope" (LL020)', "Every change"),
+        (["impact"], 2, "error: it is not said whose impact is asked for (22023)", "Give a job"),
+        (
+            ["impact", "--since", "2026-02-01", "--until", "2026-01-01"],
+            2,
+            "error: the start, 2026-02-01 00:00:00+00, is after the end",
+            "Swap them",
+        ),
+        (["impact", "--job", "x", "--limit", "3"], 2, "error: --limit and --cursor go with --list", "--help"),
+        (["impact", "--source", "x", "--list", "--cursor", "x"], 1, "error: malformed cursor", "Pass the cursor"),
+    ],
+)  # fmt: skip
+def test_jobs_that_never_were_and_questions_about_nothing_are_refused(
+    llamalog, arguments, code, first, hint
+):
+    test_cli.failed(llamalog(*arguments), code, first, hint)

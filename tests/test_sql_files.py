@@ -140,6 +140,11 @@ def test_migrations_are_numbered_one_by_one():
     assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
 
 
+@named(MIGRATIONS)
+def test_a_migration_depends_on_those_before_it_and_need_not_say_so(path):
+    assert re.findall(r"^\s*-- depends:.*", path.read_text(encoding="utf-8"), re.M) == []
+
+
 def test_every_rollback_belongs_to_a_migration():
     rollbacks = {
         path.name.removesuffix(".rollback.sql") for path in MIGRATIONS if ".rollback" in path.name

@@ -135,6 +135,7 @@ def test_tables_and_columns_of_any_name_are_captured(bare, changes, kind):
 @each_kind
 def test_columns_called_like_a_row_do_not_take_its_place(bare, changes, kind):
     names = ["n", "o", "new_row", "old_row", "new_row1", "old_row_", "new", "old", "live"]
+    names += ["any_row", "in any_row_"]
     columns = ", ".join(f"{quoted(name)} text" for name in names)
     bare.execute(f"CREATE TABLE odd (id integer PRIMARY KEY, {columns})".encode())
     watch(bare, "odd", capture=kind, image="full")

@@ -31,7 +31,7 @@ BEGIN
             count(*) AS changes,
             min(touch.created_at) AS first_at,
             max(touch.created_at) AS last_at
-        FROM llamalog.touched(impact.job_id, impact.source, impact.user_id, impact.start_date, impact.end_date) AS touch
+        FROM llamalog.impact_touches(impact.job_id, impact.source, impact.user_id, impact.start_date, impact.end_date) AS touch
         GROUP BY 1, 2, 3, 4
     ),
     by_category AS (

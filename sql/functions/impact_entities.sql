@@ -67,7 +67,7 @@ BEGIN
                 count(*) AS changes,
                 min(touch.created_at) AS first_at,
                 max(touch.created_at) AS last_at
-            FROM llamalog.touched(
+            FROM llamalog.impact_touches(
                 impact_entities.job_id, impact_entities.source, impact_entities.user_id,
                 impact_entities.start_date, impact_entities.end_date
             ) AS touch

@@ -4,7 +4,8 @@ CREATE OR REPLACE FUNCTION llamalog.named_entities(entities llamalog.impact_enti
     LANGUAGE plpgsql
     STABLE
     SET search_path = pg_catalog, pg_temp
-    SET plan_cache_mode = force_generic_plan
+    -- planned for as many entities as there are
+    SET plan_cache_mode = force_custom_plan
     SET jit = off
 AS $function$
 #variable_conflict use_column
@@ -35,7 +36,7 @@ BEGIN
         entity.related_type,
         entity.related_id,
         other.label,
-        CASE WHEN entity.related_id IS NULL THEN coalesce(own.is_alive, false) END,
+        CASE WHEN entity.related_id IS NULL THEN own.is_alive END,
         entity.change_count,
         entity.categories,
         entity.first_at,

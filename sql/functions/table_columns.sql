@@ -94,11 +94,11 @@ BEGIN
         base_column.has_value,
         -- only where equal means equal to the byte does IS DISTINCT FROM see every change
         CASE
-            -- one array may have two forms in memory, with and without room for nulls
-            WHEN base_column.is_array THEN 'text'
             WHEN base_column.family IN ('exact', 'enum', 'date', 'instant', 'bytea')
                 OR base_column.family = 'text' AND base_column.is_deterministic
                 THEN 'distinct'
+            -- one array may have two forms in memory, with and without room for nulls
+            WHEN base_column.is_array THEN 'text'
             ELSE 'image'
         END,
         made.image,

@@ -1,7 +1,6 @@
--- What the changes of a job and its descendants, of a source, a user or a time touched; one row for each change.
+-- What was touched through a source, for a user, in a time; one row for each change, the whole log where none is given.
 -- No SET search_path: only so is it inlined into the question that calls it, and a log of any size is read as a stream.
 CREATE OR REPLACE FUNCTION llamalog.touched(
-    job_id     text,
     source     text,
     user_id    text,
     start_date timestamptz,
@@ -11,29 +10,6 @@ CREATE OR REPLACE FUNCTION llamalog.touched(
     LANGUAGE sql
     STABLE
 AS $function$
-    SELECT
-        coalesce(change.link_type, change.entity_type),
-        change.entity_type,
-        change.entity_id,
-        CASE WHEN change.link_type IS NOT NULL THEN change.related_type END,
-        CASE WHEN change.link_type IS NOT NULL THEN change.related_id END,
-        change.category,
-        change.created_at,
-        change.seq,
-        change.txid,
-        llamalog.working_job(change),
-        change.root_job_id,
-        change.source,
-        change.user_id,
-        change.triggered_by,
-        change.db_user
-    FROM llamalog.job_changes(touched.job_id) AS change
-    WHERE touched.job_id IS NOT NULL
-        AND (touched.source IS NULL OR change.source = touched.source)
-        AND (touched.user_id IS NULL OR change.user_id = touched.user_id)
-        AND change.created_at >= coalesce(touched.start_date, '-infinity')
-        AND change.created_at < coalesce(touched.end_date, 'infinity')
-    UNION ALL
     SELECT
         coalesce(log.link_type, log.entity_type),
         log.entity_type,
@@ -56,9 +32,9 @@ AS $function$
         log.triggered_by,
         log.db_user
     FROM llamalog.log AS log
-    WHERE touched.job_id IS NULL
-        AND (touched.source IS NULL OR log.source = touched.source)
+    WHERE (touched.source IS NULL OR log.source = touched.source)
         AND (touched.user_id IS NULL OR log.user_id = touched.user_id)
+        -- a bound that is known only when the question runs leaves months out too
         AND log.created_at >= coalesce(touched.start_date, '-infinity')
         AND log.created_at < coalesce(touched.end_date, 'infinity')
         AND (
@@ -73,5 +49,5 @@ AS $function$
         );
 $function$;
 
-COMMENT ON FUNCTION llamalog.touched(text, text, text, timestamptz, timestamptz) IS
-    'Part of llamalog.impact(): the entity or link that each change touched, and how; of a change about no entity, entity_type is null.';
+COMMENT ON FUNCTION llamalog.touched(text, text, timestamptz, timestamptz) IS
+    'The entity or link that each change touched, how, and by whom; of a change about no entity, entity_type is null.';

@@ -110,4 +110,4 @@ CREATE TYPE llamalog.impact_entity AS (
 );
 
 COMMENT ON TYPE llamalog.impact_entity IS
-    'An entity or link that llamalog.impact_entities() lists; is_alive is null of a link, next_cursor is on the last of a page with more behind it.';
+    'An entity or link that llamalog.impact_entities() lists; is_alive is null of a link and where the caller cannot know, next_cursor is on the last of a page with more behind it.';

@@ -15,7 +15,7 @@ SELECT
     count(*) FILTER (WHERE touch.category IN ('CREATED', 'LINKED')) AS created_count,
     count(*) FILTER (WHERE touch.category IN ('DELETED', 'UNLINKED', 'TRUNCATED')) AS deleted_count,
     count(*) FILTER (WHERE touch.category = 'FAILED') AS failure_count
-FROM llamalog.touched(NULL, NULL, NULL, now() - interval '30 days', NULL) AS touch
+FROM llamalog.touched(NULL, NULL, now() - interval '30 days', NULL) AS touch
 GROUP BY touch.job_id;
 
 COMMENT ON VIEW llamalog.job_summary IS

@@ -1,6 +1,6 @@
 -- public.albums as ALBUM: entity; key id; label title; quality data_quality; source source; ignores search_vector, updated_at
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', 'd271397e57693b91c4c01c90325af8ad', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', '4767aecb84e63131df1f6f4cc9f786db')
+VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', '7864cdcb1c32df62e4f666204727e3a9', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', '3d97cf3933a5e75449d7ecff168d65d0')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -27,42 +27,46 @@ DECLARE
     v_triggered_by  text;
     v_sources       text[];
     v_metadata      jsonb;
+    v_is_long       boolean;
     v_head          text;
     v_head_type     text;
     v_is_many       boolean := true;
     v_is_head       boolean;
 BEGIN
-    -- one look tells most writes that there is nothing to read
-    IF concat(
-        current_setting('llamalog.source', true), current_setting('llamalog.job_id', true),
+    -- two looks tell most writes that there is nothing to read
+    IF greatest(
+        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
         current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
-        current_setting('llamalog.user_id', true), current_setting('llamalog.operation', true),
-        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
-        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+        current_setting('llamalog.user_id', true)
     ) <> '' THEN
         v_source := nullif(current_setting('llamalog.source', true), '');
         v_job_id := nullif(current_setting('llamalog.job_id', true), '');
         v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
         v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
         v_user_id := nullif(current_setting('llamalog.user_id', true), '');
-        IF concat(
-            current_setting('llamalog.operation', true), current_setting('llamalog.reason', true),
-            current_setting('llamalog.triggered_by', true), current_setting('llamalog.sources', true),
-            current_setting('llamalog.metadata', true)
-        ) <> '' THEN
-            v_operation := nullif(current_setting('llamalog.operation', true), '');
-            v_reason := nullif(current_setting('llamalog.reason', true), '');
-            v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
-            v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
-            IF current_setting('llamalog.metadata', true) <> '' THEN
-                v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
-            END IF;
+        v_is_long := length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200;
+    END IF;
+    IF greatest(
+        current_setting('llamalog.category', true) COLLATE "C", current_setting('llamalog.operation', true),
+        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
+        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+    ) <> '' THEN
+        v_category := nullif(current_setting('llamalog.category', true), '');
+        v_operation := nullif(current_setting('llamalog.operation', true), '');
+        v_reason := nullif(current_setting('llamalog.reason', true), '');
+        v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
+        v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+        IF current_setting('llamalog.metadata', true) <> '' THEN
+            v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
         END IF;
+        v_is_long := coalesce(v_is_long, false) OR length(concat(v_operation, v_triggered_by)) > 200;
+    END IF;
+    IF v_is_long THEN
+        -- a context never fails a write: it is cut, and the row says so
         IF greatest(
             length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
             length(v_operation), length(v_triggered_by)
         ) > 200 THEN
-            -- a context never fails a write: it is cut, and the row says so
             v_source := left(v_source, 200);
             v_job_id := left(v_job_id, 200);
             v_parent_job_id := left(v_parent_job_id, 200);
@@ -112,7 +116,7 @@ BEGIN
         'I', 'ALBUM', new_row.id::text, NULL, NULL,
         NULL, NULL,
         coalesce(v_operation, 'album:created:' || v_source, 'album:created'), 'CREATED', v_source,
-        coalesce(v_sources, ARRAY[nullif(concat(new_row."source"), '')]), v_reason,
+        coalesce(v_sources, ARRAY[CASE WHEN new_row."source" IS NOT NULL THEN concat(new_row."source") END]), v_reason,
         array_remove(
             ARRAY[
                 CASE WHEN new_row.id IS NOT NULL THEN 'id' END,
@@ -147,7 +151,7 @@ BEGIN
             ],
             NULL
         ),
-        nullif(concat(new_row."data_quality"), ''),
+        CASE WHEN new_row."data_quality" IS NOT NULL THEN concat(new_row."data_quality") END,
         v_triggered_by, v_user_id,
         NULL,
         v_metadata,
@@ -179,9 +183,8 @@ AS $function$
 #variable_conflict use_variable
 DECLARE
     v_fields        text[];
-    v_before        jsonb := '{}'::jsonb;
-    v_after         jsonb := '{}'::jsonb;
-    v_key           text;
+    v_before        jsonb;
+    v_after         jsonb;
     v_previous_id   text;
     v_source        text;
     v_job_id        text;
@@ -194,209 +197,227 @@ DECLARE
     v_triggered_by  text;
     v_sources       text[];
     v_metadata      jsonb;
+    v_is_long       boolean;
     v_judged        text;
 BEGIN
     IF OLD OPERATOR(pg_catalog.*=) NEW THEN
         RETURN NULL;
     END IF;
-    IF ROW(OLD."id", OLD."musicbrainz_id", OLD."title", OLD."release_date", OLD."release_type", OLD."track_count", OLD."duration_ms", OLD."cover_art_url", OLD."barcode", OLD."label")::record
-        OPERATOR(pg_catalog.*<>) ROW(NEW."id", NEW."musicbrainz_id", NEW."title", NEW."release_date", NEW."release_type", NEW."track_count", NEW."duration_ms", NEW."cover_art_url", NEW."barcode", NEW."label")::record
+    IF OLD."release_date" IS DISTINCT FROM NEW."release_date"
+        OR ARRAY[OLD."title", OLD."release_type"]::text[] COLLATE "C" IS DISTINCT FROM ARRAY[NEW."title", NEW."release_type"]::text[] COLLATE "C"
+        OR ARRAY[OLD."id", OLD."musicbrainz_id"]::uuid[] IS DISTINCT FROM ARRAY[NEW."id", NEW."musicbrainz_id"]::uuid[]
     THEN
         IF OLD."id" IS DISTINCT FROM NEW."id" THEN
             v_fields := v_fields || 'id'::text;
-            v_before := v_before || jsonb_build_object('id', OLD."id");
-            v_after := v_after || jsonb_build_object('id', NEW."id");
+            v_before['id'] := to_jsonb(OLD."id");
+            v_after['id'] := to_jsonb(NEW."id");
+            v_previous_id := nullif(OLD.id::text, NEW.id::text);
         END IF;
         IF OLD."musicbrainz_id" IS DISTINCT FROM NEW."musicbrainz_id" THEN
             v_fields := v_fields || 'musicbrainz_id'::text;
-            v_before := v_before || jsonb_build_object('musicbrainz_id', OLD."musicbrainz_id");
-            v_after := v_after || jsonb_build_object('musicbrainz_id', NEW."musicbrainz_id");
+            v_before['musicbrainz_id'] := to_jsonb(OLD."musicbrainz_id");
+            v_after['musicbrainz_id'] := to_jsonb(NEW."musicbrainz_id");
         END IF;
         IF OLD."title" IS DISTINCT FROM NEW."title" THEN
             v_fields := v_fields || 'title'::text;
-            v_before := v_before || jsonb_build_object('title', OLD."title");
-            v_after := v_after || jsonb_build_object('title', NEW."title");
+            v_before['title'] := to_jsonb(OLD."title");
+            v_after['title'] := to_jsonb(NEW."title");
         END IF;
         IF OLD."release_date" IS DISTINCT FROM NEW."release_date" THEN
             v_fields := v_fields || 'release_date'::text;
-            v_before := v_before || jsonb_build_object('release_date', OLD."release_date");
-            v_after := v_after || jsonb_build_object('release_date', NEW."release_date");
+            v_before['release_date'] := to_jsonb(OLD."release_date");
+            v_after['release_date'] := to_jsonb(NEW."release_date");
         END IF;
         IF OLD."release_type" IS DISTINCT FROM NEW."release_type" THEN
             v_fields := v_fields || 'release_type'::text;
-            v_before := v_before || jsonb_build_object('release_type', OLD."release_type");
-            v_after := v_after || jsonb_build_object('release_type', NEW."release_type");
+            v_before['release_type'] := to_jsonb(OLD."release_type");
+            v_after['release_type'] := to_jsonb(NEW."release_type");
         END IF;
+    END IF;
+    IF ARRAY[OLD."track_count", OLD."duration_ms"]::integer[] IS DISTINCT FROM ARRAY[NEW."track_count", NEW."duration_ms"]::integer[]
+        OR ARRAY[OLD."cover_art_url", OLD."barcode", OLD."label"]::text[] COLLATE "C" IS DISTINCT FROM ARRAY[NEW."cover_art_url", NEW."barcode", NEW."label"]::text[] COLLATE "C"
+    THEN
         IF OLD."track_count" IS DISTINCT FROM NEW."track_count" THEN
             v_fields := v_fields || 'track_count'::text;
-            v_before := v_before || jsonb_build_object('track_count', OLD."track_count");
-            v_after := v_after || jsonb_build_object('track_count', NEW."track_count");
+            v_before['track_count'] := to_jsonb(OLD."track_count");
+            v_after['track_count'] := to_jsonb(NEW."track_count");
         END IF;
         IF OLD."duration_ms" IS DISTINCT FROM NEW."duration_ms" THEN
             v_fields := v_fields || 'duration_ms'::text;
-            v_before := v_before || jsonb_build_object('duration_ms', OLD."duration_ms");
-            v_after := v_after || jsonb_build_object('duration_ms', NEW."duration_ms");
+            v_before['duration_ms'] := to_jsonb(OLD."duration_ms");
+            v_after['duration_ms'] := to_jsonb(NEW."duration_ms");
         END IF;
         IF OLD."cover_art_url" IS DISTINCT FROM NEW."cover_art_url" THEN
             v_fields := v_fields || 'cover_art_url'::text;
-            v_before := v_before || jsonb_build_object('cover_art_url', OLD."cover_art_url");
-            v_after := v_after || jsonb_build_object('cover_art_url', NEW."cover_art_url");
+            v_before['cover_art_url'] := to_jsonb(OLD."cover_art_url");
+            v_after['cover_art_url'] := to_jsonb(NEW."cover_art_url");
         END IF;
         IF OLD."barcode" IS DISTINCT FROM NEW."barcode" THEN
             v_fields := v_fields || 'barcode'::text;
-            v_before := v_before || jsonb_build_object('barcode', OLD."barcode");
-            v_after := v_after || jsonb_build_object('barcode', NEW."barcode");
+            v_before['barcode'] := to_jsonb(OLD."barcode");
+            v_after['barcode'] := to_jsonb(NEW."barcode");
         END IF;
         IF OLD."label" IS DISTINCT FROM NEW."label" THEN
             v_fields := v_fields || 'label'::text;
-            v_before := v_before || jsonb_build_object('label', OLD."label");
-            v_after := v_after || jsonb_build_object('label', NEW."label");
+            v_before['label'] := to_jsonb(OLD."label");
+            v_after['label'] := to_jsonb(NEW."label");
         END IF;
     END IF;
-    IF ROW(OLD."catalog_number", OLD."created_at", OLD."data_quality", OLD."enrichment_status", OLD."last_enriched", OLD."genres", OLD."secondary_types", OLD."release_country", OLD."release_status", OLD."spotify_id")::record
-        OPERATOR(pg_catalog.*<>) ROW(NEW."catalog_number", NEW."created_at", NEW."data_quality", NEW."enrichment_status", NEW."last_enriched", NEW."genres", NEW."secondary_types", NEW."release_country", NEW."release_status", NEW."spotify_id")::record
+    IF OLD."data_quality" IS DISTINCT FROM NEW."data_quality"
+        OR OLD."enrichment_status" IS DISTINCT FROM NEW."enrichment_status"
+        OR OLD."catalog_number" IS DISTINCT FROM NEW."catalog_number"
+        OR ARRAY[OLD."created_at", OLD."last_enriched"]::timestamp without time zone[] IS DISTINCT FROM ARRAY[NEW."created_at", NEW."last_enriched"]::timestamp without time zone[]
     THEN
         IF OLD."catalog_number" IS DISTINCT FROM NEW."catalog_number" THEN
             v_fields := v_fields || 'catalog_number'::text;
-            v_before := v_before || jsonb_build_object('catalog_number', OLD."catalog_number");
-            v_after := v_after || jsonb_build_object('catalog_number', NEW."catalog_number");
+            v_before['catalog_number'] := to_jsonb(OLD."catalog_number");
+            v_after['catalog_number'] := to_jsonb(NEW."catalog_number");
         END IF;
         IF OLD."created_at" IS DISTINCT FROM NEW."created_at" THEN
             v_fields := v_fields || 'created_at'::text;
-            v_before := v_before || jsonb_build_object('created_at', OLD."created_at");
-            v_after := v_after || jsonb_build_object('created_at', NEW."created_at");
+            v_before['created_at'] := to_jsonb(OLD."created_at");
+            v_after['created_at'] := to_jsonb(NEW."created_at");
         END IF;
         IF OLD."data_quality" IS DISTINCT FROM NEW."data_quality" THEN
             v_fields := v_fields || 'data_quality'::text;
-            v_before := v_before || jsonb_build_object('data_quality', CASE WHEN OLD."data_quality" IS NOT NULL THEN concat(OLD."data_quality") END);
-            v_after := v_after || jsonb_build_object('data_quality', CASE WHEN NEW."data_quality" IS NOT NULL THEN concat(NEW."data_quality") END);
+            v_before['data_quality'] := to_jsonb(CASE WHEN OLD."data_quality" IS NOT NULL THEN concat(OLD."data_quality") END);
+            v_after['data_quality'] := to_jsonb(CASE WHEN NEW."data_quality" IS NOT NULL THEN concat(NEW."data_quality") END);
         END IF;
         IF OLD."enrichment_status" IS DISTINCT FROM NEW."enrichment_status" THEN
             v_fields := v_fields || 'enrichment_status'::text;
-            v_before := v_before || jsonb_build_object('enrichment_status', CASE WHEN OLD."enrichment_status" IS NOT NULL THEN concat(OLD."enrichment_status") END);
-            v_after := v_after || jsonb_build_object('enrichment_status', CASE WHEN NEW."enrichment_status" IS NOT NULL THEN concat(NEW."enrichment_status") END);
+            v_before['enrichment_status'] := to_jsonb(CASE WHEN OLD."enrichment_status" IS NOT NULL THEN concat(OLD."enrichment_status") END);
+            v_after['enrichment_status'] := to_jsonb(CASE WHEN NEW."enrichment_status" IS NOT NULL THEN concat(NEW."enrichment_status") END);
         END IF;
         IF OLD."last_enriched" IS DISTINCT FROM NEW."last_enriched" THEN
             v_fields := v_fields || 'last_enriched'::text;
-            v_before := v_before || jsonb_build_object('last_enriched', OLD."last_enriched");
-            v_after := v_after || jsonb_build_object('last_enriched', NEW."last_enriched");
+            v_before['last_enriched'] := to_jsonb(OLD."last_enriched");
+            v_after['last_enriched'] := to_jsonb(NEW."last_enriched");
         END IF;
-        IF concat(OLD."genres") IS DISTINCT FROM concat(NEW."genres") THEN
+    END IF;
+    IF ARRAY[OLD."release_country", OLD."release_status", OLD."spotify_id"]::text[] COLLATE "C" IS DISTINCT FROM ARRAY[NEW."release_country", NEW."release_status", NEW."spotify_id"]::text[] COLLATE "C"
+        OR OLD."genres" IS DISTINCT FROM NEW."genres"
+        OR OLD."secondary_types" IS DISTINCT FROM NEW."secondary_types"
+    THEN
+        IF OLD."genres" IS DISTINCT FROM NEW."genres" THEN
             v_fields := v_fields || 'genres'::text;
-            v_before := v_before || jsonb_build_object('genres', CASE WHEN cardinality(OLD."genres") = 0 OR array_ndims(OLD."genres") = 1 AND array_lower(OLD."genres", 1) = 1 THEN to_jsonb(OLD."genres") ELSE to_jsonb(OLD."genres"::text) END);
-            v_after := v_after || jsonb_build_object('genres', CASE WHEN cardinality(NEW."genres") = 0 OR array_ndims(NEW."genres") = 1 AND array_lower(NEW."genres", 1) = 1 THEN to_jsonb(NEW."genres") ELSE to_jsonb(NEW."genres"::text) END);
+            v_before['genres'] := CASE WHEN cardinality(OLD."genres") = 0 OR array_ndims(OLD."genres") = 1 AND array_lower(OLD."genres", 1) = 1 THEN to_jsonb(OLD."genres") ELSE to_jsonb(OLD."genres"::text) END;
+            v_after['genres'] := CASE WHEN cardinality(NEW."genres") = 0 OR array_ndims(NEW."genres") = 1 AND array_lower(NEW."genres", 1) = 1 THEN to_jsonb(NEW."genres") ELSE to_jsonb(NEW."genres"::text) END;
         END IF;
-        IF concat(OLD."secondary_types") IS DISTINCT FROM concat(NEW."secondary_types") THEN
+        IF OLD."secondary_types" IS DISTINCT FROM NEW."secondary_types" THEN
             v_fields := v_fields || 'secondary_types'::text;
-            v_before := v_before || jsonb_build_object('secondary_types', CASE WHEN cardinality(OLD."secondary_types") = 0 OR array_ndims(OLD."secondary_types") = 1 AND array_lower(OLD."secondary_types", 1) = 1 THEN to_jsonb(OLD."secondary_types") ELSE to_jsonb(OLD."secondary_types"::text) END);
-            v_after := v_after || jsonb_build_object('secondary_types', CASE WHEN cardinality(NEW."secondary_types") = 0 OR array_ndims(NEW."secondary_types") = 1 AND array_lower(NEW."secondary_types", 1) = 1 THEN to_jsonb(NEW."secondary_types") ELSE to_jsonb(NEW."secondary_types"::text) END);
+            v_before['secondary_types'] := CASE WHEN cardinality(OLD."secondary_types") = 0 OR array_ndims(OLD."secondary_types") = 1 AND array_lower(OLD."secondary_types", 1) = 1 THEN to_jsonb(OLD."secondary_types") ELSE to_jsonb(OLD."secondary_types"::text) END;
+            v_after['secondary_types'] := CASE WHEN cardinality(NEW."secondary_types") = 0 OR array_ndims(NEW."secondary_types") = 1 AND array_lower(NEW."secondary_types", 1) = 1 THEN to_jsonb(NEW."secondary_types") ELSE to_jsonb(NEW."secondary_types"::text) END;
         END IF;
         IF OLD."release_country" IS DISTINCT FROM NEW."release_country" THEN
             v_fields := v_fields || 'release_country'::text;
-            v_before := v_before || jsonb_build_object('release_country', OLD."release_country");
-            v_after := v_after || jsonb_build_object('release_country', NEW."release_country");
+            v_before['release_country'] := to_jsonb(OLD."release_country");
+            v_after['release_country'] := to_jsonb(NEW."release_country");
         END IF;
         IF OLD."release_status" IS DISTINCT FROM NEW."release_status" THEN
             v_fields := v_fields || 'release_status'::text;
-            v_before := v_before || jsonb_build_object('release_status', OLD."release_status");
-            v_after := v_after || jsonb_build_object('release_status', NEW."release_status");
+            v_before['release_status'] := to_jsonb(OLD."release_status");
+            v_after['release_status'] := to_jsonb(NEW."release_status");
         END IF;
         IF OLD."spotify_id" IS DISTINCT FROM NEW."spotify_id" THEN
             v_fields := v_fields || 'spotify_id'::text;
-            v_before := v_before || jsonb_build_object('spotify_id', OLD."spotify_id");
-            v_after := v_after || jsonb_build_object('spotify_id', NEW."spotify_id");
+            v_before['spotify_id'] := to_jsonb(OLD."spotify_id");
+            v_after['spotify_id'] := to_jsonb(NEW."spotify_id");
         END IF;
     END IF;
-    IF ROW(OLD."spotify_url", OLD."discogs_id", OLD."source", OLD."source_url", OLD."submitted_by", OLD."cloudflare_image_id", OLD."metadata", OLD."game_status", OLD."deezer_id")::record
-        OPERATOR(pg_catalog.*<>) ROW(NEW."spotify_url", NEW."discogs_id", NEW."source", NEW."source_url", NEW."submitted_by", NEW."cloudflare_image_id", NEW."metadata", NEW."game_status", NEW."deezer_id")::record
+    IF OLD."source" IS DISTINCT FROM NEW."source"
+        OR ARRAY[OLD."spotify_url", OLD."discogs_id", OLD."source_url"]::text[] COLLATE "C" IS DISTINCT FROM ARRAY[NEW."spotify_url", NEW."discogs_id", NEW."source_url"]::text[] COLLATE "C"
+        OR OLD."submitted_by" IS DISTINCT FROM NEW."submitted_by"
     THEN
         IF OLD."spotify_url" IS DISTINCT FROM NEW."spotify_url" THEN
             v_fields := v_fields || 'spotify_url'::text;
-            v_before := v_before || jsonb_build_object('spotify_url', OLD."spotify_url");
-            v_after := v_after || jsonb_build_object('spotify_url', NEW."spotify_url");
+            v_before['spotify_url'] := to_jsonb(OLD."spotify_url");
+            v_after['spotify_url'] := to_jsonb(NEW."spotify_url");
         END IF;
         IF OLD."discogs_id" IS DISTINCT FROM NEW."discogs_id" THEN
             v_fields := v_fields || 'discogs_id'::text;
-            v_before := v_before || jsonb_build_object('discogs_id', OLD."discogs_id");
-            v_after := v_after || jsonb_build_object('discogs_id', NEW."discogs_id");
+            v_before['discogs_id'] := to_jsonb(OLD."discogs_id");
+            v_after['discogs_id'] := to_jsonb(NEW."discogs_id");
         END IF;
         IF OLD."source" IS DISTINCT FROM NEW."source" THEN
             v_fields := v_fields || 'source'::text;
-            v_before := v_before || jsonb_build_object('source', CASE WHEN OLD."source" IS NOT NULL THEN concat(OLD."source") END);
-            v_after := v_after || jsonb_build_object('source', CASE WHEN NEW."source" IS NOT NULL THEN concat(NEW."source") END);
+            v_before['source'] := to_jsonb(CASE WHEN OLD."source" IS NOT NULL THEN concat(OLD."source") END);
+            v_after['source'] := to_jsonb(CASE WHEN NEW."source" IS NOT NULL THEN concat(NEW."source") END);
         END IF;
         IF OLD."source_url" IS DISTINCT FROM NEW."source_url" THEN
             v_fields := v_fields || 'source_url'::text;
-            v_before := v_before || jsonb_build_object('source_url', OLD."source_url");
-            v_after := v_after || jsonb_build_object('source_url', NEW."source_url");
+            v_before['source_url'] := to_jsonb(OLD."source_url");
+            v_after['source_url'] := to_jsonb(NEW."source_url");
         END IF;
         IF OLD."submitted_by" IS DISTINCT FROM NEW."submitted_by" THEN
             v_fields := v_fields || 'submitted_by'::text;
-            v_before := v_before || jsonb_build_object('submitted_by', OLD."submitted_by");
-            v_after := v_after || jsonb_build_object('submitted_by', NEW."submitted_by");
+            v_before['submitted_by'] := to_jsonb(OLD."submitted_by");
+            v_after['submitted_by'] := to_jsonb(NEW."submitted_by");
         END IF;
+    END IF;
+    IF OLD."game_status" IS DISTINCT FROM NEW."game_status"
+        OR ARRAY[OLD."cloudflare_image_id", OLD."deezer_id"]::text[] COLLATE "C" IS DISTINCT FROM ARRAY[NEW."cloudflare_image_id", NEW."deezer_id"]::text[] COLLATE "C"
+        OR ROW(OLD."metadata")::record
+        OPERATOR(pg_catalog.*<>) ROW(NEW."metadata")::record
+    THEN
         IF OLD."cloudflare_image_id" IS DISTINCT FROM NEW."cloudflare_image_id" THEN
             v_fields := v_fields || 'cloudflare_image_id'::text;
-            v_before := v_before || jsonb_build_object('cloudflare_image_id', OLD."cloudflare_image_id");
-            v_after := v_after || jsonb_build_object('cloudflare_image_id', NEW."cloudflare_image_id");
+            v_before['cloudflare_image_id'] := to_jsonb(OLD."cloudflare_image_id");
+            v_after['cloudflare_image_id'] := to_jsonb(NEW."cloudflare_image_id");
         END IF;
         IF ROW(OLD."metadata")::record
         OPERATOR(pg_catalog.*<>) ROW(NEW."metadata")::record THEN
             v_fields := v_fields || 'metadata'::text;
-            v_before := v_before || jsonb_build_object('metadata', CASE WHEN jsonb_typeof(OLD."metadata") = 'null' OR OLD."metadata" ? '$json' THEN jsonb_build_object('$json', OLD."metadata") ELSE OLD."metadata" END);
-            v_after := v_after || jsonb_build_object('metadata', CASE WHEN jsonb_typeof(NEW."metadata") = 'null' OR NEW."metadata" ? '$json' THEN jsonb_build_object('$json', NEW."metadata") ELSE NEW."metadata" END);
+            v_before['metadata'] := CASE WHEN jsonb_typeof(OLD."metadata") = 'null' OR OLD."metadata" ? '$json' THEN jsonb_build_object('$json', OLD."metadata") ELSE OLD."metadata" END;
+            v_after['metadata'] := CASE WHEN jsonb_typeof(NEW."metadata") = 'null' OR NEW."metadata" ? '$json' THEN jsonb_build_object('$json', NEW."metadata") ELSE NEW."metadata" END;
         END IF;
         IF OLD."game_status" IS DISTINCT FROM NEW."game_status" THEN
             v_fields := v_fields || 'game_status'::text;
-            v_before := v_before || jsonb_build_object('game_status', CASE WHEN OLD."game_status" IS NOT NULL THEN concat(OLD."game_status") END);
-            v_after := v_after || jsonb_build_object('game_status', CASE WHEN NEW."game_status" IS NOT NULL THEN concat(NEW."game_status") END);
+            v_before['game_status'] := to_jsonb(CASE WHEN OLD."game_status" IS NOT NULL THEN concat(OLD."game_status") END);
+            v_after['game_status'] := to_jsonb(CASE WHEN NEW."game_status" IS NOT NULL THEN concat(NEW."game_status") END);
         END IF;
         IF OLD."deezer_id" IS DISTINCT FROM NEW."deezer_id" THEN
             v_fields := v_fields || 'deezer_id'::text;
-            v_before := v_before || jsonb_build_object('deezer_id', OLD."deezer_id");
-            v_after := v_after || jsonb_build_object('deezer_id', NEW."deezer_id");
+            v_before['deezer_id'] := to_jsonb(OLD."deezer_id");
+            v_after['deezer_id'] := to_jsonb(NEW."deezer_id");
         END IF;
     END IF;
     IF v_fields IS NULL THEN
         RETURN NULL;  -- nothing changed, or only columns that are ignored
     END IF;
-    IF v_fields && '{"id"}'::text[] THEN
-        v_key := OLD.id::text;
-        IF v_key IS DISTINCT FROM NEW.id::text THEN
-            v_previous_id := v_key;
-        END IF;
-    END IF;
-    -- one look tells most writes that there is nothing to read
-    IF concat(
-        current_setting('llamalog.source', true), current_setting('llamalog.job_id', true),
+    -- two looks tell most writes that there is nothing to read
+    IF greatest(
+        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
         current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
-        current_setting('llamalog.user_id', true), current_setting('llamalog.operation', true),
-        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
-        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+        current_setting('llamalog.user_id', true)
     ) <> '' THEN
         v_source := nullif(current_setting('llamalog.source', true), '');
         v_job_id := nullif(current_setting('llamalog.job_id', true), '');
         v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
         v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
         v_user_id := nullif(current_setting('llamalog.user_id', true), '');
-        IF concat(
-            current_setting('llamalog.operation', true), current_setting('llamalog.reason', true),
-            current_setting('llamalog.triggered_by', true), current_setting('llamalog.sources', true),
-            current_setting('llamalog.metadata', true)
-        ) <> '' THEN
-            v_operation := nullif(current_setting('llamalog.operation', true), '');
-            v_reason := nullif(current_setting('llamalog.reason', true), '');
-            v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
-            v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
-            IF current_setting('llamalog.metadata', true) <> '' THEN
-                v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
-            END IF;
+        v_is_long := length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200;
+    END IF;
+    IF greatest(
+        current_setting('llamalog.category', true) COLLATE "C", current_setting('llamalog.operation', true),
+        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
+        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+    ) <> '' THEN
+        v_category := nullif(current_setting('llamalog.category', true), '');
+        v_operation := nullif(current_setting('llamalog.operation', true), '');
+        v_reason := nullif(current_setting('llamalog.reason', true), '');
+        v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
+        v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+        IF current_setting('llamalog.metadata', true) <> '' THEN
+            v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
         END IF;
+        v_is_long := coalesce(v_is_long, false) OR length(concat(v_operation, v_triggered_by)) > 200;
+    END IF;
+    IF v_is_long THEN
+        -- a context never fails a write: it is cut, and the row says so
         IF greatest(
             length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
             length(v_operation), length(v_triggered_by)
         ) > 200 THEN
-            -- a context never fails a write: it is cut, and the row says so
             v_source := left(v_source, 200);
             v_job_id := left(v_job_id, 200);
             v_parent_job_id := left(v_parent_job_id, 200);
@@ -415,8 +436,10 @@ BEGIN
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
     v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
-    IF v_source IS NOT NULL OR v_operation IS NOT NULL OR current_setting('llamalog.category', true) <> '' THEN
-        v_category := nullif(current_setting('llamalog.category', true), '');
+    IF v_source IS NULL AND v_operation IS NULL AND v_category IS NULL THEN
+        v_category := 'UPDATED';
+        v_operation := 'album' || ':updated';
+    ELSE
         IF v_category IS NULL THEN
             v_judged := format('%L %L', v_source, v_operation);
             IF current_setting('llamalog.judged', true) = v_judged THEN
@@ -437,8 +460,9 @@ BEGIN
             END IF;
             v_category := NULL;
         END IF;
+        v_category := coalesce(v_category, 'UPDATED');
+        v_operation := coalesce(v_operation, concat_ws(':', 'album', lower(v_category), v_source));
     END IF;
-    v_category := coalesce(v_category, 'UPDATED');
     INSERT INTO llamalog.llama_logs (
         op, entity_type, entity_id, related_type, related_id, link_type, previous_id,
         operation, category, source, sources, reason, fields_enriched, data_quality_before, data_quality_after,
@@ -448,10 +472,10 @@ BEGIN
     VALUES (
         'U', 'ALBUM', NEW.id::text, NULL, NULL,
         NULL, v_previous_id,
-        coalesce(v_operation, concat_ws(':', lower('ALBUM'), lower(v_category), v_source)), v_category, v_source,
-        coalesce(v_sources, ARRAY[nullif(concat(NEW."source"), '')]), v_reason, v_fields,
-        nullif(concat(OLD."data_quality"), ''),
-        nullif(concat(NEW."data_quality"), ''),
+        v_operation, v_category, v_source,
+        coalesce(v_sources, ARRAY[CASE WHEN NEW."source" IS NOT NULL THEN concat(NEW."source") END]), v_reason, v_fields,
+        CASE WHEN OLD."data_quality" IS NOT NULL THEN concat(OLD."data_quality") END,
+        CASE WHEN NEW."data_quality" IS NOT NULL THEN concat(NEW."data_quality") END,
         v_triggered_by, v_user_id, v_before, v_after, v_metadata,
         v_job_id, v_parent_job_id, v_root_job_id
     );
@@ -515,38 +539,42 @@ DECLARE
     v_triggered_by  text;
     v_sources       text[];
     v_metadata      jsonb;
+    v_is_long       boolean;
 BEGIN
-    -- one look tells most writes that there is nothing to read
-    IF concat(
-        current_setting('llamalog.source', true), current_setting('llamalog.job_id', true),
+    -- two looks tell most writes that there is nothing to read
+    IF greatest(
+        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
         current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
-        current_setting('llamalog.user_id', true), current_setting('llamalog.operation', true),
-        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
-        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+        current_setting('llamalog.user_id', true)
     ) <> '' THEN
         v_source := nullif(current_setting('llamalog.source', true), '');
         v_job_id := nullif(current_setting('llamalog.job_id', true), '');
         v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
         v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
         v_user_id := nullif(current_setting('llamalog.user_id', true), '');
-        IF concat(
-            current_setting('llamalog.operation', true), current_setting('llamalog.reason', true),
-            current_setting('llamalog.triggered_by', true), current_setting('llamalog.sources', true),
-            current_setting('llamalog.metadata', true)
-        ) <> '' THEN
-            v_operation := nullif(current_setting('llamalog.operation', true), '');
-            v_reason := nullif(current_setting('llamalog.reason', true), '');
-            v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
-            v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
-            IF current_setting('llamalog.metadata', true) <> '' THEN
-                v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
-            END IF;
+        v_is_long := length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200;
+    END IF;
+    IF greatest(
+        current_setting('llamalog.category', true) COLLATE "C", current_setting('llamalog.operation', true),
+        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
+        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+    ) <> '' THEN
+        v_category := nullif(current_setting('llamalog.category', true), '');
+        v_operation := nullif(current_setting('llamalog.operation', true), '');
+        v_reason := nullif(current_setting('llamalog.reason', true), '');
+        v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
+        v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+        IF current_setting('llamalog.metadata', true) <> '' THEN
+            v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
         END IF;
+        v_is_long := coalesce(v_is_long, false) OR length(concat(v_operation, v_triggered_by)) > 200;
+    END IF;
+    IF v_is_long THEN
+        -- a context never fails a write: it is cut, and the row says so
         IF greatest(
             length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
             length(v_operation), length(v_triggered_by)
         ) > 200 THEN
-            -- a context never fails a write: it is cut, and the row says so
             v_source := left(v_source, 200);
             v_job_id := left(v_job_id, 200);
             v_parent_job_id := left(v_parent_job_id, 200);
@@ -575,7 +603,7 @@ BEGIN
         'D', 'ALBUM', OLD.id::text, NULL, NULL,
         NULL,
         coalesce(v_operation, 'album:deleted:' || v_source, 'album:deleted'), 'DELETED', v_source,
-        coalesce(v_sources, ARRAY[nullif(concat(OLD."source"), '')]), v_reason, nullif(concat(OLD."data_quality"), ''),
+        coalesce(v_sources, ARRAY[CASE WHEN OLD."source" IS NOT NULL THEN concat(OLD."source") END]), v_reason, CASE WHEN OLD."data_quality" IS NOT NULL THEN concat(OLD."data_quality") END,
         v_triggered_by, v_user_id, v_before, v_metadata,
         v_job_id, v_parent_job_id, v_root_job_id
     );

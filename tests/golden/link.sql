@@ -1,6 +1,6 @@
 -- public.album_artists as ALBUM_ARTIST: link ALBUM – ARTIST; key album_id, artist_id, role
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('ALBUM_ARTIST', 'public', 'album_artists', true, '{album_id,artist_id,role}', '{uuid,uuid,"character varying(50)"}', NULL, 'ALBUM', '{album_id}', 'ARTIST', '{artist_id}', NULL, NULL, '{}', '{}', 'none', 'log', 'rendered', '{}', 'ddf13259e54aa875042255a82b4d2c6e', '{"album_id": 1, "artist_id": 2, "role": 3, "position": 4}', 'a94dfc6f9cf14d396e134472d09d7f60')
+VALUES ('ALBUM_ARTIST', 'public', 'album_artists', true, '{album_id,artist_id,role}', '{uuid,uuid,"character varying(50)"}', NULL, 'ALBUM', '{album_id}', 'ARTIST', '{artist_id}', NULL, NULL, '{}', '{}', 'none', 'log', 'rendered', '{}', 'ddf13259e54aa875042255a82b4d2c6e', '{"album_id": 1, "artist_id": 2, "role": 3, "position": 4}', '8692a6a36aebc6c7fa40b0746c1520cc')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -27,42 +27,46 @@ DECLARE
     v_triggered_by  text;
     v_sources       text[];
     v_metadata      jsonb;
+    v_is_long       boolean;
     v_head          text;
     v_head_type     text;
     v_is_many       boolean := true;
     v_is_head       boolean;
 BEGIN
-    -- one look tells most writes that there is nothing to read
-    IF concat(
-        current_setting('llamalog.source', true), current_setting('llamalog.job_id', true),
+    -- two looks tell most writes that there is nothing to read
+    IF greatest(
+        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
         current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
-        current_setting('llamalog.user_id', true), current_setting('llamalog.operation', true),
-        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
-        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+        current_setting('llamalog.user_id', true)
     ) <> '' THEN
         v_source := nullif(current_setting('llamalog.source', true), '');
         v_job_id := nullif(current_setting('llamalog.job_id', true), '');
         v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
         v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
         v_user_id := nullif(current_setting('llamalog.user_id', true), '');
-        IF concat(
-            current_setting('llamalog.operation', true), current_setting('llamalog.reason', true),
-            current_setting('llamalog.triggered_by', true), current_setting('llamalog.sources', true),
-            current_setting('llamalog.metadata', true)
-        ) <> '' THEN
-            v_operation := nullif(current_setting('llamalog.operation', true), '');
-            v_reason := nullif(current_setting('llamalog.reason', true), '');
-            v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
-            v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
-            IF current_setting('llamalog.metadata', true) <> '' THEN
-                v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
-            END IF;
+        v_is_long := length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200;
+    END IF;
+    IF greatest(
+        current_setting('llamalog.category', true) COLLATE "C", current_setting('llamalog.operation', true),
+        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
+        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+    ) <> '' THEN
+        v_category := nullif(current_setting('llamalog.category', true), '');
+        v_operation := nullif(current_setting('llamalog.operation', true), '');
+        v_reason := nullif(current_setting('llamalog.reason', true), '');
+        v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
+        v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+        IF current_setting('llamalog.metadata', true) <> '' THEN
+            v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
         END IF;
+        v_is_long := coalesce(v_is_long, false) OR length(concat(v_operation, v_triggered_by)) > 200;
+    END IF;
+    IF v_is_long THEN
+        -- a context never fails a write: it is cut, and the row says so
         IF greatest(
             length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
             length(v_operation), length(v_triggered_by)
         ) > 200 THEN
-            -- a context never fails a write: it is cut, and the row says so
             v_source := left(v_source, 200);
             v_job_id := left(v_job_id, 200);
             v_parent_job_id := left(v_parent_job_id, 200);
@@ -165,8 +169,8 @@ AS $function$
 #variable_conflict use_variable
 DECLARE
     v_fields        text[];
-    v_before        jsonb := '{}'::jsonb;
-    v_after         jsonb := '{}'::jsonb;
+    v_before        jsonb;
+    v_after         jsonb;
     v_subject_id    text;
     v_related_id    text;
     v_previous_id   text;
@@ -181,33 +185,35 @@ DECLARE
     v_triggered_by  text;
     v_sources       text[];
     v_metadata      jsonb;
+    v_is_long       boolean;
     v_judged        text;
 BEGIN
     IF OLD OPERATOR(pg_catalog.*=) NEW THEN
         RETURN NULL;
     END IF;
-    IF ROW(OLD."album_id", OLD."artist_id", OLD."role", OLD."position")::record
-        OPERATOR(pg_catalog.*<>) ROW(NEW."album_id", NEW."artist_id", NEW."role", NEW."position")::record
+    IF OLD."position" IS DISTINCT FROM NEW."position"
+        OR OLD."role" IS DISTINCT FROM NEW."role"
+        OR ARRAY[OLD."album_id", OLD."artist_id"]::uuid[] IS DISTINCT FROM ARRAY[NEW."album_id", NEW."artist_id"]::uuid[]
     THEN
         IF OLD."album_id" IS DISTINCT FROM NEW."album_id" THEN
             v_fields := v_fields || 'album_id'::text;
-            v_before := v_before || jsonb_build_object('album_id', OLD."album_id");
-            v_after := v_after || jsonb_build_object('album_id', NEW."album_id");
+            v_before['album_id'] := to_jsonb(OLD."album_id");
+            v_after['album_id'] := to_jsonb(NEW."album_id");
         END IF;
         IF OLD."artist_id" IS DISTINCT FROM NEW."artist_id" THEN
             v_fields := v_fields || 'artist_id'::text;
-            v_before := v_before || jsonb_build_object('artist_id', OLD."artist_id");
-            v_after := v_after || jsonb_build_object('artist_id', NEW."artist_id");
+            v_before['artist_id'] := to_jsonb(OLD."artist_id");
+            v_after['artist_id'] := to_jsonb(NEW."artist_id");
         END IF;
         IF OLD."role" IS DISTINCT FROM NEW."role" THEN
             v_fields := v_fields || 'role'::text;
-            v_before := v_before || jsonb_build_object('role', OLD."role");
-            v_after := v_after || jsonb_build_object('role', NEW."role");
+            v_before['role'] := to_jsonb(OLD."role");
+            v_after['role'] := to_jsonb(NEW."role");
         END IF;
         IF OLD."position" IS DISTINCT FROM NEW."position" THEN
             v_fields := v_fields || 'position'::text;
-            v_before := v_before || jsonb_build_object('position', OLD."position");
-            v_after := v_after || jsonb_build_object('position', NEW."position");
+            v_before['position'] := to_jsonb(OLD."position");
+            v_after['position'] := to_jsonb(NEW."position");
         END IF;
     END IF;
     IF v_fields IS NULL THEN
@@ -220,37 +226,40 @@ BEGIN
     ELSIF v_related_id IS DISTINCT FROM NEW.artist_id::text THEN
         v_previous_id := v_related_id;
     END IF;
-    -- one look tells most writes that there is nothing to read
-    IF concat(
-        current_setting('llamalog.source', true), current_setting('llamalog.job_id', true),
+    -- two looks tell most writes that there is nothing to read
+    IF greatest(
+        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
         current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
-        current_setting('llamalog.user_id', true), current_setting('llamalog.operation', true),
-        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
-        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+        current_setting('llamalog.user_id', true)
     ) <> '' THEN
         v_source := nullif(current_setting('llamalog.source', true), '');
         v_job_id := nullif(current_setting('llamalog.job_id', true), '');
         v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
         v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
         v_user_id := nullif(current_setting('llamalog.user_id', true), '');
-        IF concat(
-            current_setting('llamalog.operation', true), current_setting('llamalog.reason', true),
-            current_setting('llamalog.triggered_by', true), current_setting('llamalog.sources', true),
-            current_setting('llamalog.metadata', true)
-        ) <> '' THEN
-            v_operation := nullif(current_setting('llamalog.operation', true), '');
-            v_reason := nullif(current_setting('llamalog.reason', true), '');
-            v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
-            v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
-            IF current_setting('llamalog.metadata', true) <> '' THEN
-                v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
-            END IF;
+        v_is_long := length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200;
+    END IF;
+    IF greatest(
+        current_setting('llamalog.category', true) COLLATE "C", current_setting('llamalog.operation', true),
+        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
+        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+    ) <> '' THEN
+        v_category := nullif(current_setting('llamalog.category', true), '');
+        v_operation := nullif(current_setting('llamalog.operation', true), '');
+        v_reason := nullif(current_setting('llamalog.reason', true), '');
+        v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
+        v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+        IF current_setting('llamalog.metadata', true) <> '' THEN
+            v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
         END IF;
+        v_is_long := coalesce(v_is_long, false) OR length(concat(v_operation, v_triggered_by)) > 200;
+    END IF;
+    IF v_is_long THEN
+        -- a context never fails a write: it is cut, and the row says so
         IF greatest(
             length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
             length(v_operation), length(v_triggered_by)
         ) > 200 THEN
-            -- a context never fails a write: it is cut, and the row says so
             v_source := left(v_source, 200);
             v_job_id := left(v_job_id, 200);
             v_parent_job_id := left(v_parent_job_id, 200);
@@ -269,8 +278,10 @@ BEGIN
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
     v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
-    IF v_source IS NOT NULL OR v_operation IS NOT NULL OR current_setting('llamalog.category', true) <> '' THEN
-        v_category := nullif(current_setting('llamalog.category', true), '');
+    IF v_source IS NULL AND v_operation IS NULL AND v_category IS NULL THEN
+        v_category := 'UPDATED';
+        v_operation := 'album_artist' || ':updated';
+    ELSE
         IF v_category IS NULL THEN
             v_judged := format('%L %L', v_source, v_operation);
             IF current_setting('llamalog.judged', true) = v_judged THEN
@@ -291,8 +302,9 @@ BEGIN
             END IF;
             v_category := NULL;
         END IF;
+        v_category := coalesce(v_category, 'UPDATED');
+        v_operation := coalesce(v_operation, concat_ws(':', 'album_artist', lower(v_category), v_source));
     END IF;
-    v_category := coalesce(v_category, 'UPDATED');
     INSERT INTO llamalog.llama_logs (
         op, entity_type, entity_id, related_type, related_id, link_type, previous_id,
         operation, category, source, sources, reason, fields_enriched, data_quality_before, data_quality_after,
@@ -302,7 +314,7 @@ BEGIN
     VALUES (
         'U', 'ALBUM', NEW.album_id::text, 'ARTIST', NEW.artist_id::text,
         'ALBUM_ARTIST', v_previous_id,
-        coalesce(v_operation, concat_ws(':', lower('ALBUM_ARTIST'), lower(v_category), v_source)), v_category, v_source,
+        v_operation, v_category, v_source,
         v_sources, v_reason, v_fields,
         NULL,
         NULL,
@@ -337,38 +349,42 @@ DECLARE
     v_triggered_by  text;
     v_sources       text[];
     v_metadata      jsonb;
+    v_is_long       boolean;
 BEGIN
-    -- one look tells most writes that there is nothing to read
-    IF concat(
-        current_setting('llamalog.source', true), current_setting('llamalog.job_id', true),
+    -- two looks tell most writes that there is nothing to read
+    IF greatest(
+        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
         current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
-        current_setting('llamalog.user_id', true), current_setting('llamalog.operation', true),
-        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
-        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+        current_setting('llamalog.user_id', true)
     ) <> '' THEN
         v_source := nullif(current_setting('llamalog.source', true), '');
         v_job_id := nullif(current_setting('llamalog.job_id', true), '');
         v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
         v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
         v_user_id := nullif(current_setting('llamalog.user_id', true), '');
-        IF concat(
-            current_setting('llamalog.operation', true), current_setting('llamalog.reason', true),
-            current_setting('llamalog.triggered_by', true), current_setting('llamalog.sources', true),
-            current_setting('llamalog.metadata', true)
-        ) <> '' THEN
-            v_operation := nullif(current_setting('llamalog.operation', true), '');
-            v_reason := nullif(current_setting('llamalog.reason', true), '');
-            v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
-            v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
-            IF current_setting('llamalog.metadata', true) <> '' THEN
-                v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
-            END IF;
+        v_is_long := length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200;
+    END IF;
+    IF greatest(
+        current_setting('llamalog.category', true) COLLATE "C", current_setting('llamalog.operation', true),
+        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
+        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+    ) <> '' THEN
+        v_category := nullif(current_setting('llamalog.category', true), '');
+        v_operation := nullif(current_setting('llamalog.operation', true), '');
+        v_reason := nullif(current_setting('llamalog.reason', true), '');
+        v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
+        v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+        IF current_setting('llamalog.metadata', true) <> '' THEN
+            v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
         END IF;
+        v_is_long := coalesce(v_is_long, false) OR length(concat(v_operation, v_triggered_by)) > 200;
+    END IF;
+    IF v_is_long THEN
+        -- a context never fails a write: it is cut, and the row says so
         IF greatest(
             length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
             length(v_operation), length(v_triggered_by)
         ) > 200 THEN
-            -- a context never fails a write: it is cut, and the row says so
             v_source := left(v_source, 200);
             v_job_id := left(v_job_id, 200);
             v_parent_job_id := left(v_parent_job_id, 200);

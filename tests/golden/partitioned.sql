@@ -1,6 +1,6 @@
 -- public.readings as READING: entity; key sensor, day; ignores updated_at; redacts owner_email; full image
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', 'a23066a992f9ded2d9435cced53a0c9f')
+VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', 'b0b39135e66df46f966ea3eb33c2aede')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -40,6 +40,7 @@ DECLARE
     v_triggered_by  text;
     v_sources       text[];
     v_metadata      jsonb;
+    v_is_long       boolean;
     v_head          text;
     v_head_type     text;
     v_is_many       boolean := true;
@@ -48,37 +49,40 @@ DECLARE
     v_previous_id   text;
     v_after         jsonb;
 BEGIN
-    -- one look tells most writes that there is nothing to read
-    IF concat(
-        current_setting('llamalog.source', true), current_setting('llamalog.job_id', true),
+    -- two looks tell most writes that there is nothing to read
+    IF greatest(
+        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
         current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
-        current_setting('llamalog.user_id', true), current_setting('llamalog.operation', true),
-        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
-        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+        current_setting('llamalog.user_id', true)
     ) <> '' THEN
         v_source := nullif(current_setting('llamalog.source', true), '');
         v_job_id := nullif(current_setting('llamalog.job_id', true), '');
         v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
         v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
         v_user_id := nullif(current_setting('llamalog.user_id', true), '');
-        IF concat(
-            current_setting('llamalog.operation', true), current_setting('llamalog.reason', true),
-            current_setting('llamalog.triggered_by', true), current_setting('llamalog.sources', true),
-            current_setting('llamalog.metadata', true)
-        ) <> '' THEN
-            v_operation := nullif(current_setting('llamalog.operation', true), '');
-            v_reason := nullif(current_setting('llamalog.reason', true), '');
-            v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
-            v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
-            IF current_setting('llamalog.metadata', true) <> '' THEN
-                v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
-            END IF;
+        v_is_long := length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200;
+    END IF;
+    IF greatest(
+        current_setting('llamalog.category', true) COLLATE "C", current_setting('llamalog.operation', true),
+        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
+        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+    ) <> '' THEN
+        v_category := nullif(current_setting('llamalog.category', true), '');
+        v_operation := nullif(current_setting('llamalog.operation', true), '');
+        v_reason := nullif(current_setting('llamalog.reason', true), '');
+        v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
+        v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+        IF current_setting('llamalog.metadata', true) <> '' THEN
+            v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
         END IF;
+        v_is_long := coalesce(v_is_long, false) OR length(concat(v_operation, v_triggered_by)) > 200;
+    END IF;
+    IF v_is_long THEN
+        -- a context never fails a write: it is cut, and the row says so
         IF greatest(
             length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
             length(v_operation), length(v_triggered_by)
         ) > 200 THEN
-            -- a context never fails a write: it is cut, and the row says so
             v_source := left(v_source, 200);
             v_job_id := left(v_job_id, 200);
             v_parent_job_id := left(v_parent_job_id, 200);
@@ -184,9 +188,8 @@ AS $function$
 #variable_conflict use_variable
 DECLARE
     v_fields        text[];
-    v_before        jsonb := '{}'::jsonb;
-    v_after         jsonb := '{}'::jsonb;
-    v_key           text;
+    v_before        jsonb;
+    v_after         jsonb;
     v_previous_id   text;
     v_source        text;
     v_job_id        text;
@@ -199,82 +202,84 @@ DECLARE
     v_triggered_by  text;
     v_sources       text[];
     v_metadata      jsonb;
+    v_is_long       boolean;
     v_judged        text;
 BEGIN
     IF OLD OPERATOR(pg_catalog.*=) NEW THEN
         RETURN NULL;
     END IF;
-    IF ROW(OLD."sensor", OLD."day", OLD."value", OLD."raw", OLD."owner_email")::record
-        OPERATOR(pg_catalog.*<>) ROW(NEW."sensor", NEW."day", NEW."value", NEW."raw", NEW."owner_email")::record
+    IF OLD."day" IS DISTINCT FROM NEW."day"
+        OR ARRAY[OLD."sensor", OLD."owner_email"]::text[] COLLATE "C" IS DISTINCT FROM ARRAY[NEW."sensor", NEW."owner_email"]::text[] COLLATE "C"
+        OR ROW(OLD."value", OLD."raw")::record
+        OPERATOR(pg_catalog.*<>) ROW(NEW."value", NEW."raw")::record
     THEN
         IF OLD."sensor" IS DISTINCT FROM NEW."sensor" THEN
             v_fields := v_fields || 'sensor'::text;
-            v_before := v_before || jsonb_build_object('sensor', OLD."sensor");
-            v_after := v_after || jsonb_build_object('sensor', NEW."sensor");
+            v_before['sensor'] := to_jsonb(OLD."sensor");
+            v_after['sensor'] := to_jsonb(NEW."sensor");
+            v_previous_id := nullif(llamalog.key_text(OLD.sensor::text, (to_jsonb(OLD.day) #>> '{}')), llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')));
         END IF;
         IF OLD."day" IS DISTINCT FROM NEW."day" THEN
             v_fields := v_fields || 'day'::text;
-            v_before := v_before || jsonb_build_object('day', OLD."day");
-            v_after := v_after || jsonb_build_object('day', NEW."day");
+            v_before['day'] := to_jsonb(OLD."day");
+            v_after['day'] := to_jsonb(NEW."day");
+            v_previous_id := nullif(llamalog.key_text(OLD.sensor::text, (to_jsonb(OLD.day) #>> '{}')), llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')));
         END IF;
         IF ROW(OLD."value")::record
         OPERATOR(pg_catalog.*<>) ROW(NEW."value")::record THEN
             v_fields := v_fields || 'value'::text;
-            v_before := v_before || jsonb_build_object('value', CASE WHEN OLD."value" = 0 AND OLD."value"::text = '-0' THEN to_jsonb(OLD."value"::text) ELSE to_jsonb(OLD."value") END);
-            v_after := v_after || jsonb_build_object('value', CASE WHEN NEW."value" = 0 AND NEW."value"::text = '-0' THEN to_jsonb(NEW."value"::text) ELSE to_jsonb(NEW."value") END);
+            v_before['value'] := CASE WHEN OLD."value" = 0 AND OLD."value"::text = '-0' THEN to_jsonb(OLD."value"::text) ELSE to_jsonb(OLD."value") END;
+            v_after['value'] := CASE WHEN NEW."value" = 0 AND NEW."value"::text = '-0' THEN to_jsonb(NEW."value"::text) ELSE to_jsonb(NEW."value") END;
         END IF;
         IF ROW(OLD."raw")::record
         OPERATOR(pg_catalog.*<>) ROW(NEW."raw")::record THEN
             v_fields := v_fields || 'raw'::text;
-            v_before := v_before || jsonb_build_object('raw', CASE WHEN jsonb_typeof(OLD."raw") = 'null' OR OLD."raw" ? '$json' THEN jsonb_build_object('$json', OLD."raw") ELSE OLD."raw" END);
-            v_after := v_after || jsonb_build_object('raw', CASE WHEN jsonb_typeof(NEW."raw") = 'null' OR NEW."raw" ? '$json' THEN jsonb_build_object('$json', NEW."raw") ELSE NEW."raw" END);
+            v_before['raw'] := CASE WHEN jsonb_typeof(OLD."raw") = 'null' OR OLD."raw" ? '$json' THEN jsonb_build_object('$json', OLD."raw") ELSE OLD."raw" END;
+            v_after['raw'] := CASE WHEN jsonb_typeof(NEW."raw") = 'null' OR NEW."raw" ? '$json' THEN jsonb_build_object('$json', NEW."raw") ELSE NEW."raw" END;
         END IF;
         IF OLD."owner_email" IS DISTINCT FROM NEW."owner_email" THEN
             v_fields := v_fields || 'owner_email'::text;
-            v_before := v_before || jsonb_build_object('owner_email', CASE WHEN OLD."owner_email" IS NOT NULL THEN '[redacted]'::text END);
-            v_after := v_after || jsonb_build_object('owner_email', CASE WHEN NEW."owner_email" IS NOT NULL THEN '[redacted]'::text END);
+            v_before['owner_email'] := to_jsonb(CASE WHEN OLD."owner_email" IS NOT NULL THEN '[redacted]'::text END);
+            v_after['owner_email'] := to_jsonb(CASE WHEN NEW."owner_email" IS NOT NULL THEN '[redacted]'::text END);
         END IF;
     END IF;
     IF v_fields IS NULL THEN
         RETURN NULL;  -- nothing changed, or only columns that are ignored
     END IF;
-    IF v_fields && '{"sensor","day"}'::text[] THEN
-        v_key := llamalog.key_text(OLD.sensor::text, (to_jsonb(OLD.day) #>> '{}'));
-        IF v_key IS DISTINCT FROM llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')) THEN
-            v_previous_id := v_key;
-        END IF;
-    END IF;
-    -- one look tells most writes that there is nothing to read
-    IF concat(
-        current_setting('llamalog.source', true), current_setting('llamalog.job_id', true),
+    -- two looks tell most writes that there is nothing to read
+    IF greatest(
+        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
         current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
-        current_setting('llamalog.user_id', true), current_setting('llamalog.operation', true),
-        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
-        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+        current_setting('llamalog.user_id', true)
     ) <> '' THEN
         v_source := nullif(current_setting('llamalog.source', true), '');
         v_job_id := nullif(current_setting('llamalog.job_id', true), '');
         v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
         v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
         v_user_id := nullif(current_setting('llamalog.user_id', true), '');
-        IF concat(
-            current_setting('llamalog.operation', true), current_setting('llamalog.reason', true),
-            current_setting('llamalog.triggered_by', true), current_setting('llamalog.sources', true),
-            current_setting('llamalog.metadata', true)
-        ) <> '' THEN
-            v_operation := nullif(current_setting('llamalog.operation', true), '');
-            v_reason := nullif(current_setting('llamalog.reason', true), '');
-            v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
-            v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
-            IF current_setting('llamalog.metadata', true) <> '' THEN
-                v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
-            END IF;
+        v_is_long := length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200;
+    END IF;
+    IF greatest(
+        current_setting('llamalog.category', true) COLLATE "C", current_setting('llamalog.operation', true),
+        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
+        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+    ) <> '' THEN
+        v_category := nullif(current_setting('llamalog.category', true), '');
+        v_operation := nullif(current_setting('llamalog.operation', true), '');
+        v_reason := nullif(current_setting('llamalog.reason', true), '');
+        v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
+        v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+        IF current_setting('llamalog.metadata', true) <> '' THEN
+            v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
         END IF;
+        v_is_long := coalesce(v_is_long, false) OR length(concat(v_operation, v_triggered_by)) > 200;
+    END IF;
+    IF v_is_long THEN
+        -- a context never fails a write: it is cut, and the row says so
         IF greatest(
             length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
             length(v_operation), length(v_triggered_by)
         ) > 200 THEN
-            -- a context never fails a write: it is cut, and the row says so
             v_source := left(v_source, 200);
             v_job_id := left(v_job_id, 200);
             v_parent_job_id := left(v_parent_job_id, 200);
@@ -293,8 +298,10 @@ BEGIN
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
     v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
-    IF v_source IS NOT NULL OR v_operation IS NOT NULL OR current_setting('llamalog.category', true) <> '' THEN
-        v_category := nullif(current_setting('llamalog.category', true), '');
+    IF v_source IS NULL AND v_operation IS NULL AND v_category IS NULL THEN
+        v_category := 'UPDATED';
+        v_operation := 'reading' || ':updated';
+    ELSE
         IF v_category IS NULL THEN
             v_judged := format('%L %L', v_source, v_operation);
             IF current_setting('llamalog.judged', true) = v_judged THEN
@@ -315,8 +322,9 @@ BEGIN
             END IF;
             v_category := NULL;
         END IF;
+        v_category := coalesce(v_category, 'UPDATED');
+        v_operation := coalesce(v_operation, concat_ws(':', 'reading', lower(v_category), v_source));
     END IF;
-    v_category := coalesce(v_category, 'UPDATED');
     INSERT INTO llamalog.llama_logs (
         op, entity_type, entity_id, related_type, related_id, link_type, previous_id,
         operation, category, source, sources, reason, fields_enriched, data_quality_before, data_quality_after,
@@ -326,7 +334,7 @@ BEGIN
     VALUES (
         'U', 'READING', llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')), NULL, NULL,
         NULL, v_previous_id,
-        coalesce(v_operation, concat_ws(':', lower('READING'), lower(v_category), v_source)), v_category, v_source,
+        v_operation, v_category, v_source,
         v_sources, v_reason, v_fields,
         NULL,
         NULL,
@@ -368,38 +376,42 @@ DECLARE
     v_triggered_by  text;
     v_sources       text[];
     v_metadata      jsonb;
+    v_is_long       boolean;
 BEGIN
-    -- one look tells most writes that there is nothing to read
-    IF concat(
-        current_setting('llamalog.source', true), current_setting('llamalog.job_id', true),
+    -- two looks tell most writes that there is nothing to read
+    IF greatest(
+        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
         current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
-        current_setting('llamalog.user_id', true), current_setting('llamalog.operation', true),
-        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
-        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+        current_setting('llamalog.user_id', true)
     ) <> '' THEN
         v_source := nullif(current_setting('llamalog.source', true), '');
         v_job_id := nullif(current_setting('llamalog.job_id', true), '');
         v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
         v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
         v_user_id := nullif(current_setting('llamalog.user_id', true), '');
-        IF concat(
-            current_setting('llamalog.operation', true), current_setting('llamalog.reason', true),
-            current_setting('llamalog.triggered_by', true), current_setting('llamalog.sources', true),
-            current_setting('llamalog.metadata', true)
-        ) <> '' THEN
-            v_operation := nullif(current_setting('llamalog.operation', true), '');
-            v_reason := nullif(current_setting('llamalog.reason', true), '');
-            v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
-            v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
-            IF current_setting('llamalog.metadata', true) <> '' THEN
-                v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
-            END IF;
+        v_is_long := length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200;
+    END IF;
+    IF greatest(
+        current_setting('llamalog.category', true) COLLATE "C", current_setting('llamalog.operation', true),
+        current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
+        current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
+    ) <> '' THEN
+        v_category := nullif(current_setting('llamalog.category', true), '');
+        v_operation := nullif(current_setting('llamalog.operation', true), '');
+        v_reason := nullif(current_setting('llamalog.reason', true), '');
+        v_triggered_by := nullif(current_setting('llamalog.triggered_by', true), '');
+        v_sources := string_to_array(nullif(current_setting('llamalog.sources', true), ''), ',');
+        IF current_setting('llamalog.metadata', true) <> '' THEN
+            v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
         END IF;
+        v_is_long := coalesce(v_is_long, false) OR length(concat(v_operation, v_triggered_by)) > 200;
+    END IF;
+    IF v_is_long THEN
+        -- a context never fails a write: it is cut, and the row says so
         IF greatest(
             length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
             length(v_operation), length(v_triggered_by)
         ) > 200 THEN
-            -- a context never fails a write: it is cut, and the row says so
             v_source := left(v_source, 200);
             v_job_id := left(v_job_id, 200);
             v_parent_job_id := left(v_parent_job_id, 200);
