@@ -109,7 +109,43 @@ class NotKnown(LlamaLogError):
 class UnknownJob(LlamaLogError):
     """No job of that id was recorded, and no change in the log names it."""
 
+    code = "LL017"
+
+
+class UnknownChange(LlamaLogError):
+    """The log has no change of that seq."""
+
+    code = "LL018"
+
+
+class CannotRevert(LlamaLogError):
+    """The change is none of a row, or its row cannot be told from others."""
+
+    code = "LL019"
+
+
+class RevertConflict(LlamaLogError):
+    """Later writers are in the way of the revert."""
+
     code = "LL020"
+
+
+class RevertReferences(LlamaLogError):
+    """Foreign keys are in the way of the revert."""
+
+    code = "LL021"
+
+
+class RevertIncomplete(LlamaLogError):
+    """Not all can be brought back: values were redacted, or columns dropped."""
+
+    code = "LL022"
+
+
+class RevertHindered(LlamaLogError):
+    """A write of the revert did not reach its row."""
+
+    code = "LL023"
 
 
 class MigrationFailed(LlamaLogError):

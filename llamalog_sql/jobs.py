@@ -93,7 +93,7 @@ class Criteria:
 def job(conn: Connection, job_id: str) -> list[JobNode]:
     """Return the ancestors of a job, the job, and its descendants, by depth and start.
 
-    Raises UnknownJob (LL020).
+    Raises UnknownJob (LL017).
     Source: sql/functions/job.sql
     """
     return queries._ask(conn, JobNode, "SELECT * FROM llamalog.job(%s)", [job_id])
@@ -104,7 +104,7 @@ def impact(conn: Connection, criteria: Criteria) -> list[Impact]:
 
     Without job and time it reads the whole log.
 
-    Raises UnknownJob (LL020), Misuse (22023) for no criterion, or a start after the end.
+    Raises UnknownJob (LL017), Misuse (22023) for no criterion, or a start after the end.
     Source: sql/functions/impact.sql
     """
     return queries._ask(

@@ -359,7 +359,7 @@ def blame_table(rows: Sequence[Blame]) -> Table:
                 row.source or "",
                 row.user_id or row.db_user or "",
                 row.job_id or "",
-                _value(row.value),
+                short_value(row.value),
             ]
             for row in rows
         ],
@@ -533,10 +533,11 @@ def _told(row: Change | ChainRow) -> Iterator[str]:
 def _difference(name: str, before: Any, after: Any) -> str:
     if before == after == "[redacted]":
         return f"{name} (redacted)"
-    return f"{name}: {_value(before)} → {_value(after)}"
+    return f"{name}: {short_value(before)} → {short_value(after)}"
 
 
-def _value(image: Any) -> str:
+def short_value(image: Any) -> str:
+    """Return the image of a value for a cell, cut where it is long; not yet clean."""
     text = _shown(image)
     return text if len(text) <= 40 else text[:39] + "…"
 

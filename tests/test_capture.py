@@ -1168,6 +1168,7 @@ PATHS = [
     ("enrichment_check", None, "one"),
     ("enrichment", None, "one"),
     ("similar_artists_sync", None, "many"),
+    ("revert", None, "one"),
     ("cache", None, "one"),
     ("admin_correction", None, "one"),
     ("manual_edit", None, "one"),

@@ -63,8 +63,8 @@ def test_demo_drives_every_path_of_the_music_application(database):
         )
     }
     paths = {source for (source,) in database.execute("SELECT source FROM llamalog.source_paths")}
-    # these two write tables that the catalogue of the demonstration does not have
-    assert paths - written == {"similar_artists_sync", "recommendation"}
+    # the first two write tables that the catalogue of the demonstration does not have
+    assert paths - written == {"similar_artists_sync", "recommendation", "revert"}
     assert {c for (c,) in database.execute("SELECT DISTINCT category FROM llamalog.log")} == {
         "CREATED",
         "LINKED",

@@ -729,8 +729,8 @@ def test_impact_of_what_wrote_nothing_says_so(llamalog, arguments, said):
 @pytest.mark.parametrize(
     ("arguments", "code", "first", "hint"),
     [
-        (["job", "nope"], 1, 'error: unknown job "nope" (LL020)', "Every change names its job"),
-        (["impact", "--job", "nope"], 1, 'error: unknown job "nope" (LL020)', "Every change"),
+        (["job", "nope"], 1, 'error: unknown job "nope" (LL017)', "Every change names its job"),
+        (["impact", "--job", "nope"], 1, 'error: unknown job "nope" (LL017)', "Every change"),
         (["impact"], 2, "error: it is not said whose impact is asked for (22023)", "Give a job"),
         (
             ["impact", "--since", "2026-02-01", "--until", "2026-01-01"],

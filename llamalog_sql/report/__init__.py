@@ -29,7 +29,7 @@ def entity(conn: Connection, entity_type: str, entity_id: str) -> str:
 def job(conn: Connection, job_id: str) -> str:
     """Return the page of a job: what caused it, what it caused, and everything that they touched.
 
-    The connection must not be in a transaction.  Raises UnknownJob (LL020).
+    The connection must not be in a transaction.  Raises UnknownJob (LL017).
     """
     with gather.one_snapshot(conn):
         found = gather.job(conn, job_id)

@@ -382,7 +382,7 @@ def _field_changes(
 def job(conn: Connection, job_id: str) -> JobReport:
     """Return what the page of a job shows.
 
-    Raises UnknownJob (LL020).
+    Raises UnknownJob (LL017).
     """
     own: jobs.JobNode
     kept: list[jobs.JobNode] = []

@@ -68,4 +68,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.impact(text, text, text, timestamptz, timestamptz) IS
-    'What was touched, from start_date to before end_date, a row for each type; entity_type is null for changes about no entity. At least one must be given, several narrow it down. Raises LL020 for a job that never was.';
+    'What was touched, from start_date to before end_date, a row for each type; entity_type is null for changes about no entity. At least one must be given, several narrow it down. Raises LL017 for a job that never was.';

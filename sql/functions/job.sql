@@ -113,4 +113,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.job(text) IS
-    'The ancestors of a job (depth below 0), the job, and its descendants, with what each was and changed; raises LL020 for a job that never was.';
+    'The ancestors of a job (depth below 0), the job, and its descendants, with what each was and changed; raises LL017 for a job that never was.';

@@ -33,4 +33,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.job_changes(text, boolean) IS
-    'All changes made by a job and its descendants, or by the job alone (with those of its heads); in no order. Raises LL020 for a job that never was.';
+    'All changes made by a job and its descendants, or by the job alone (with those of its heads); in no order. Raises LL017 for a job that never was.';

@@ -103,7 +103,7 @@ BEGIN
         )
     THEN
         RAISE EXCEPTION 'unknown job "%"', left(job_family.job_id, 100)
-            USING ERRCODE = 'LL020',
+            USING ERRCODE = 'LL017',
                   DETAIL  = 'No job of that id was recorded, and no change in the log names it.',
                   HINT    = 'Every change names its job: see llamalog history TYPE ID, or llamalog.job_summary.';
     END IF;
@@ -111,4 +111,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.job_family(text) IS
-    'The job (depth 0) and all its descendants, each once with the steps to it and the job before it; raises LL020 for a job that never was.';
+    'The job (depth 0) and all its descendants, each once with the steps to it and the job before it; raises LL017 for a job that never was.';

@@ -40,7 +40,11 @@ BEGIN
             ORDER BY found.seq
             LIMIT 1;
         END IF;
-        IF v_other.op = 'I' AND v_other.metadata @> '{"llamalog": {"moved": true}}' THEN
+        IF v_other.op = 'I'
+            AND v_other.metadata @> '{"llamalog": {"moved": true}}'
+            -- another row may have moved to the key
+            AND coalesce(v_other.previous_id, v_other.entity_id) = v_change.entity_id
+        THEN
             RETURN;  -- shown with its INSERT
         END IF;
     ELSIF v_change.op = 'I' AND v_change.metadata @> '{"llamalog": {"moved": true}}' THEN

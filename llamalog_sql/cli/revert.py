@@ -1,0 +1,200 @@
+"""The command that takes changes back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime
+
+import click
+from psycopg.errors import Diagnostic
+
+from llamalog_sql import output, queries, reverting
+from llamalog_sql.cli.group import FAILED, main
+from llamalog_sql.cli.shared import (
+    Moment,
+    confirm,
+    dry_run_option,
+    dsn_option,
+    format_option,
+    print_sql,
+    say,
+    session,
+    sql_option,
+    yes_option,
+)
+from llamalog_sql.connection import Connection
+from llamalog_sql.errors import Misuse
+from llamalog_sql.reverting import Plan, Step, Target, Winner
+
+logger = logging.getLogger("llamalog_sql")
+
+#: Lines of a plan that a terminal is shown.
+_LINES = 100
+
+
+@main.command()
+@click.argument("entity_type", metavar="[TYPE", required=False)
+@click.argument("entity", metavar='ID|"TITLE"]', required=False)
+@click.option("--change", type=int, metavar="SEQ", help="Take back this change.")
+@click.option(
+    "--job", "job_id", metavar="JOB", help="Take back what a job and its descendants changed."
+)
+@click.option(
+    "--to", "to_at", type=Moment(), help="Take the entity back to this time; without offset UTC."
+)
+@click.option("--theirs", "wins", flag_value="theirs", help="Later writers keep what they set.")
+@click.option("--ours", "wins", flag_value="ours", help="The revert wins over later writers.")
+@click.option("--partial", "is_partial", is_flag=True, help="Leave what the log does not have.")
+@click.option("--user", "user_id", help="For whom; logged as user_id.")
+@click.option("--reason", help="Why; logged.")
+@yes_option
+@sql_option
+@dry_run_option
+@format_option
+@dsn_option
+def revert(
+    entity_type: str | None,
+    entity: str | None,
+    change: int | None,
+    job_id: str | None,
+    to_at: datetime | None,
+    wins: Winner | None,
+    is_partial: bool,
+    user_id: str | None,
+    reason: str | None,
+    yes: bool,
+    show_sql: bool,
+    dry_run: bool,
+    form: str,
+) -> None:
+    """Take back a change, what a job changed, or what became of an entity since a time.
+
+    It shows the plan and what stands in its way, asks, and writes in one transaction, with your rights and through
+    every trigger. The changes are logged as CORRECTED, by a job of their own, which can be reverted like any other.
+
+    \b
+    Example:
+      llamalog revert --change 4711
+      llamalog revert --job spotify-sync-7 --theirs --reason "wrong market"
+      llamalog revert ALBUM "OK Computer" --to 2026-11-22T18:30
+    """
+    is_entity = entity_type is not None and entity is not None and to_at is not None
+    given = [change is not None, job_id is not None, is_entity]
+    if given.count(True) != 1 or (not is_entity and (entity_type or to_at)):
+        raise Misuse(
+            "revert what?",
+            hint='Run: llamalog revert --change SEQ, or --job JOB, or TYPE ID|"TITLE" --to TIME',
+        )
+    with session() as conn:
+        conn.add_notice_handler(_pass_on)
+        target = Target(change, job_id)
+        if entity_type is not None and entity is not None:
+            entity_id = queries.resolve(conn, entity_type, entity)
+            target = Target(entity_type=entity_type, entity_id=entity_id, to_at=to_at)
+        plan = reverting.plan(conn, target, wins=wins, is_partial=is_partial)
+        if show_sql:
+            print_sql(reverting.script(plan, user_id=user_id, reason=reason))
+            return
+        if form == "table":
+            _print(conn, plan)
+        if dry_run:
+            _write(plan, None, form)
+            click.get_current_context().exit(FAILED if plan.is_refused else 0)
+        reverting.refuse(conn, plan)
+        job = None
+        if plan.writes:
+            todo = _counted(plan, "change", "bring back", "remove")
+            confirm(f"{todo[0].upper()}{todo[1:]}?", yes)
+            job = reverting.revert(conn, plan, user_id=user_id, reason=reason)
+    _write(plan, job, form)
+    if job is not None:
+        say(
+            f"job {job}: {_counted(plan, 'changed', 'brought back', 'removed')};"
+            f" to take that back: llamalog revert --job {job}"
+        )
+    elif not plan.obstacles:
+        say("nothing to undo")
+
+
+def _pass_on(notice: Diagnostic) -> None:
+    if notice.severity_nonlocalized == "WARNING":
+        logger.warning(output.clean(notice.message_primary))
+
+
+def _counted(plan: Plan, changed: str, restored: str, removed: str) -> str:
+    counts = [
+        (word, sum(step.action == action for step in plan.writes))
+        for word, action in ((changed, "update"), (restored, "insert"), (removed, "delete"))
+    ]
+    return ", ".join(f"{word} {count:,} row{'s' * (count != 1)}" for word, count in counts if count)
+
+
+def _write(plan: Plan, job_id: str | None, form: str) -> None:
+    if form == "json":
+        steps = [output.as_dict(step, without=("found", "found_after")) for step in plan.steps]
+        click.echo(output.as_json({"job_id": job_id, "plan": steps}, indent=2))
+    elif form != "table":
+        output.write_rows(plan.steps, form)
+
+
+def _print(conn: Connection, plan: Plan) -> None:
+    target = output.console()
+    labels = reverting.labels(conn, plan.steps[:_LINES])
+    if plan.writes:
+        lines = [line for step in plan.writes[:_LINES] for line in _lines(step, labels)]
+        target.print(output.grid(["", "entity", "field", "now", "then"], lines[:_LINES]))
+        if len(lines) > _LINES or len(plan.writes) > _LINES:
+            say(f"only {_LINES} lines; --dry-run --format jsonl has all of it")
+    if plan.obstacles:
+        target.print(
+            output.grid(
+                ["in the way", "entity", "field", "now", "then", "why"],
+                [
+                    [
+                        step.action,
+                        _name(step, labels),
+                        step.field or "",
+                        "" if step.field is None else output.short_value(step.before),
+                        "" if step.field is None else output.short_value(step.after),
+                        _why(step),
+                    ]
+                    for step in plan.obstacles[:_LINES]
+                ],
+            )
+        )
+        if len(plan.obstacles) > _LINES:
+            say(f"{len(plan.obstacles) - _LINES:,} more are in the way")
+
+
+def _lines(step: Step, labels: dict[tuple[str, str], str]) -> Iterator[list[str]]:
+    """Yield a line for each field of an update, one for a row that comes back or goes."""
+    name = _name(step, labels)
+    if step.action == "update":
+        for number, field in enumerate(sorted(step.after)):
+            yield [
+                "" if number else "change",
+                "" if number else name,
+                field,
+                output.short_value(step.before[field]),
+                output.short_value(step.after[field]),
+            ]
+    elif step.action == "insert":
+        yield ["bring back", name, "", "", ""]
+    else:
+        yield ["remove", name, "", "", ""]
+
+
+def _name(step: Step, labels: dict[tuple[str, str], str]) -> str:
+    label = labels.get((step.entity_type, step.entity_id))
+    parts = [step.entity_type, f"“{label}”" if label else "", step.entity_id]
+    return " ".join(filter(None, [*parts, f"– {step.related_id}" if step.related_id else ""]))
+
+
+def _why(step: Step) -> str:
+    parts = [step.detail or ""]
+    if step.seq is not None:
+        parts[0] += f" by change {step.seq}"
+    parts += [f"job {step.job_id}"] if step.job_id else []
+    parts += [f"user {step.user_id}"] if step.user_id else []
+    return ", ".join(parts)

@@ -1,0 +1,42 @@
+-- The foreign keys that lead from or to some tables; those of partitions are their whole's.
+CREATE OR REPLACE FUNCTION llamalog.foreign_keys(relations oid[])
+    RETURNS TABLE (
+        name           text,
+        child          oid,
+        child_columns  text[],
+        parent         oid,
+        parent_columns text[],
+        operators      text[]
+    )
+    LANGUAGE sql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT
+        rule.conname::text,
+        rule.conrelid,
+        array_agg(child.attname::text ORDER BY pair.position),
+        rule.confrelid,
+        array_agg(parent.attname::text ORDER BY pair.position),
+        array_agg(format('OPERATOR(%I.%s)', namespace.nspname, operator.oprname) ORDER BY pair.position)
+    FROM pg_constraint AS rule
+    CROSS JOIN LATERAL unnest(rule.conkey, rule.confkey, rule.conpfeqop)
+        WITH ORDINALITY AS pair (child_number, parent_number, operator_oid, position)
+    JOIN pg_attribute AS child
+        ON child.attrelid = rule.conrelid
+        AND child.attnum = pair.child_number
+    JOIN pg_attribute AS parent
+        ON parent.attrelid = rule.confrelid
+        AND parent.attnum = pair.parent_number
+    JOIN pg_operator AS operator
+        ON operator.oid = pair.operator_oid
+    JOIN pg_namespace AS namespace
+        ON namespace.oid = operator.oprnamespace
+    WHERE rule.contype = 'f'
+        AND rule.conparentid = 0
+        AND (rule.conrelid = ANY (foreign_keys.relations) OR rule.confrelid = ANY (foreign_keys.relations))
+    GROUP BY rule.oid, rule.conname, rule.conrelid, rule.confrelid;
+$function$;
+
+COMMENT ON FUNCTION llamalog.foreign_keys(oid[]) IS
+    'Foreign keys of which one of the tables is child or parent, columns in pairs, and the operators that compare them, the parent''s column first.';

@@ -1,0 +1,107 @@
+-- Takes back a change, what a job and its descendants changed, or what an entity became since an instant; gives the id of
+-- the job that did so, null when there was nothing to take back.
+--
+-- Planned, its rows locked, and planned again, until nothing is left to lock: what somebody committed meanwhile is a conflict
+-- like any other. The writes go the way of all others, through the caller's rights and through every trigger.
+-- No SET search_path: the application's triggers fire within, and find what they look for by the caller's.
+CREATE OR REPLACE FUNCTION llamalog.revert(
+    change      bigint DEFAULT NULL,
+    job_id      text DEFAULT NULL,
+    entity_type text DEFAULT NULL,
+    entity_id   text DEFAULT NULL,
+    to_at       timestamptz DEFAULT NULL,
+    wins        text DEFAULT NULL,
+    is_partial  boolean DEFAULT false,
+    planned     pg_snapshot DEFAULT NULL,
+    user_id     text DEFAULT NULL,
+    reason      text DEFAULT NULL
+)
+    RETURNS text
+    LANGUAGE plpgsql
+    VOLATILE
+AS $function$
+#variable_conflict use_column
+DECLARE
+    v_planned pg_snapshot := coalesce(planned, pg_current_snapshot());
+    v_steps   llamalog.revert_step[];
+    v_locked  text[] := '{}';
+    v_locks   text[];
+    v_lock    text;
+    v_job_id  text;
+    v_step    llamalog.revert_step;
+    v_count   bigint;
+    v_drift   text;
+    -- the context of whoever calls
+    v_outer   jsonb := (
+        SELECT jsonb_object_agg(setting.name, coalesce(current_setting('llamalog.' || setting.name, true), ''))
+        FROM unnest(
+            '{source,job_id,parent_job_id,root_job_id,user_id,category,operation,reason,triggered_by,sources,metadata,path,head}'::text[]
+        ) AS setting (name)
+    );
+BEGIN
+    LOOP
+        v_steps := ARRAY(
+            SELECT step
+            FROM llamalog.revert_plan(
+                revert.change, revert.job_id, revert.entity_type, revert.entity_id, to_at, wins, is_partial, v_planned
+            ) AS step
+        );
+        PERFORM llamalog.refuse_revert(v_steps);
+        v_locks := ARRAY(
+            SELECT step.found
+            FROM unnest(v_steps) AS step
+            WHERE step.action IN ('update', 'delete')
+            EXCEPT
+            SELECT unnest(v_locked)
+            ORDER BY 1
+        );
+        EXIT WHEN v_locks = '{}';
+        FOREACH v_lock IN ARRAY v_locks LOOP
+            EXECUTE format('SELECT %s FOR UPDATE', v_lock);
+        END LOOP;
+        v_locked := v_locked || v_locks;
+    END LOOP;
+    v_steps := ARRAY(
+        SELECT step
+        FROM unnest(v_steps) AS step
+        WHERE step.turn IS NOT NULL
+        ORDER BY step.turn
+    );
+    IF v_steps = '{}' THEN
+        RETURN NULL;
+    END IF;
+    SET CONSTRAINTS ALL DEFERRED;
+    v_job_id := llamalog.revert_context(
+        revert.change, revert.job_id, revert.entity_type, revert.entity_id, to_at, v_planned, user_id, reason
+    );
+    FOREACH v_step IN ARRAY v_steps LOOP
+        EXECUTE v_step.statement;
+        GET DIAGNOSTICS v_count = ROW_COUNT;
+        IF v_count = 0 AND v_step.action = 'update' AND v_step.found_after <> v_step.found THEN
+            -- a key that cascades has brought it there already
+            EXECUTE format('SELECT count(*) %s', v_step.found_after) INTO v_count;
+        END IF;
+        IF v_count <> 1 THEN
+            RAISE EXCEPTION '% of % "%" changed % rows, not 1', upper(v_step.action), v_step.entity_type, left(v_step.entity_id, 100), v_count
+                USING ERRCODE = 'LL023',
+                      DETAIL  = v_step.statement,
+                      HINT    = 'A trigger, a rule or a row security policy of the table is in the way; nothing was reverted.';
+        END IF;
+    END LOOP;
+    FOREACH v_step IN ARRAY v_steps LOOP
+        v_drift := llamalog.revert_drift(v_step);
+        IF v_drift IS NOT NULL THEN
+            EXECUTE v_drift;
+            IF llamalog.revert_drift(v_step) IS NOT NULL THEN
+                RAISE WARNING '% "%" is not as it was: a trigger of its table insists', v_step.entity_type, left(v_step.entity_id, 100);
+            END IF;
+        END IF;
+    END LOOP;
+    PERFORM set_config('llamalog.' || setting.key, setting.value, true)
+    FROM jsonb_each_text(v_outer) AS setting;
+    RETURN v_job_id;
+END;
+$function$;
+
+COMMENT ON FUNCTION llamalog.revert(bigint, text, text, text, timestamptz, text, boolean, pg_snapshot, text, text) IS
+    'Does what llamalog.revert_plan() says with the same arguments, as a job of source revert, and returns the id of that job; null when there is nothing to do. Raises LL020 to LL023 where something is in the way.';

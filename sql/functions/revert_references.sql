@@ -1,0 +1,150 @@
+-- Where foreign keys are in the way of a revert: a row that is to go and is still referred to, or one that is to refer to a
+-- row which is not there. No row outside of the revert is ever deleted or changed by the action of a key.
+CREATE OR REPLACE FUNCTION llamalog.revert_references(touched_rows llamalog.reverted_row[])
+    RETURNS TABLE (
+        place   integer,
+        columns text[],
+        detail  text
+    )
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $function$
+#variable_conflict use_column
+DECLARE
+    v_rule  record;
+    v_row   record;
+    v_count bigint;
+BEGIN
+    FOR v_rule IN
+        SELECT rule.*
+        FROM llamalog.foreign_keys(ARRAY(SELECT DISTINCT touched.relation FROM unnest(touched_rows) AS touched)) AS rule
+    LOOP
+        columns := NULL;
+        FOR v_row IN
+            WITH
+            child AS MATERIALIZED (
+                SELECT
+                    llamalog.picked(touched.live, v_rule.child_columns) AS has,
+                    llamalog.picked(touched.target, v_rule.child_columns) AS gets
+                FROM unnest(touched_rows) AS touched
+                WHERE touched.relation = v_rule.child
+            ),
+            leaving AS (
+                SELECT child.has AS key, count(*) AS row_count
+                FROM child
+                WHERE child.has IS DISTINCT FROM child.gets
+                GROUP BY child.has
+            ),
+            coming AS (
+                SELECT child.gets AS key, count(*) AS row_count
+                FROM child
+                WHERE child.has IS DISTINCT FROM child.gets
+                    -- they may come to another row that takes the key
+                    AND child.gets NOT IN (
+                        SELECT llamalog.picked(touched.target, v_rule.parent_columns)
+                        FROM unnest(touched_rows) AS touched
+                        WHERE touched.relation = v_rule.parent
+                            AND llamalog.picked(touched.target, v_rule.parent_columns) IS NOT NULL
+                    )
+                GROUP BY child.gets
+            ),
+            parent AS (
+                SELECT touched.ordinality AS place, touched.row_found, llamalog.picked(touched.live, v_rule.parent_columns) AS key
+                FROM unnest(touched_rows) WITH ORDINALITY AS touched
+                WHERE touched.relation = v_rule.parent
+                    AND touched.live IS NOT NULL
+                    AND touched.target IS NULL
+            )
+            SELECT parent.place, parent.row_found, coalesce(coming.row_count, 0) - coalesce(leaving.row_count, 0) AS row_count
+            FROM parent
+            LEFT JOIN leaving
+                ON leaving.key = parent.key
+            LEFT JOIN coming
+                ON coming.key = parent.key
+        LOOP
+            EXECUTE format(
+                'SELECT count(*) FROM %s AS live JOIN %s AS child ON %s WHERE %s',
+                v_rule.parent::regclass,
+                v_rule.child::regclass,
+                (
+                    SELECT string_agg(format('live.%I %s child.%I', pair.parent_column, pair.operator, pair.child_column), ' AND ')
+                    FROM unnest(v_rule.parent_columns, v_rule.operators, v_rule.child_columns)
+                        AS pair (parent_column, operator, child_column)
+                ),
+                v_row.row_found
+            )
+            INTO v_count;
+            v_count := v_count + v_row.row_count;
+            IF v_count > 0 THEN
+                place := v_row.place;
+                detail := format(
+                    '%s %s of %s would still refer to it (%s)',
+                    v_count, CASE v_count WHEN 1 THEN 'row' ELSE 'rows' END, v_rule.child::regclass, v_rule.name
+                );
+                RETURN NEXT;
+            END IF;
+        END LOOP;
+
+        columns := v_rule.child_columns;
+        FOR v_row IN
+            WITH
+            parent AS MATERIALIZED (
+                SELECT
+                    llamalog.picked(touched.live, v_rule.parent_columns) AS has,
+                    llamalog.picked(touched.target, v_rule.parent_columns) AS gets
+                FROM unnest(touched_rows) AS touched
+                WHERE touched.relation = v_rule.parent
+            ),
+            child AS (
+                SELECT
+                    touched.ordinality AS place,
+                    touched.target,
+                    llamalog.picked(touched.live, v_rule.child_columns) AS has,
+                    llamalog.picked(touched.target, v_rule.child_columns) AS gets
+                FROM unnest(touched_rows) WITH ORDINALITY AS touched
+                WHERE touched.relation = v_rule.child
+            )
+            SELECT child.place, child.target, child.gets IN (SELECT parent.has FROM parent WHERE parent.has IS NOT NULL) AS is_going
+            FROM child
+            WHERE child.gets IS NOT NULL
+                AND child.gets IS DISTINCT FROM child.has
+                AND child.gets NOT IN (SELECT parent.gets FROM parent WHERE parent.gets IS NOT NULL)
+        LOOP
+            v_count := 0;
+            IF NOT v_row.is_going THEN
+                EXECUTE format(
+                    'SELECT count(*) FROM %s AS live WHERE %s',
+                    v_rule.parent::regclass,
+                    (
+                        SELECT string_agg(
+                            format(
+                                'live.%I %s %s', pair.parent_column, pair.operator,
+                                llamalog.image_literal(v_row.target -> pair.child_column, shown.type_name, shown.base_type)
+                            ),
+                            ' AND '
+                        )
+                        FROM unnest(v_rule.parent_columns, v_rule.operators, v_rule.child_columns)
+                            AS pair (parent_column, operator, child_column)
+                        JOIN llamalog.table_columns(v_rule.child) AS shown
+                            ON shown.name = pair.child_column
+                    )
+                )
+                INTO v_count;
+            END IF;
+            IF v_count = 0 THEN
+                place := v_row.place;
+                detail := format(
+                    'the row of %s that its %s would refer to is not there (%s)',
+                    v_rule.parent::regclass, array_to_string(v_rule.child_columns, ', '), v_rule.name
+                );
+                RETURN NEXT;
+            END IF;
+        END LOOP;
+    END LOOP;
+END;
+$function$;
+
+COMMENT ON FUNCTION llamalog.revert_references(llamalog.reverted_row[]) IS
+    'Part of llamalog.revert_plan(): places of rows that foreign keys keep from what is planned for them; columns: those by which it would refer, null for a row that is referred to.';

@@ -1,0 +1,962 @@
+"""Taking changes back: planned, refused where somebody is in the way, done as any other write."""
+
+from __future__ import annotations
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+import test_cli
+import test_properties
+from click.testing import CliRunner
+from conftest import sampled
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+from test_properties import (
+    PROFILE,
+    every_value,
+    state_of,
+    statements,
+    variants,
+    watched_part,
+    write,
+)
+
+from llamalog_sql import queries, reverting, watching
+from llamalog_sql.cli import main
+from llamalog_sql.errors import (
+    CannotRevert,
+    LlamaLogError,
+    Misuse,
+    NotKnown,
+    NotWatched,
+    RevertConflict,
+    RevertHindered,
+    RevertIncomplete,
+    RevertReferences,
+    UnknownChange,
+    UnknownEntity,
+    UnknownEntityType,
+    UnknownJob,
+)
+from llamalog_sql.reverting import Target
+from llamalog_sql.watching import Options
+
+#: The tables of the properties, and whatever is written to them.
+migrated, watched = test_properties.migrated, test_properties.watched
+llamalog = test_cli.llamalog
+FEW = settings(PROFILE, max_examples=5 if PROFILE.max_examples < 100 else PROFILE.max_examples)
+
+
+def clock(conn):
+    """Return the time of the server, as a text that reads the same whatever the session has set."""
+    return conn.execute("SELECT to_jsonb(clock_timestamp()) #>> '{}'").fetchone()[0]
+
+
+def last_seq(conn):
+    return conn.execute("SELECT max(seq) FROM llamalog.log").fetchone()[0]
+
+
+def revert(conn, wins=None, is_partial=False, user_id=None, reason=None, **target):
+    """Plan and revert; what the transaction of the test wrote is part of it."""
+    plan = reverting.plan(conn, Target(**target), wins=wins, is_partial=is_partial)
+    return reverting.revert(conn, plan, user_id=user_id, reason=reason)
+
+
+# -- one change -------------------------------------------------------------------------------------------------------
+
+
+def test_a_change_is_taken_back(each_db, new):
+    db = each_db
+    album = new.album(db, "Ok computer", label="EMI")
+    db.execute(
+        "SELECT llamalog.set_context(source => 'admin_correction', job_id => 'correction-1')"
+    )
+    db.execute("UPDATE albums SET title = 'OK Computer', label = NULL")
+    seq = last_seq(db)
+    job = revert(db, change=seq, user_id="mia", reason="wrong album")
+    assert db.execute("SELECT title, label FROM albums").fetchall() == [("Ok computer", "EMI")]
+    row = queries.history(db, "ALBUM", album)[0]
+    assert (row.category, row.source, row.job_id) == ("CORRECTED", "revert", job)
+    assert (row.parent_job_id, row.root_job_id) == ("correction-1", "correction-1")
+    assert (row.user_id, row.reason) == ("mia", "wrong album")
+    assert row.metadata == {"reverts": {"change": seq}}
+
+
+def test_undone_is_each_kind_of_change(each_db, new):
+    db = each_db
+    album, artist = new.album(db), new.artist(db)
+    new.link(db, album, artist)
+    linked = last_seq(db)
+    db.execute("UPDATE album_artists SET position = 1")
+    db.execute("DELETE FROM album_artists")
+    unlinked = last_seq(db)
+    assert revert(db, change=unlinked)
+    assert db.execute("SELECT role, position FROM album_artists").fetchall() == [("primary", 1)]
+    with pytest.raises(RevertConflict), db.transaction():
+        revert(db, change=linked)
+    assert revert(db, "ours", change=linked)
+    assert db.execute("SELECT count(*) FROM album_artists").fetchone()[0] == 0
+    db.execute("TRUNCATE albums CASCADE")
+    assert revert(db, change=last_seq(db))
+    assert db.execute("SELECT id::text, title FROM albums").fetchall() == [(album, "OK Computer")]
+
+
+def test_ignored_and_generated_columns_come_back_with_a_row_and_are_left_alone_in_one(db):
+    db.execute(
+        "CREATE TABLE prices (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, amount numeric,"
+        " twice numeric GENERATED ALWAYS AS (amount * 2) STORED, updated_at timestamptz NOT NULL)"
+    )
+    watching.watch(db, ["prices"])
+    db.execute("INSERT INTO prices (amount, updated_at) VALUES (1.0, '2026-01-01')")
+    db.execute("UPDATE prices SET amount = 2, updated_at = '2026-02-02'")
+    assert revert(db, change=last_seq(db))
+    read = "SELECT id, amount::text, twice::text, updated_at::date::text FROM prices"
+    assert db.execute(read).fetchall() == [(1, "1.0", "2.0", "2026-02-02")]
+    db.execute("DELETE FROM prices")
+    assert revert(db, change=last_seq(db))
+    assert db.execute(read).fetchall() == [(1, "1.0", "2.0", "2026-02-02")]
+
+
+def test_a_row_is_found_under_the_key_that_it_has_now(each_db):
+    db = each_db
+    shelf(db)
+    db.execute("INSERT INTO \"odd shelf\" VALUES ('a,b', 1, 'x')")
+    db.execute("UPDATE \"odd shelf\" SET note = 'y'")
+    seq = last_seq(db)
+    db.execute('UPDATE "odd shelf" SET "Room" = \'c\'')
+    assert revert(db, change=seq)
+    assert db.execute('SELECT * FROM "odd shelf"').fetchall() == [("c", 1, "x")]
+    assert revert(db, change=seq + 1)
+    assert db.execute('SELECT * FROM "odd shelf"').fetchall() == [("a,b", 1, "x")]
+
+
+def test_a_row_whose_key_another_has_taken_is_told_from_it(db):
+    shelf(db)
+    read = 'SELECT * FROM "odd shelf" ORDER BY note'
+    db.execute("INSERT INTO \"odd shelf\" VALUES ('z', 1, 'x'), ('b', 1, 'other')")
+    db.execute("UPDATE \"odd shelf\" SET \"Room\" = 'a' WHERE note = 'x'")
+    db.execute("UPDATE \"odd shelf\" SET note = 'y' WHERE note = 'x'")
+    seq = last_seq(db)
+    db.execute("SELECT llamalog.set_context(job_id => 'j')")
+    db.execute("DELETE FROM \"odd shelf\" WHERE note = 'y'")
+    db.execute('UPDATE "odd shelf" SET "Room" = \'a\'')
+    assert "deleted since" in refused(db, RevertConflict, change=seq)
+    assert said_of(db, "ours", change=seq) == "23505"
+    assert revert(db, job_id="j")
+    assert db.execute(read).fetchall() == [("b", 1, "other"), ("a", 1, "y")]
+
+
+def test_a_change_that_is_not_among_those_of_its_row_is_refused(db, new):
+    new.album(db)
+    with pytest.raises(psycopg.Error, match="cannot be followed") as error:
+        db.execute(
+            'SELECT llamalog.changes_of_row(jsonb_populate_record(log, \'{"entity_id": "x"}\'), 0) FROM llamalog.log'
+        )
+    assert error.value.sqlstate == "LL019"
+
+
+def shelf(conn):
+    conn.execute(
+        'CREATE TABLE "odd shelf" ("Room" text, slot integer, note text, PRIMARY KEY ("Room", slot))'
+    )
+    watching.watch(conn, ['"odd shelf"'], Options(entity_type="SHELF"))
+
+
+def test_links_are_told_apart_by_their_role_or_not_at_all(db, new):
+    album, artist = new.album(db), new.artist(db)
+    new.link(db, album, artist, "singer")
+    new.link(db, album, artist, "drummer")
+    made = last_seq(db)
+    assert revert(db, change=made)
+    assert db.execute("SELECT role FROM album_artists").fetchall() == [("singer",)]
+    assert revert(db, change=last_seq(db))
+    db.execute("UPDATE album_artists SET position = 2 WHERE role = 'drummer'")
+    seq = last_seq(db)
+    db.execute("DELETE FROM album_artists WHERE role = 'drummer'")
+    assert "does not say its role" in refused(db, CannotRevert, change=seq)
+
+
+def test_links_made_before_watching_are_not_guessed(db, new):
+    watching.unwatch(db, ["album_artists"])
+    album, artist = new.album(db), new.artist(db)
+    new.link(db, album, artist, "singer")
+    new.link(db, album, artist, "drummer")
+    watching.watch(db, ["album_artists"])
+    db.execute("UPDATE album_artists SET position = 2 WHERE role = 'drummer'")
+    with pytest.raises(CannotRevert, match="cannot be told from others") as error, db.transaction():
+        revert(db, change=last_seq(db))
+    assert "2 rows of ALBUM_ARTIST have these ends" in error.value.detail
+
+
+def test_the_ends_of_a_link_are_put_back(db, new):
+    one, two = new.artist(db, "one"), new.artist(db, "two")
+    new.link(db, new.album(db), one)
+    made = last_seq(db)
+    db.execute("UPDATE album_artists SET artist_id = %s", [two])
+    moved = last_seq(db)
+    db.execute("UPDATE album_artists SET position = 3")
+    assert revert(db, change=moved)
+    assert db.execute("SELECT artist_id::text, position FROM album_artists").fetchall() == [
+        (one, 3)
+    ]
+    assert revert(db, "ours", change=made)
+    assert db.execute("SELECT count(*) FROM album_artists").fetchone()[0] == 0
+
+
+# -- later writers ----------------------------------------------------------------------------------------------------
+
+
+def write_as(conn, job, statement):
+    conn.execute(
+        "SELECT llamalog.set_context(source => 'enrichment', job_id => %s, user_id => 'bob')", [job]
+    )
+    conn.execute(statement)
+    return last_seq(conn)
+
+
+def test_another_field_of_the_row_is_no_conflict(db, new):
+    new.album(db, "wrong")
+    seq = write_as(db, "j", "UPDATE albums SET title = 'right', label = 'EMI'")
+    write_as(db, "k", "UPDATE albums SET barcode = '1', label = NULL")
+    revert(db, change=seq)  # the label has got back what it had, by somebody else
+    assert db.execute("SELECT title, label, barcode FROM albums").fetchall() == [
+        ("wrong", None, "1")
+    ]
+
+
+def test_a_field_set_since_is_refused_or_settled(db, new):
+    new.album(db, "wrong", label="EMI")
+    seq = write_as(db, "j", "UPDATE albums SET title = 'right', label = 'Capitol'")
+    later = write_as(db, "k", "UPDATE albums SET title = 'righter'")
+    with pytest.raises(RevertConflict) as error, db.transaction():
+        revert(db, change=seq)
+    assert error.value.sqlstate == "LL020"
+    assert f"title: set since by change {later}, job k, user bob" in error.value.detail
+    (conflict,) = reverting.plan(db, Target(change=seq)).obstacles
+    assert (conflict.field, conflict.before, conflict.after) == ("title", "righter", "wrong")
+    for wins, title in (("theirs", "righter"), ("ours", "wrong")):
+        with db.transaction(force_rollback=True):
+            revert(db, wins, change=seq)
+            read = db.execute("SELECT title, label FROM albums").fetchall()
+            assert read == [(title, "EMI")]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "said", "theirs", "ours"),
+    [
+        ("INSERT INTO prices VALUES (1, 1)", "UPDATE prices SET f = 2", "written to since", [(1, 2)], []),
+        ("UPDATE prices SET f = 5", "DELETE FROM prices", "deleted since", [], [(0, 0)]),
+        ("DELETE FROM prices", "INSERT INTO prices VALUES (0, 7)", "f: set since", [(0, 7)], [(0, 0)]),
+    ],
+)  # fmt: skip
+def test_a_row_written_since_is_refused_or_settled(db, first, then, said, theirs, ours):
+    prices(db)
+    db.execute("INSERT INTO prices VALUES (0, 0)")
+    if "INSERT" in first:
+        db.execute("DELETE FROM prices")
+    seq = write_as(db, "j", first)
+    later = write_as(db, "k", then)
+    with pytest.raises(RevertConflict) as error, db.transaction():
+        revert(db, change=seq)
+    assert said in error.value.detail
+    assert f"change {later}" in error.value.detail
+    for wins, left in (("theirs", theirs), ("ours", ours)):
+        with db.transaction(force_rollback=True):
+            revert(db, wins, change=seq)
+            assert db.execute("SELECT * FROM prices").fetchall() == left
+
+
+def prices(conn, **options):
+    conn.execute("CREATE TABLE prices (id integer PRIMARY KEY, f integer)")
+    watching.watch(conn, ["prices"], Options(**options))
+
+
+def unseen(conn, statement):
+    conn.execute("SET LOCAL session_replication_role = replica")
+    conn.execute(statement)
+    conn.execute("SET LOCAL session_replication_role = DEFAULT")
+
+
+def test_a_write_that_was_not_captured_is_a_later_writer_too(db):
+    prices(db)
+    db.execute("INSERT INTO prices VALUES (1, 1), (2, 2)")
+    db.execute("UPDATE prices SET f = f + 10")
+    (one, two) = last_seq(db) - 1, last_seq(db)
+    unseen(db, "UPDATE prices SET f = 77 WHERE id = 1")
+    unseen(db, "DELETE FROM prices WHERE id = 2")
+    with pytest.raises(RevertConflict) as error, db.transaction():
+        revert(db, change=one)
+    assert "f: a write that was not captured" in error.value.detail
+    with pytest.raises(RevertConflict) as error, db.transaction():
+        revert(db, "ours", change=two)
+    assert "the log has no row of its removal" in error.value.detail
+    assert revert(db, "theirs", change=two) is None
+    assert revert(db, "ours", change=one)
+    assert db.execute("SELECT * FROM prices").fetchall() == [(1, 1)]
+
+
+def test_a_row_that_came_unseen_is_not_written_over(db):
+    prices(db)
+    db.execute("INSERT INTO prices VALUES (1, 1)")
+    db.execute("DELETE FROM prices")
+    unseen(db, "INSERT INTO prices VALUES (1, 5)")
+    with pytest.raises(RevertConflict), db.transaction():
+        revert(db, change=last_seq(db))
+    assert revert(db, "theirs", change=last_seq(db)) is None
+    assert revert(db, "ours", change=last_seq(db))
+    assert db.execute("SELECT * FROM prices").fetchall() == [(1, 1)]
+
+
+def test_what_came_back_as_it_was_removed_was_written_by_nobody(db, new):
+    new.album(db, "wrong", label="EMI")
+    seq = write_as(db, "j", "UPDATE albums SET title = 'right', label = NULL")
+    db.execute("DELETE FROM albums")
+    revert(db, change=last_seq(db))
+    revert(db, change=seq)
+    assert db.execute("SELECT title, label FROM albums").fetchall() == [("wrong", "EMI")]
+
+
+def test_what_commits_between_plan_and_revert_is_kept(database, connect, new):
+    album = new.album(database, "wrong")
+    database.execute("UPDATE albums SET title = 'right'")
+    entity = Target(entity_type="ALBUM", entity_id=album, to_at=clock(database))
+    database.execute("UPDATE albums SET title = 'righter', label = 'EMI'")
+    plan = reverting.plan(database, entity)
+    other = connect(database)
+    other.execute("UPDATE albums SET title = 'rightest', barcode = '1'")
+    with pytest.raises(RevertConflict) as error:
+        reverting.revert(database, plan)
+    assert "title: set since" in error.value.detail
+    read = "SELECT title, label, barcode FROM albums"
+    assert other.execute(read).fetchall() == [("rightest", "EMI", "1")]
+    assert reverting.revert(database, reverting.plan(database, entity, wins="theirs")) is not None
+    assert other.execute(read).fetchall() == [("right", None, None)]
+
+
+def test_a_writer_who_is_not_done_is_waited_for(database, connect, new):
+    new.album(database, "wrong")
+    database.execute("UPDATE albums SET title = 'right'")
+    plan = reverting.plan(database, Target(change=last_seq(database)))
+    other, third = connect(database), connect(database)
+    with ThreadPoolExecutor() as pool:
+        with other.transaction():
+            other.execute("UPDATE albums SET title = 'righter'")
+            waiting = pool.submit(reverting.revert, database, plan)
+            while not third.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall():
+                assert not waiting.done()
+        with pytest.raises(RevertConflict, match="later writers"):
+            waiting.result()
+    assert third.execute("SELECT title FROM albums").fetchall() == [("righter",)]
+
+
+# -- foreign keys -----------------------------------------------------------------------------------------------------
+
+
+def test_a_row_that_others_refer_to_stays(db, new):
+    album = new.album(db)
+    made = last_seq(db)
+    new.track(db, album)
+    with pytest.raises(RevertReferences) as error, db.transaction():
+        revert(db, change=made)
+    assert error.value.sqlstate == "LL021"
+    assert "1 row of public.tracks would still refer to it" in error.value.detail
+    with pytest.raises(RevertReferences), db.transaction():
+        revert(db, "ours", change=made)
+    assert revert(db, "theirs", change=made) is None
+    assert db.execute("SELECT count(*) FROM tracks").fetchone()[0] == 1
+
+
+def test_a_row_whose_whole_is_gone_does_not_come_back(db, new):
+    track = new.track(db, new.album(db))
+    db.execute("DELETE FROM tracks")
+    seq = last_seq(db)
+    db.execute("DELETE FROM albums")
+    with pytest.raises(RevertReferences) as error, db.transaction():
+        revert(db, change=seq)
+    assert f"TRACK {track} album_id: the row of public.albums" in error.value.detail
+    assert revert(db, "theirs", change=seq) is None
+
+
+def test_a_field_that_would_refer_to_nothing_is_left(db):
+    tree(db)
+    db.execute("INSERT INTO nodes VALUES (1, NULL, 'a'), (2, 1, 'a')")
+    db.execute("UPDATE nodes SET parent = NULL, note = 'b' WHERE id = 2")
+    seq = last_seq(db)
+    db.execute("DELETE FROM nodes WHERE id = 1")
+    with pytest.raises(RevertReferences), db.transaction():
+        revert(db, change=seq)
+    assert revert(db, "theirs", change=seq)
+    assert db.execute("SELECT * FROM nodes").fetchall() == [(2, None, "a")]
+
+
+def tree(conn):
+    conn.execute(
+        "CREATE TABLE nodes (id integer PRIMARY KEY, parent integer REFERENCES nodes ON DELETE CASCADE, note text)"
+    )
+    watching.watch(conn, ["nodes"])
+
+
+def test_a_cascade_comes_back_parents_first_and_goes_children_first(db):
+    tree(db)
+    rows = [(3, None, None), (1, 3, None), (2, 1, None), (4, 2, None), (5, 4, None)]
+    db.execute("SELECT llamalog.set_context(source => 'enrichment', job_id => 'plant')")
+    db.cursor().executemany("INSERT INTO nodes VALUES (%s, %s, %s)", rows)
+    db.execute("SELECT llamalog.set_context(source => 'enrichment', job_id => 'fell')")
+    db.execute("DELETE FROM nodes WHERE id = 3")
+    assert revert(db, job_id="fell")
+    assert db.execute("SELECT * FROM nodes ORDER BY id").fetchall() == sorted(rows)
+    assert revert(db, "ours", job_id="plant")
+    assert db.execute("SELECT count(*) FROM nodes").fetchone()[0] == 0
+
+
+def test_rows_that_refer_to_each_other_come_back_where_keys_can_wait(db):
+    db.execute(
+        "CREATE TABLE ends (id integer PRIMARY KEY, other integer NOT NULL"
+        " REFERENCES ends DEFERRABLE)"
+    )
+    watching.watch(db, ["ends"])
+    db.execute("INSERT INTO ends VALUES (1, 2), (2, 1)")
+    db.execute("SELECT llamalog.set_context(job_id => 'j')")
+    db.execute("DELETE FROM ends")
+    assert revert(db, job_id="j")
+    db.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    assert db.execute("SELECT * FROM ends ORDER BY id").fetchall() == [(1, 2), (2, 1)]
+
+
+def test_a_unique_value_is_free_before_it_is_taken_back(db, new):
+    one = new.album(db, "one", spotify_id="x")
+    db.execute("SELECT llamalog.set_context(job_id => 'j')")
+    db.execute("UPDATE albums SET spotify_id = NULL")
+    new.album(db, "two", spotify_id="x")
+    assert revert(db, job_id="j")
+    assert db.execute("SELECT id::text, spotify_id FROM albums").fetchall() == [(one, "x")]
+
+
+# -- what the log does not have ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE users SET email = 'c@d', name = 'b'", "DELETE FROM users"]
+)
+def test_redacted_values_do_not_come_back(each_db, statement):
+    db = each_db
+    db.execute("CREATE TABLE users (id integer PRIMARY KEY, name text, email text DEFAULT 'none')")
+    watching.watch(db, ["users"], Options(redact=["email"]))
+    db.execute("INSERT INTO users VALUES (1, 'a', 'a@b')")
+    db.execute(statement)
+    with pytest.raises(RevertIncomplete) as error, db.transaction():
+        revert(db, change=last_seq(db))
+    assert error.value.sqlstate == "LL022"
+    assert "USER 1 email: redacted" in error.value.detail
+    assert revert(db, is_partial=True, change=last_seq(db))
+    email = "c@d" if "UPDATE" in statement else "none"
+    assert db.execute("SELECT * FROM users").fetchall() == [(1, "a", email)]
+
+
+def test_what_was_redacted_only_then_or_only_since_is_no_later_writer(db):
+    db.execute("CREATE TABLE users (id integer PRIMARY KEY, name text, email text)")
+    watching.watch(db, ["users"])
+    db.execute("INSERT INTO users VALUES (1, 'a', 'a@b')")
+    db.execute("UPDATE users SET email = 'c@d'")
+    first = last_seq(db)
+    watching.watch(db, ["users"], Options(redact=["email"]))
+    revert(db, change=first)
+    db.execute("UPDATE users SET name = 'b', email = 'e@f'")
+    then = last_seq(db)
+    assert db.execute("SELECT before->>'email' FROM llamalog.log ORDER BY seq").fetchall() == [
+        (None,), ("a@b",), ("[redacted]",), ("[redacted]",),
+    ]  # fmt: skip
+    watching.watch(db, ["users"], Options(redact=["none"]))
+    revert(db, is_partial=True, change=then)
+    assert db.execute("SELECT * FROM users").fetchall() == [(1, "a", "e@f")]
+
+
+def test_a_column_that_was_dropped_does_not_come_back(db):
+    db.execute("CREATE TABLE users (id integer PRIMARY KEY, name text, age integer)")
+    watching.watch(db, ["users"])
+    db.execute("INSERT INTO users VALUES (1, 'a', 7)")
+    db.execute("UPDATE users SET name = 'b', age = 8")
+    db.execute("ALTER TABLE users DROP COLUMN age, ADD COLUMN size integer DEFAULT 3")
+    with pytest.raises(RevertIncomplete) as error, db.transaction():
+        revert(db, change=last_seq(db))
+    assert "USER 1 age: the table has no such column any more" in error.value.detail
+    assert revert(db, is_partial=True, change=last_seq(db))
+    assert db.execute("SELECT * FROM users").fetchall() == [(1, "a", 3)]
+
+
+# -- what cannot be reverted ------------------------------------------------------------------------------------------
+
+
+def refused(conn, kind, **target):
+    with pytest.raises(kind) as error, conn.transaction():
+        revert(conn, **target)
+    assert error.value.hint
+    return f"{error.value}: {error.value.detail}"
+
+
+def test_what_is_not_there_is_not_reverted(db, new, changes):
+    album = new.album(db)
+    assert "no change 99999" in refused(db, UnknownChange, change=99999)
+    assert "No month is archived" in refused(db, UnknownChange, change=99999)
+    refused(db, UnknownJob, job_id="never")
+    refused(db, UnknownEntity, entity_type="ALBUM", entity_id="never", to_at=clock(db))
+    refused(db, UnknownEntityType, entity_type="ALBM", entity_id=album, to_at=clock(db))
+    refused(
+        db, NotKnown, entity_type="ALBUM", entity_id=album, to_at=datetime(2020, 1, 1, tzinfo=UTC)
+    )
+    refused(db, Misuse, change=1, job_id="j")
+    refused(db, Misuse, entity_type="ALBUM", entity_id=album)
+    with pytest.raises(Misuse, match='unknown winner "nobody"'), db.transaction():
+        reverting.plan(db, Target(change=1), wins="nobody")
+
+
+def test_a_row_of_the_applications_own_is_no_change(db):
+    db.execute("SELECT llamalog.record_failure('enrichment', 'boom')")
+    assert "it changed no row" in refused(db, CannotRevert, change=last_seq(db))
+
+
+def test_a_table_no_longer_watched_or_watched_again_is_not_written(db):
+    prices(db)
+    db.execute("INSERT INTO prices VALUES (1, 1)")
+    seq = last_seq(db)
+    watching.unwatch(db, ["prices"])
+    assert "no longer watched" in refused(db, NotWatched, change=seq)
+    watching.watch(db, ["prices"])
+    assert "is watched again since" in refused(db, NotKnown, change=seq)
+    db.execute("DROP TABLE prices")
+    assert "no longer watched" in refused(db, NotWatched, change=seq)
+
+
+def test_a_change_in_an_archived_month_is_not_taken_back(db, new):
+    new.album(db)
+    db.execute(
+        "INSERT INTO llamalog.archived_months (month, partition, row_count, removed_count, checksum, archived_at)"
+        " VALUES ('2100-01-01', 'llama_logs_2100_01', 0, 0, 'x', now())"
+    )
+    assert "are archived" in refused(db, NotKnown, change=last_seq(db))
+    assert "are archived" in refused(db, UnknownChange, change=99999)
+
+
+def events(conn):
+    conn.execute(
+        "CREATE TABLE events (id integer, region text, n integer, PRIMARY KEY (id, region)) PARTITION BY LIST (region)"
+    )
+    for region in ("north", "south"):
+        conn.execute(
+            f"CREATE TABLE {region} PARTITION OF events FOR VALUES IN ('{region}')".encode()
+        )
+    watching.watch(conn, ["events"])
+
+
+def test_a_move_between_partitions_is_one_change(db):
+    events(db)
+    db.execute("INSERT INTO events VALUES (1, 'north', 1)")
+    db.execute("UPDATE events SET region = 'south', n = 2")
+    seq = last_seq(db)
+    assert f"change {seq}, stands for both" in refused(db, CannotRevert, change=seq - 1)
+    assert revert(db, change=seq)
+    assert db.execute("SELECT * FROM ONLY north").fetchall() == [(1, "north", 1)]
+
+
+def test_a_row_deleted_before_another_moves_to_its_key_comes_back(db):
+    events(db)
+    db.execute("INSERT INTO events VALUES (1, 'north', 1), (1, 'south', 2)")
+    db.execute("SELECT llamalog.set_context(job_id => 'j')")
+    db.execute("DELETE FROM events WHERE n = 1")
+    db.execute("UPDATE events SET region = 'north'")
+    assert revert(db, job_id="j")
+    assert db.execute("SELECT * FROM events ORDER BY n").fetchall() == [
+        (1, "north", 1), (1, "south", 2),
+    ]  # fmt: skip
+
+
+def test_a_key_is_free_before_a_row_takes_it_back(db):
+    prices(db)
+    db.execute("INSERT INTO prices VALUES (11, 1)")
+    db.execute("SELECT llamalog.set_context(job_id => 'j')")
+    db.execute("INSERT INTO prices VALUES (1, 2)")
+    db.execute("UPDATE prices SET id = id + 10 WHERE id > 1")
+    db.execute("UPDATE prices SET id = id + 10 WHERE id = 1")
+    assert revert(db, job_id="j")
+    assert db.execute("SELECT * FROM prices").fetchall() == [(11, 1)]
+
+
+def test_a_write_that_a_trigger_swallows_is_an_error_and_undoes_the_rest(db):
+    prices(db)
+    db.execute("INSERT INTO prices VALUES (1, 1), (2, 2)")
+    db.execute("SELECT llamalog.set_context(job_id => 'j')")
+    db.execute("UPDATE prices SET f = f + 1")
+    db.execute(
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN IF OLD.id = 1 THEN RETURN NULL; END IF; RETURN NEW; END'"
+    )
+    db.execute("CREATE TRIGGER keep BEFORE UPDATE ON prices FOR EACH ROW EXECUTE FUNCTION keep()")
+    assert 'UPDATE of PRICE "1" changed 0 rows' in refused(db, RevertHindered, job_id="j")
+    assert db.execute("SELECT * FROM prices ORDER BY id").fetchall() == [(1, 2), (2, 3)]
+
+
+# -- jobs and entities ------------------------------------------------------------------------------------------------
+
+
+def test_a_job_is_reverted_with_what_it_caused_and_a_revert_with_it(db, new):
+    db.execute("SELECT llamalog.set_context(source => 'addAlbum', job_id => 'add')")
+    album, artist = new.album(db), new.artist(db)
+    new.link(db, album, artist)
+    db.execute(
+        "SELECT llamalog.set_context(source => 'enrichment', job_id => 'enrich', parent_job_id => 'add')"
+    )
+    new.track(db, album)
+    db.execute("UPDATE albums SET label = 'EMI'")
+    undone = revert(db, job_id="add")
+    tables = ("albums", "artists", "album_artists", "tracks")
+    count = " + ".join(f"(SELECT count(*) FROM {table})" for table in tables)
+    assert db.execute(f"SELECT {count}".encode()).fetchone()[0] == 0
+    assert revert(db, job_id="add") is None
+    assert revert(db, job_id=undone)
+    assert db.execute(f"SELECT {count}".encode()).fetchone()[0] == 4
+    assert db.execute("SELECT label FROM albums").fetchall() == [("EMI",)]
+
+
+def test_the_context_of_the_caller_holds_again_afterwards(db, new, changes):
+    new.album(db)
+    db.execute("UPDATE albums SET label = 'a'")
+    db.execute(
+        "SELECT llamalog.set_context(source => 'admin_correction', job_id => 'mine', user_id => 'ann')"
+    )
+    revert(db, change=last_seq(db))
+    db.execute("UPDATE albums SET label = 'b'")
+    assert changes(db, "source, user_id", op="U")[1:] == [
+        ("revert", "ann"),
+        ("admin_correction", "ann"),
+    ]
+
+
+def test_an_entity_is_taken_back_to_a_time(each_db, new):
+    db = each_db
+    album = new.album(db, "one")
+    first = clock(db)
+    for title in ("two", "three"):
+        db.execute("UPDATE albums SET title = %s", [title])
+    db.execute("DELETE FROM albums")
+    then = queries.as_of(db, "ALBUM", album, first)
+    job = revert(db, entity_type="album", entity_id="three", to_at=first)
+    assert queries.as_of(db, "ALBUM", album, clock(db)) == then
+    row = queries.history(db, "ALBUM", album)[0]
+    assert row.metadata["reverts"]["entity"] == f"ALBUM {album}"
+    assert row.metadata["reverts"]["to"] == first
+    assert (row.category, row.parent_job_id) == ("CREATED", job)
+    assert revert(db, entity_type="ALBUM", entity_id=album, to_at=first) is None
+
+
+def test_what_triggers_of_the_application_count_is_set_back_once(db):
+    db.execute("CREATE TABLE boards (id integer PRIMARY KEY, posts integer, version integer)")
+    db.execute("CREATE TABLE posts (id integer PRIMARY KEY, board_id integer REFERENCES boards)")
+    watching.watch(db, ["boards", "posts"])
+    db.execute(
+        "CREATE FUNCTION tally() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " UPDATE boards SET posts = posts + CASE TG_OP WHEN 'INSERT' THEN 1 ELSE -1 END; RETURN NULL; END $$"
+    )
+    db.execute(
+        "CREATE TRIGGER tally AFTER INSERT OR DELETE ON posts FOR EACH ROW EXECUTE FUNCTION tally()"
+    )
+    db.execute("INSERT INTO boards VALUES (1, 0, 0)")
+    db.execute("SELECT llamalog.set_context(job_id => 'j')")
+    db.execute("INSERT INTO posts VALUES (1, 1), (2, 1)")
+    assert revert(db, job_id="j")
+    assert db.execute("SELECT * FROM boards").fetchall() == [(1, 0, 0)]
+
+
+def test_a_trigger_that_insists_is_told(db):
+    prices(db)
+    db.execute("INSERT INTO prices VALUES (1, 0)")
+    db.execute(
+        "CREATE FUNCTION bump() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.f := OLD.f + 1; RETURN NEW; END'"
+    )
+    db.execute("CREATE TRIGGER bump BEFORE UPDATE ON prices FOR EACH ROW EXECUTE FUNCTION bump()")
+    db.execute("UPDATE prices SET f = 0")
+    said = []
+    db.add_notice_handler(lambda notice: said.append(notice.message_primary))
+    assert revert(db, change=last_seq(db))
+    assert said == ['PRICE "1" is not as it was: a trigger of its table insists']
+
+
+def test_a_revert_has_the_rights_of_its_caller(database, connect, new):
+    new.album(database, "wrong")
+    database.execute("UPDATE albums SET title = 'right'")
+    database.execute("CREATE ROLE reader LOGIN")
+    database.execute(
+        "GRANT USAGE ON SCHEMA llamalog TO reader; GRANT SELECT ON ALL TABLES IN SCHEMA llamalog, public TO reader"
+    )
+    try:
+        reader = connect(database, user="reader")
+        plan = reverting.plan(reader, Target(change=last_seq(database)))
+        assert [step.action for step in plan.writes] == ["update"]
+        with pytest.raises(LlamaLogError) as error:
+            reverting.revert(reader, plan)
+        assert error.value.sqlstate == "42501"
+        reader.close()
+    finally:
+        database.execute("DROP OWNED BY reader; DROP ROLE reader")
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_shows_asks_and_does(llamalog, database, new):
+    album = new.album(database, "Ok computer")
+    database.execute("UPDATE albums SET title = 'OK Computer', label = '[bold]'")
+    seq = str(last_seq(database))
+    shown = llamalog("revert", "--change", seq, "--dry-run")
+    assert shown.exit_code == 0
+    assert [line.split() for line in shown.stdout.splitlines()[1:]] == [
+        ["change", "ALBUM", "“OK", "Computer”", album, "label", "[bold]", "nothing"],
+        ["title", "OK", "Computer", "Ok", "computer"],
+    ]
+    asked = llamalog("revert", "--change", seq)
+    assert (asked.exit_code, asked.stderr.splitlines()[0]) == (
+        2,
+        "error: Change 1 row? needs a yes (22023)",
+    )
+    done = llamalog("revert", "--change", seq, "--yes", "--user", "mia", "--reason", "so it was")
+    (job,) = database.execute(
+        "SELECT job_id FROM llamalog.log WHERE source = 'revert' AND user_id = 'mia' AND reason = 'so it was'"
+    ).fetchone()
+    assert done.stderr == (
+        f"[🦙 LlamaLog] job {job}: changed 1 row; to take that back: llamalog revert --job {job}\n"
+    )
+    again = llamalog("revert", "--change", seq, "--yes")
+    assert (again.exit_code, again.stdout, again.stderr) == (
+        0,
+        "",
+        "[🦙 LlamaLog] nothing to undo\n",
+    )
+    result = json.loads(llamalog("revert", "--job", job, "--yes", "--format", "json").stdout)
+    assert [(step["action"], step["after"]["title"]) for step in result["plan"]] == [
+        ("update", "OK Computer")
+    ]
+    assert result["job_id"].startswith("revert:")
+
+
+def test_the_command_names_what_is_in_the_way(llamalog, database, new):
+    album = new.album(database, "one")
+    first = str(clock(database))
+    database.execute("UPDATE albums SET title = 'two'")
+    seq = last_seq(database)
+    database.execute("UPDATE albums SET title = E'three\\x1b'")
+    shown = llamalog("revert", "--change", str(seq), "--dry-run")
+    assert shown.exit_code == 1
+    assert "conflict" in shown.stdout
+    assert f"set since by change {seq + 1}" in shown.stdout
+    assert "three\\x1b" in shown.stdout
+    refused = llamalog("revert", "--change", str(seq), "--yes")
+    assert refused.exit_code == 1
+    assert (
+        refused.stderr.splitlines()[0]
+        == "error: later writers are in the way of the revert (LL020)"
+    )
+    assert "--theirs" in refused.stderr.splitlines()[-1]
+    kept = llamalog("revert", "--change", str(seq), "--theirs", "--yes")
+    assert (kept.exit_code, kept.stderr) == (0, "")
+    script = llamalog("revert", "ALBUM", album, "--to", first, "--sql").stdout
+    assert "-- UPDATE public.albums AS live SET title = 'one'::character varying(255)" in script
+    database.execute(script.encode())
+    assert database.execute("SELECT title FROM albums").fetchall() == [("one",)]
+
+
+def test_the_command_brings_back_and_removes_and_shows_no_more_than_fits(
+    llamalog, database, new, monkeypatch
+):
+    monkeypatch.setattr(sys.modules["llamalog_sql.cli.revert"], "_LINES", 5)
+    album = new.album(database)
+    database.execute(
+        "INSERT INTO tracks (album_id, title, track_number, updated_at)"
+        " SELECT %s, 't', n, now() FROM generate_series(1, 9) AS n",
+        [album],
+    )
+    with database.transaction():
+        database.execute("SELECT llamalog.set_context(job_id => 'fell')")
+        database.execute("DELETE FROM albums")
+    done = llamalog("revert", "--job", "fell", "--yes")
+    assert len(done.stdout.splitlines()) == 6
+    assert done.stdout.splitlines()[1].split()[:3] == ["bring", "back", "ALBUM"]
+    assert "only 5 lines" in done.stderr
+    assert "brought back 10 rows" in done.stderr
+    (job,) = database.execute("SELECT job_id FROM llamalog.jobs WHERE source = 'revert'").fetchone()
+    shown = llamalog("revert", "--job", job, "--dry-run", "--format", "jsonl").stdout.splitlines()
+    assert {json.loads(line)["action"] for line in shown} == {"delete"}
+    assert "Remove 10 rows?" in llamalog("revert", "--job", job).stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--change", "1", "--job", "j"],
+        ["ALBUM"],
+        ["ALBUM", "x"],
+        ["ALBUM", "x", "--change", "1"],
+        ["--to", "2026-01-01"],
+        ["--to", "2026-01-01", "--change", "1"],
+    ],
+)
+def test_the_command_wants_one_thing_to_revert(words):
+    result = CliRunner().invoke(main, ["revert", *words])
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (2, "error: revert what? (22023)")
+
+
+# -- whatever was written ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("watched", sampled(variants("values"), 5), indirect=True)
+def test_every_value_of_every_type_comes_back(watched):
+    conn = watched.conn
+    with conn.transaction(force_rollback=True):
+        before = watched_part(watched, state_of(watched))
+        job(watched, "job", undisguised(every_value()))
+        seqs = [seq for (seq,) in conn.execute("SELECT seq FROM llamalog.log ORDER BY seq DESC")]
+        after = watched_part(watched, state_of(watched))
+        for setting in (
+            "DateStyle = 'SQL, DMY'",
+            "TimeZone = 'Asia/Kathmandu'",
+            "search_path = ''",
+        ):
+            conn.execute(f"SET LOCAL {setting}".encode())
+        undone = revert(conn, job_id="job")
+        assert watched_part(watched, state_of(watched)) == before
+        revert(conn, job_id=undone)
+        assert watched_part(watched, state_of(watched)) == after
+        for seq in seqs:
+            revert(conn, "ours", change=seq)
+        assert watched_part(watched, state_of(watched)) == before
+
+
+@pytest.mark.parametrize(
+    "watched", sampled(variants("types", "family", "partitions"), 6), indirect=True
+)
+@FEW
+@given(data=st.data())
+def test_a_reverted_job_leaves_no_trace_and_a_reverted_revert_no_other(watched, data):
+    texts = [
+        undisguised(data.draw(statements(watched.scene), label=name)) for name in ("before", "job")
+    ]
+    with watched.conn.transaction(force_rollback=True):
+        job(watched, "before", texts[0], note)
+        before = watched_part(watched, state_of(watched))
+        note("-- job")
+        job(watched, "job", texts[1], note)
+        after = watched_part(watched, state_of(watched))
+        # a key that is to go to another row must not take those along that refer to it
+        if said_of(watched.conn, None, job_id="job") == "LL021":
+            return
+        undone = watched.conn.execute(
+            "SELECT max(job_id) FROM llamalog.jobs WHERE source = 'revert'"
+        ).fetchone()[0]
+        assert watched_part(watched, state_of(watched)) == before
+        assert (undone is None) == (before == after)
+        if undone:
+            revert(watched.conn, job_id=undone)
+            assert watched_part(watched, state_of(watched)) == after
+
+
+@pytest.mark.parametrize(
+    "watched", sampled(variants("types", "family", "partitions"), 6), indirect=True
+)
+@FEW
+@given(data=st.data())
+def test_an_entity_reverted_to_an_instant_is_as_it_was(watched, data):
+    texts = undisguised(data.draw(statements(watched.scene), label="statements"))
+    place = data.draw(st.integers(0, len(texts)), label="instant")
+    with watched.conn.transaction(force_rollback=True):
+        write(watched, texts[:place], note)
+        note("-- instant")
+        first = clock(watched.conn)
+        write(watched, texts[place:], note)
+        known = watched.conn.execute(
+            "SELECT DISTINCT entity_type, entity_id FROM llamalog.log WHERE link_type IS NULL AND entity_type <> 'PERSON'"
+        ).fetchall()
+        for entity_type, entity_id in known[:3]:
+            with watched.conn.transaction(force_rollback=True):
+                then = queries.as_of(watched.conn, entity_type, entity_id, first)
+                note(f"-- {entity_type} {entity_id}")
+                # other rows are as they are: a key may be taken, a whole be gone
+                said = said_of(
+                    watched.conn, None, entity_type=entity_type, entity_id=entity_id, to_at=first
+                )
+                if said in ("LL021", "23503", "23505"):
+                    continue
+                assert said is None
+                now = clock(watched.conn)
+                # one that was deleted under another key than it had comes back as another entity
+                ids = watched.conn.execute(
+                    "SELECT DISTINCT entity_id FROM llamalog.log WHERE entity_type = %s AND link_type IS NULL",
+                    [entity_type],
+                ).fetchall()
+                rows = [queries.as_of(watched.conn, entity_type, one, now) for (one,) in ids]
+                assert (
+                    then in rows
+                    if then
+                    else queries.as_of(watched.conn, entity_type, entity_id, now) is None
+                )
+
+
+OTHERS = "(SELECT * FROM llamalog.log WHERE 'others' IN (job_id, parent_job_id))"
+
+
+@pytest.mark.parametrize("watched", sampled(variants("family"), 5), indirect=True)
+@FEW
+@given(data=st.data())
+def test_what_only_the_job_touched_is_as_before_and_what_others_set_is_kept(watched, data):
+    texts = [undisguised(data.draw(statements(watched.scene), label=n)) for n in ("job", "others")]
+    with watched.conn.transaction(force_rollback=True):
+        before = watched_part(watched, state_of(watched))
+        job(watched, "job", texts[0], note)
+        note("-- others")
+        job(watched, "others", texts[1], note)
+        log = watched.reader.changes()
+        theirs = {change.seq for change in watched.reader.changes(OTHERS)}
+        touched = set()
+        for change in [c for c in log if c.seq in theirs] + log[::-1] + log:
+            names = {(change.table, change.key), (change.table, change.previous or change.key)}
+            # a row has all of its keys at once
+            if change.seq in theirs or names & touched:
+                touched |= names
+        after = watched_part(watched, state_of(watched))
+        said = said_of(watched.conn, "theirs", job_id="job")
+        if said in ("23505", "LL019"):
+            return
+        assert said is None
+        left = watched_part(watched, state_of(watched))
+        # a link tells only one of its ends that changed
+        for at in (before.keys() | after.keys()) - touched:
+            rows = (before.get(at), after.get(at))
+            row = left.get(at)
+            if None not in (*rows, row):
+                # where its whole is gone, it keeps the fields that refer to it
+                assert all(row[name] in (rows[0][name], rows[1][name]) for name in row)
+            elif at[0] != "LOAN":
+                assert row in rows
+
+
+def said_of(conn, wins, **target):
+    """Revert; return the SQLSTATE of the error that keeps it from being done."""
+    try:
+        with conn.transaction():
+            revert(conn, wins, **target)
+    except LlamaLogError as error:
+        return error.sqlstate
+    return None
+
+
+def job(db, name, texts, say=lambda text: None):
+    """Run statements as a job of their own."""
+    db.conn.execute("SELECT llamalog.set_context(source => 'trial', job_id => %s)", [name])
+    return write(db, list(texts), say)
+
+
+def undisguised(texts):
+    """What says of itself that it was redacted is taken for it."""
+    return [text.replace("[redacted]", "[shown]") for text in texts]
