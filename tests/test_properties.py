@@ -802,8 +802,8 @@ def variants(*scenes: str) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def migrated(server: SimpleNamespace) -> Iterator[dict[str, Any]]:
-    """The address of a server that has a database `properties` to copy, without tables."""
+def migrated(request: pytest.FixtureRequest, server: SimpleNamespace) -> Iterator[dict[str, Any]]:
+    """The address of a server, and as dbname a database of the module's to copy, without tables."""
     address = {
         "host": server.host,
         "port": server.port,
@@ -811,10 +811,13 @@ def migrated(server: SimpleNamespace) -> Iterator[dict[str, Any]]:
         "password": server.password,
     }
     with psycopg.connect(**address, dbname="postgres", autocommit=True) as admin:
-        admin.execute("CREATE DATABASE properties")
-        with psycopg.connect(**address, dbname="properties", autocommit=True) as conn:
+        name = f"{request.module.__name__}_properties"
+        # a worker may come back to the module
+        admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+        admin.execute(f"CREATE DATABASE {name}".encode())
+        with psycopg.connect(**address, dbname=name, autocommit=True) as conn:
             migrate.migrate(conn)
-        yield address
+        yield {**address, "dbname": name}
 
 
 @pytest.fixture(scope="module")
@@ -822,10 +825,11 @@ def watched(request: pytest.FixtureRequest, migrated: dict[str, Any]) -> Iterato
     """A copy of it with the tables of one scene, watched with one kind of capture and of image."""
     name, capture, image = request.param
     scene = SCENES[name]
-    database = f"properties_{name}_{capture}_{image}"
-    with psycopg.connect(**migrated, dbname="postgres", autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {database} TEMPLATE properties".encode())
-    with psycopg.connect(**migrated, dbname=database, autocommit=True) as conn:
+    database = f"{migrated['dbname']}_{name}_{capture}_{image}"
+    with psycopg.connect(**{**migrated, "dbname": "postgres"}, autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)".encode())
+        admin.execute(f"CREATE DATABASE {database} TEMPLATE {migrated['dbname']}".encode())
+    with psycopg.connect(**{**migrated, "dbname": database}, autocommit=True) as conn:
         for text in [
             "CREATE SCHEMA app",
             scene.types,
