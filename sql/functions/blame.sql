@@ -66,12 +66,40 @@ BEGIN
         ORDER BY made.seq DESC
         LIMIT 1
     ),
+    -- what is older was another column's of that name, or stands under another name
+    arrival AS (
+        SELECT DISTINCT ON (changed.column_name)
+            changed.column_name AS field,
+            changed.noticed_at,
+            -- a change that names it tells that it was there, unless one of its name was there before
+            CASE
+                WHEN EXISTS (
+                        SELECT
+                        FROM llamalog.column_changes AS dropped
+                        WHERE dropped.entity_type = v_type
+                            AND dropped.column_name = changed.column_name
+                            AND dropped.change = 'dropped'
+                            AND dropped.noticed_at = changed.noticed_at
+                    )
+                    THEN changed.noticed_at
+                ELSE changed.after_at
+            END AS since_at
+        FROM llamalog.column_changes AS changed
+        WHERE changed.entity_type = v_type
+            AND changed.change IN ('added', 'renamed')
+            -- a row that is gone saw no more of them
+            AND (v_row IS NOT NULL OR changed.noticed_at <= (SELECT max(made.created_at) FROM change AS made))
+        ORDER BY changed.column_name, changed.id DESC
+    ),
     naming AS (
         SELECT DISTINCT ON (left_by.key) left_by.key AS field, left_by.value, made.seq
         FROM change AS made
         CROSS JOIN LATERAL jsonb_each(made.after) AS left_by
+        LEFT JOIN arrival
+            ON arrival.field = left_by.key
         WHERE made.op = 'U'
             AND made.seq > coalesce((SELECT creation.seq FROM creation), made.seq - 1)
+            AND made.created_at >= coalesce(arrival.since_at, made.created_at)
         ORDER BY left_by.key, made.seq DESC
     ),
     setter AS (
@@ -83,13 +111,19 @@ BEGIN
                 WHEN naming.seq IS NOT NULL AND naming.value::text = held.value::text THEN naming.seq
                 WHEN naming.seq IS NULL
                     AND (v_since IS NULL OR creation.created_at >= v_since)
-                    AND (held.value = 'null' OR held.field = ANY (creation.fields_enriched))
+                    AND (
+                        held.value = 'null' AND creation.created_at >= coalesce(arrival.noticed_at, creation.created_at)
+                        OR held.field = ANY (creation.fields_enriched)
+                    )
+                    AND creation.created_at >= coalesce(arrival.since_at, creation.created_at)
                     AND (creation.after IS NULL OR (creation.after -> held.field)::text = held.value::text)
                     THEN creation.seq
             END AS seq
         FROM held
         LEFT JOIN naming
             ON naming.field = held.field
+        LEFT JOIN arrival
+            ON arrival.field = held.field
         LEFT JOIN creation
             ON true
     )
@@ -111,4 +145,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.blame(text, text) IS
-    'Fields of the live or last deleted row, each with the change that set its value; nulls where no change in the log did.';
+    'Fields of the live or last deleted row, each with the change that set its value; nulls where no change in the log did, as for a column that came, or got its name, later.';
