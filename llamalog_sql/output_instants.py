@@ -41,11 +41,15 @@ def _line(row: EntityAt) -> Text:
     line = Text(output.clean(row.entity_id), style="bold")
     if row.image is None:
         return line.append("  not known: the row is gone unseen", style="yellow")
-    held = [(name, value) for name, value in row.image.items() if value is not None]
+    held = [
+        (name, value)
+        for name, value in row.image.items()
+        if value is not None and str(value) != row.entity_id  # the key stands there already
+    ]
     shown = [f"{name}: {output.short_value(value)}" for name, value in held[:_FIELDS]]
     if len(held) > _FIELDS:
         shown.append(f"{len(held) - _FIELDS} more")
-    return line.append(output.clean("  " + ", ".join(shown)), style="not bold")
+    return line.append(output.clean("  " + ", ".join(shown)) if shown else "", style="not bold")
 
 
 def column_change(change: ColumnChange) -> str:

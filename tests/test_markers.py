@@ -368,7 +368,7 @@ def test_the_commands_show_all_rows_two_changes_and_what_came_of_columns(llamalo
     ]
     assert [json.loads(cell["image"]) for cell in cells] == [row["image"] for row in rows]
     shown = llamalog("as-of", "GOOD", first)
-    assert shown.stdout == "1  id: 1, name: te\\x1ba\n2  id: 2\n"
+    assert shown.stdout == "1  name: te\\x1ba\n2\n"
     added, dropped = shown.stderr.splitlines()
     assert "column Sto\\x1bck was added at 20" in added
     assert "column Price was dropped at 20" in dropped

@@ -211,9 +211,9 @@ def why(entity_type: str, entity: str, form: str) -> None:
 @format_option
 @dsn_option
 def as_of(entity_type: str, entity: str, at: datetime | None, form: str) -> None:
-    """Show a row as it was at an instant (ISO 8601; without offset UTC); without one, all rows of the type.
+    """Show a row as it was at an instant (ISO 8601; without offset UTC).
 
-    Of all rows each has the key that it had then.
+    With no more than a type and a time: all rows of the type, each under the key that it had then.
 
     \b
     Example:

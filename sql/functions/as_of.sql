@@ -19,7 +19,6 @@ DECLARE
     v_id    text := llamalog.entity_id(v_type, as_of.entity_id);
     v_watch llamalog.watches;
 BEGIN
-    PERFORM llamalog.check_instant(as_of.at);
     SELECT watch.*
     INTO v_watch
     FROM llamalog.watches AS watch

@@ -30,7 +30,6 @@ DECLARE
     v_columns  llamalog.column_changes[];
     v_image    text;
 BEGIN
-    PERFORM llamalog.check_instant(as_of_all.at);
     SELECT watch.*
     INTO v_watch
     FROM llamalog.watches AS watch

@@ -15,9 +15,7 @@ DECLARE
     v_replayed record;
 BEGIN
     PERFORM llamalog.check_known(watch, v_what, at, llamalog.detail_since(watch.entity_type, entity_id));
-    SELECT replayed.image, replayed.problem
-    INTO v_replayed
-    FROM llamalog.replayed_row(watch, entity_id, at, seq, NULL) AS replayed;
+    v_replayed := llamalog.replayed_row(watch, entity_id, at, seq, NULL);
     IF v_replayed.problem IS NOT NULL THEN
         RAISE EXCEPTION 'what % was at % is not known', v_what, at
             USING ERRCODE = 'LL016',

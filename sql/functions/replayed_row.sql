@@ -16,6 +16,7 @@ CREATE OR REPLACE FUNCTION llamalog.replayed_row(
 AS $function$
 #variable_conflict use_column
 DECLARE
+    v_changes  refcursor;
     v_change   llamalog.log;
     v_row      jsonb;
     v_undone   jsonb := '{}';
@@ -36,19 +37,22 @@ BEGIN
     );
     v_ahead := v_columns;
     id := replayed_row.entity_id;
-    FOR v_change IN
-        SELECT change.*
-        FROM llamalog.row_changes(
-            watch.entity_type, replayed_row.entity_id, CASE WHEN replayed_row.seq IS NULL THEN replayed_row.at END
-        ) AS change
-        WHERE replayed_row.taken_seq IS NULL
-        UNION ALL
-        SELECT change.*
-        FROM llamalog.deleted_row_changes(
-            watch.entity_type, replayed_row.entity_id, replayed_row.taken_seq, -9223372036854775808
-        ) AS change
-        WHERE replayed_row.taken_seq IS NOT NULL
+    IF replayed_row.taken_seq IS NULL THEN
+        OPEN v_changes FOR
+            SELECT change.*
+            FROM llamalog.row_changes(
+                watch.entity_type, replayed_row.entity_id, CASE WHEN replayed_row.seq IS NULL THEN replayed_row.at END
+            ) AS change;
+    ELSE
+        OPEN v_changes FOR
+            SELECT change.*
+            FROM llamalog.deleted_row_changes(
+                watch.entity_type, replayed_row.entity_id, replayed_row.taken_seq, -9223372036854775808
+            ) AS change;
+    END IF;
     LOOP
+        FETCH v_changes INTO v_change;
+        EXIT WHEN NOT FOUND;
         IF coalesce(v_change.seq <= replayed_row.seq, v_change.created_at <= replayed_row.at) THEN
             v_existed := v_existed OR v_change.op IN ('I', 'U');
             EXIT;
@@ -71,6 +75,7 @@ BEGIN
             v_existed := false;
         END IF;
     END LOOP;
+    CLOSE v_changes;
     IF NOT v_is_base AND replayed_row.taken_seq IS NOT NULL THEN
         RETURN;  -- it went before the instant, or to another key
     END IF;
