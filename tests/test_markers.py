@@ -279,12 +279,29 @@ def test_blame_does_not_take_an_older_change_for_the_setter_of_a_newer_column(db
     alter("""ALTER TABLE "Goods" DROP name, ADD name text DEFAULT 'other', ADD stock integer""")
     alter("""ALTER TABLE "Goods" RENAME "Price" TO cost""")
     blamed = {b.field: b.category for b in queries.blame(db, "GOOD", "1")}
-    assert blamed == {"id": "CREATED", "name": None, "stock": None, "cost": None}
+    assert blamed == {"id": "CREATED", "name": None, "stock": None, "cost": "CREATED"}
     db.execute("""UPDATE "Goods" SET name = 'set', cost = 1""")
     blamed = {b.field: b.category for b in queries.blame(db, "GOOD", "1")}
     assert blamed == {"id": "CREATED", "name": "UPDATED", "stock": None, "cost": "UPDATED"}
     db.execute("""INSERT INTO "Goods" (id, cost) VALUES (2, 7)""")
     assert {b.category for b in queries.blame(db, "GOOD", "2")} == {"CREATED"}
+
+
+def test_blame_follows_a_column_through_its_names(db, alter):
+    db.execute("""INSERT INTO "Goods" VALUES (1, 'tea', 1), (2, 'milk', 2), (3, 'gone', 3)""")
+    db.execute("""UPDATE "Goods" SET "Price" = 9 WHERE id = 1""")
+    db.execute("""DELETE FROM "Goods" WHERE id = 3""")
+    alter("""ALTER TABLE "Goods" RENAME "Price" TO cost""")
+    alter("""ALTER TABLE "Goods" RENAME cost TO amount""")
+    alter("""ALTER TABLE "Goods" ADD "Price" numeric""")
+    blamed = [
+        {b.field: b.category for b in queries.blame(db, "GOOD", key)} for key in ("1", "2", "3")
+    ]
+    assert blamed == [
+        {"id": "CREATED", "name": "CREATED", "amount": "UPDATED", "Price": None},
+        {"id": "CREATED", "name": "CREATED", "amount": "CREATED", "Price": None},
+        {"id": "CREATED", "name": "CREATED", "Price": "CREATED"},
+    ]
 
 
 def test_a_hidden_column_stays_hidden_under_the_name_that_it_had(db):
