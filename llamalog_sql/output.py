@@ -373,8 +373,8 @@ def difference_table(rows: Sequence[Difference]) -> Table:
             [
                 row.field,
                 row.change,
-                "" if row.change == "created" else _shown(row.before),
-                "" if row.change == "deleted" else _shown(row.after),
+                "" if row.change in {"created", "added"} else _shown(row.before),
+                "" if row.change in {"deleted", "dropped"} else _shown(row.after),
             ]
             for row in rows
         ],

@@ -179,7 +179,10 @@ class Blame:
 
 @dataclass(frozen=True)
 class Difference:
-    """A field that differs between two instants.  change: created, deleted or changed.  before, after: images."""
+    """A field that differs between two instants, or changes.  before, after: images.
+
+    change: changed; created, deleted where there was no row at the first, the second; added, dropped: no such column.
+    """
 
     field: str
     change: str
@@ -282,7 +285,7 @@ def as_of(
 ) -> dict[str, Any] | None:
     """Return the row as it was at an instant, by column, values as images; None when it did not exist.
 
-    Ignored, redacted and generated columns are absent.
+    Ignored, redacted and generated columns are absent, and those that came later.
 
     Raises NotKnown (LL016) for an instant before the table was watched, or before what is archived, and where the log
     lacks a change; Misuse (22023) for one in the future; UnknownEntityType (LL003).

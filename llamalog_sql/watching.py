@@ -413,7 +413,7 @@ def _catch_up(conn: Connection) -> None:
     rows(conn, "SELECT llamalog.release_strays()")
     rows(
         conn,
-        "SELECT llamalog.follow_renames(captured.entity_type, captured.relation)"
+        "SELECT llamalog.follow_columns(captured.entity_type, captured.relation, false)"
         " FROM llamalog.captured_tables() AS captured WHERE captured.is_top",
     )
 

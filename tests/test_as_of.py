@@ -400,6 +400,7 @@ def prove_as_of(db, steps):
         for (kind, key), row in found.items():
             # under a key that changed, it is the row of that time with the key of that time
             assert row is None or row == state[kind, db.tables[kind].key_of(row)], (kind, key, when)
+        prove_as_of_all(db, when, state)
         for kind, table in db.tables.items():
             if table.is_link:
                 continue
@@ -415,6 +416,23 @@ def prove_as_of(db, steps):
             )
     if instants:
         prove_blame(db, instants[-1][1])
+
+
+def prove_as_of_all(db, when, state):
+    """All rows of each type stand there once, each under the key of that time, and no other does."""
+    for kind in (kind for kind, table in db.tables.items() if not table.is_link):
+        found = db.conn.execute(
+            "SELECT entity_id, (SELECT array_agg(f.key ORDER BY f.key) FROM jsonb_each(image) AS f),"
+            " (SELECT array_agg(f.value::text ORDER BY f.key) FROM jsonb_each(image) AS f)"
+            " FROM llamalog.as_of_all(%s, %s)",
+            [kind, when],
+        ).fetchall()
+        rows = [
+            image(db, kind, dict(zip(names, values, strict=True))) for _, names, values in found
+        ]
+        by_key = {(kind, db.tables[kind].key_of(row)): row for row in rows}
+        assert len({entity_id for entity_id, _, _ in found}) == len(by_key) == len(rows)
+        assert by_key == {at: row for at, row in state.items() if at[0] == kind}
 
 
 def prove_blame(db, now):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 
 import click
 
-from llamalog_sql import output, queries
+from llamalog_sql import instants, output, output_instants, queries
 from llamalog_sql.cli.group import FAILED, main
 from llamalog_sql.cli.shared import (
     COUNT,
@@ -19,6 +20,7 @@ from llamalog_sql.cli.shared import (
     session,
 )
 from llamalog_sql.connection import Connection
+from llamalog_sql.instants import EntityAt
 
 logger = logging.getLogger("llamalog_sql")
 
@@ -38,6 +40,14 @@ def _say_breaks(conn: Connection, entity_type: str, entity_id: str) -> None:
             f"in {len(found)} place{'s' * (len(found) > 1)} its changes do not meet: a write was not captured;"
             " llamalog.breaks(type, id) lists them"
         )
+
+
+def _say_columns(
+    conn: Connection, entity_type: str, at: datetime | None, fields: Collection[str] | None = None
+) -> None:
+    for change in instants.columns_changed_since(conn, entity_type, at):
+        if fields is None or change.column_name in fields:
+            say(output_instants.column_change(change))
 
 
 @main.command()
@@ -195,20 +205,28 @@ def why(entity_type: str, entity: str, form: str) -> None:
 
 
 @main.command("as-of")
-@entity_arguments
-@click.argument("at", metavar="TIME", type=Moment())
+@click.argument("entity_type", metavar="TYPE")
+@click.argument("entity", metavar='[ID|"TITLE"]')
+@click.argument("at", metavar="TIME", type=Moment(), required=False)
 @format_option
 @dsn_option
-def as_of(entity_type: str, entity: str, at: datetime, form: str) -> None:
+def as_of(entity_type: str, entity: str, at: datetime | None, form: str) -> None:
     """Show a row as it was at an instant (ISO 8601; without offset UTC).
+
+    With no more than a type and a time: all rows of the type, each under the key that it had then.
 
     \b
     Example:
       llamalog as-of ALBUM "OK Computer" 2026-11-22T18:30:00
+      llamalog as-of ALBUM 2026-11-22T18:30:00 --format jsonl
     """
+    if at is None:
+        _all_as_of(entity_type, Moment().convert(entity, None, click.get_current_context()), form)
+        return
     with session() as conn:
         entity_id = queries.resolve(conn, entity_type, entity)
         row = queries.as_of(conn, entity_type, entity_id, at)
+        _say_columns(conn, entity_type, at)
         _say_breaks(conn, entity_type, entity_id)
     if form != "table":
         output.write_image(row, form)
@@ -216,6 +234,22 @@ def as_of(entity_type: str, entity: str, at: datetime, form: str) -> None:
         say("it did not exist then")
     else:
         output.console().print(output.image_table(row))
+
+
+def _all_as_of(entity_type: str, at: datetime, form: str) -> None:
+    count = 0
+
+    def counted(batches: Iterator[list[EntityAt]]) -> Iterator[list[EntityAt]]:
+        nonlocal count
+        for batch in batches:
+            count += len(batch)
+            yield batch
+
+    with session() as conn:
+        output_instants.write_entities(counted(instants.as_of_all(conn, entity_type, at)), form)
+        _say_columns(conn, entity_type, at)
+    if not count:
+        say("none existed then")
 
 
 @main.command()
@@ -232,6 +266,7 @@ def blame(entity_type: str, entity: str, form: str) -> None:
     with session() as conn:
         entity_id = queries.resolve(conn, entity_type, entity)
         rows = queries.blame(conn, entity_type, entity_id)
+        _say_columns(conn, entity_type, None, {row.field for row in rows if row.seq is None})
         _say_archived(conn, entity_type, entity_id)
         _say_breaks(conn, entity_type, entity_id)
     if form != "table":
@@ -244,20 +279,40 @@ def blame(entity_type: str, entity: str, form: str) -> None:
 
 @main.command()
 @entity_arguments
-@click.argument("from_at", metavar="FROM", type=Moment())
-@click.argument("to_at", metavar="TO", type=Moment())
+@click.argument("from_at", metavar="[FROM", type=Moment(), required=False)
+@click.argument("to_at", metavar="TO]", type=Moment(), required=False)
+@click.option("--from-change", type=int, metavar="SEQ", help="From what this change left.")
+@click.option("--to-change", type=int, metavar="SEQ", help="To what this change left.")
 @format_option
 @dsn_option
-def diff(entity_type: str, entity: str, from_at: datetime, to_at: datetime, form: str) -> None:
-    """Show what became of a row from one instant to another (ISO 8601; without offset UTC).
+def diff(
+    entity_type: str,
+    entity: str,
+    from_at: datetime | None,
+    to_at: datetime | None,
+    from_change: int | None,
+    to_change: int | None,
+    form: str,
+) -> None:
+    """Show what became of a row from one instant to another (ISO 8601; without offset UTC), or from one change to another.
 
     \b
     Example:
       llamalog diff ALBUM "OK Computer" 2026-11-22 2026-11-23
+      llamalog diff ALBUM "OK Computer" --from-change 17 --to-change 42
     """
+    given = [value is not None for value in (from_at, to_at, from_change, to_change)]
+    if given not in ([True, True, False, False], [False, False, True, True]):
+        raise click.UsageError(
+            "give two times, FROM and TO, or else two changes, --from-change and --to-change"
+        )
     with session() as conn:
         entity_id = queries.resolve(conn, entity_type, entity)
-        rows = queries.diff(conn, entity_type, entity_id, from_at, to_at)
+        if from_at is not None and to_at is not None:
+            rows = queries.diff(conn, entity_type, entity_id, from_at, to_at)
+            _say_columns(conn, entity_type, from_at)
+        elif from_change is not None and to_change is not None:
+            rows = instants.diff_changes(conn, entity_type, entity_id, from_change, to_change)
         _say_breaks(conn, entity_type, entity_id)
     if form != "table":
         output.write_rows(rows, form)

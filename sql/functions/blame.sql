@@ -22,11 +22,12 @@ CREATE OR REPLACE FUNCTION llamalog.blame(
 AS $function$
 #variable_conflict use_column
 DECLARE
-    v_type  text := llamalog.entity_type(blame.entity_type);
-    v_id    text := llamalog.entity_id(v_type, blame.entity_id);
-    v_watch llamalog.watches;
-    v_since timestamptz;
-    v_row   jsonb;
+    v_type       text := llamalog.entity_type(blame.entity_type);
+    v_id         text := llamalog.entity_id(v_type, blame.entity_id);
+    v_watch      llamalog.watches;
+    v_since      timestamptz;
+    v_row        jsonb;
+    v_is_altered boolean;  -- whether columns of the table came or got another name
 BEGIN
     SELECT watch.*
     INTO v_watch
@@ -36,6 +37,7 @@ BEGIN
     IF v_watch.unwatched_at IS NULL THEN
         v_row := llamalog.live_row(v_watch, llamalog.last_key(v_type, v_id));
     END IF;
+    v_is_altered := EXISTS (SELECT FROM llamalog.column_changes AS changed WHERE changed.entity_type = v_type);
     RETURN QUERY
     WITH
     change AS MATERIALIZED (
@@ -66,13 +68,51 @@ BEGIN
         ORDER BY made.seq DESC
         LIMIT 1
     ),
+    -- each field by the names that its column has had; a row that is gone saw no more than it saw
+    named AS MATERIALIZED (
+        SELECT
+            held.field,
+            held.field AS name,
+            '-infinity'::timestamptz AS since_at,
+            '-infinity'::timestamptz AS sure_at,
+            'infinity'::timestamptz AS until_at
+        FROM held
+        WHERE NOT v_is_altered
+        UNION ALL
+        SELECT held.field, known.name, known.since_at, known.sure_at, known.until_at
+        FROM held
+        CROSS JOIN LATERAL llamalog.column_names(
+            v_type,
+            held.field,
+            CASE WHEN v_row IS NULL THEN (SELECT max(made.created_at) FROM change AS made) ELSE 'infinity' END
+        ) AS known
+        WHERE v_is_altered
+    ),
     naming AS (
-        SELECT DISTINCT ON (left_by.key) left_by.key AS field, left_by.value, made.seq
+        SELECT DISTINCT ON (named.field) named.field, left_by.value, made.seq
         FROM change AS made
         CROSS JOIN LATERAL jsonb_each(made.after) AS left_by
+        JOIN named
+            ON named.name = left_by.key
+            AND made.created_at BETWEEN named.since_at AND named.until_at
         WHERE made.op = 'U'
             AND made.seq > coalesce((SELECT creation.seq FROM creation), made.seq - 1)
-        ORDER BY left_by.key, made.seq DESC
+        ORDER BY named.field, made.seq DESC
+    ),
+    -- what the creation gave, or left empty
+    created AS (
+        SELECT DISTINCT named.field, creation.seq
+        FROM named
+        JOIN held
+            ON held.field = named.field
+        JOIN creation
+            ON creation.created_at BETWEEN named.since_at AND named.until_at
+        WHERE (v_since IS NULL OR creation.created_at >= v_since)
+            AND (
+                named.name = ANY (creation.fields_enriched)
+                OR held.value = 'null' AND creation.created_at >= named.sure_at
+            )
+            AND (creation.after IS NULL OR (creation.after -> named.name)::text = held.value::text)
     ),
     setter AS (
         SELECT
@@ -80,18 +120,14 @@ BEGIN
             held.value,
             CASE
                 -- as text: as jsonb, 1.0 and 1.00 are equal; what differs was written unseen
-                WHEN naming.seq IS NOT NULL AND naming.value::text = held.value::text THEN naming.seq
-                WHEN naming.seq IS NULL
-                    AND (v_since IS NULL OR creation.created_at >= v_since)
-                    AND (held.value = 'null' OR held.field = ANY (creation.fields_enriched))
-                    AND (creation.after IS NULL OR (creation.after -> held.field)::text = held.value::text)
-                    THEN creation.seq
+                WHEN naming.value::text = held.value::text THEN naming.seq
+                WHEN naming.seq IS NULL THEN created.seq
             END AS seq
         FROM held
         LEFT JOIN naming
             ON naming.field = held.field
-        LEFT JOIN creation
-            ON true
+        LEFT JOIN created
+            ON created.field = held.field
     )
     SELECT
         setter.field,
@@ -111,4 +147,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.blame(text, text) IS
-    'Fields of the live or last deleted row, each with the change that set its value; nulls where no change in the log did.';
+    'Fields of the live or last deleted row, each with the change that set its value; nulls where no change in the log did, as for a column that came later.';

@@ -34,12 +34,12 @@ BEGIN
     RETURN QUERY
     WITH
     change AS MATERIALIZED (
-        SELECT made.seq, made.op, made.before, made.after
+        SELECT made.seq, made.created_at, made.op, made.before, made.after
         FROM llamalog.row_changes(v_type, v_id) AS made
         WHERE made.created_at >= greatest(v_watch.watched_at, llamalog.detail_since(v_type, v_id))
         UNION ALL
         -- the live row is what the next change would find
-        SELECT c_now, CASE WHEN v_row IS NULL THEN 'I' ELSE 'D' END, v_row, NULL
+        SELECT c_now, 'infinity', CASE WHEN v_row IS NULL THEN 'I' ELSE 'D' END, v_row, NULL
         WHERE v_watch.unwatched_at IS NULL
     ),
     -- rows that lived one after the other under the key
@@ -53,11 +53,11 @@ BEGIN
         WINDOW by_seq AS (ORDER BY change.seq)
     ),
     side AS (
-        SELECT placed.life, placed.seq, 0 AS side, each.key AS field, each.value
+        SELECT placed.life, placed.seq, placed.created_at, 0 AS side, each.key AS field, each.value
         FROM placed
         CROSS JOIN LATERAL jsonb_each(placed.before) AS each
         UNION ALL
-        SELECT placed.life, placed.seq, 1, each.key, each.value
+        SELECT placed.life, placed.seq, placed.created_at, 1, each.key, each.value
         FROM placed
         CROSS JOIN LATERAL jsonb_each(placed.after) AS each
     ),
@@ -65,6 +65,7 @@ BEGIN
         SELECT
             side.*,
             lag(side.seq) OVER by_seq AS last_seq,
+            lag(side.created_at) OVER by_seq AS last_at,
             lag(side.value) OVER by_seq AS last_value
         FROM side
         WHERE side.field <> ALL (v_watch.ignored_columns || v_watch.redacted_columns)
@@ -76,6 +77,16 @@ BEGIN
         AND met.last_value::text <> met.value::text
         -- redacted then, or until then
         AND '"[redacted]"' NOT IN (met.last_value::text, met.value::text)
+        -- another column of that name
+        AND NOT EXISTS (
+            SELECT
+            FROM llamalog.column_changes AS changed
+            WHERE changed.entity_type = v_type
+                AND changed.column_name = met.field
+                AND changed.change IN ('added', 'renamed')
+                AND changed.noticed_at > met.last_at
+                AND changed.after_at < met.created_at
+        )
     UNION ALL
     -- it came or went unseen
     SELECT NULL, placed.last_seq, NULL, nullif(placed.seq, c_now), NULL

@@ -32,19 +32,10 @@ BEGIN
     v_before := llamalog.as_of(diff.entity_type, diff.entity_id, diff.from_at);
     v_after := llamalog.as_of(diff.entity_type, diff.entity_id, diff.to_at);
     RETURN QUERY
-    SELECT
-        coalesce(old.key, new.key),
-        CASE WHEN v_before IS NULL THEN 'created' WHEN v_after IS NULL THEN 'deleted' ELSE 'changed' END,
-        old.value,
-        new.value
-    FROM jsonb_each(v_before) AS old
-    FULL JOIN jsonb_each(v_after) AS new
-        ON new.key = old.key
-    -- as text: as jsonb, 1.0 and 1.00 are equal
-    WHERE new.value::text IS DISTINCT FROM old.value::text
-    ORDER BY 1;
+    SELECT difference.*
+    FROM llamalog.differences(v_before, v_after) AS difference;
 END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.diff(text, text, timestamptz, timestamptz) IS
-    'Fields that differ between two instants; created and deleted say that the row did not exist at the first or the second.';
+    'Fields that differ between two instants; created and deleted say that the row did not exist at the first or the second, added and dropped that the column did not.';

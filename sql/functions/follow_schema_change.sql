@@ -99,7 +99,7 @@ BEGIN
             PERFORM llamalog.hang_truncate_capture(member.oid, v_watch.entity_type)
             FROM llamalog.family(v_watch.relation) AS member (oid);
         END IF;
-        PERFORM llamalog.follow_renames(v_watch.entity_type, v_watch.relation);
+        PERFORM llamalog.follow_columns(v_watch.entity_type, v_watch.relation, true);
         IF v_watch.capture <> 'tolerant'
             AND (SELECT traits.fingerprint FROM llamalog.table_traits(v_watch.relation) AS traits) <> v_watch.fingerprint
         THEN

@@ -13,29 +13,7 @@ AS $function$
 BEGIN
     RETURN format(
         'SELECT %s FROM %s AS live WHERE %s AND %s = $1',
-        (
-            -- not llamalog.image_expression(), which asks for the columns three times
-            SELECT coalesce(string_agg(object.expression, ' || ' ORDER BY object.batch), '''{}''::jsonb')
-            FROM (
-                SELECT
-                    member.batch,
-                    format(
-                        'jsonb_build_object(%s)',
-                        string_agg(format('%L, %s', member.name, format(member.expression, format('live.%I', member.name))), ', ')
-                    ) AS expression
-                FROM (
-                    SELECT
-                        shown.name,
-                        shown.member AS expression,
-                        -- a function takes 100 arguments at most
-                        (row_number() OVER () - 1) / 40 AS batch
-                    FROM llamalog.table_columns(relation) AS shown
-                    WHERE NOT shown.is_generated
-                        AND shown.name <> ALL (hidden_columns)
-                ) AS member
-                GROUP BY member.batch
-            ) AS object
-        ),
+        llamalog.live_image(relation, hidden_columns),
         relation::regclass,
         CASE WHEN is_cut THEN 'true' ELSE llamalog.key_match(relation, key_columns, 'live', '$1') END,
         -- in another spelling, as 1.00 for 1, the log would not know it
