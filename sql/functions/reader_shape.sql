@@ -24,8 +24,10 @@ BEGIN
                     quote_ident(attribute.attname),
                     attribute.attgenerated,
                     -- the numbers of built-in types never change, and their names cost more than all the rest
-                    attribute.atttypid,
-                    CASE WHEN attribute.atttypid >= 16384 THEN attribute.atttypid::regtype END
+                    CASE
+                        WHEN attribute.atttypid < 16384 THEN attribute.atttypid::text
+                        ELSE attribute.atttypid::regtype::text
+                    END
                 ),
                 ',' ORDER BY attribute.attnum
             )
