@@ -47,6 +47,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def default(*names: str) -> pytest.MarkDecorator:
+    """A test whose literal rows show the default capture or image: there is none where another one was asked for."""
+    asked = [name for name in names if os.environ.get(f"LLAMALOG_TEST_{name.upper()}")]
+    return pytest.mark.skipif(bool(asked), reason=f"shows the default {' and '.join(names)}")
+
+
 def sampled(values: Iterable[Any], every: int = 3) -> list[Any]:
     """Parameters of which `make test` takes every so many; `make test-all` takes all."""
     params = [value if hasattr(value, "marks") else pytest.param(value) for value in values]

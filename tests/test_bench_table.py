@@ -20,7 +20,7 @@ import legacy
 import psycopg
 import pytest
 from click.testing import CliRunner
-from conftest import sampled
+from conftest import default, sampled
 
 from llamalog_sql import bench, embedded, migrate, watching
 from llamalog_sql.adoption import adopt
@@ -83,6 +83,7 @@ def everything(conn):
 # -- what is measured -------------------------------------------------------------------------------------------------
 
 
+@default("capture")
 def test_every_write_is_measured_without_capture_and_under_each(albums):
     costs = measured(albums, "albums", columns=["label"])
     captures = ["none", "rendered", "full image", "by statement", "tolerant"]
@@ -133,6 +134,7 @@ def test_wal_is_counted_where_the_server_writes_it_all(albums, monkeypatch):
     assert all(found[write, "rendered"] > found[write, "none"] > 0 for write in ALL[:3])
 
 
+@default("capture")
 def test_slow_capture_writes_fewer_rows_and_says_so(albums, monkeypatch):
     monkeypatch.setattr(bench, "_PATIENCE", 0.0)
     costs = measured(albums, "albums", row_count=6)
@@ -237,6 +239,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", sampled(SHAPES, 4))
+@default("capture")
 def test_odd_table_is_measured_and_left_as_it_was(installed, connect, shape, monkeypatch):
     # of what is odd, the other kinds of capture make no more
     monkeypatch.setattr(bench, "MODES", [bench.MODES[0], bench.MODES[-1]])
@@ -263,6 +266,7 @@ def test_inheritance_parent_has_the_tolerant_capture_and_its_heirs_rows(installe
     assert {c.log_rows for c in costs if c.write == "INSERT" and c.capture != "none"} == {1}
 
 
+@default("capture")
 def test_link_has_one_image_and_no_column_to_update(albums, new):
     for n, (album,) in enumerate(albums.execute("SELECT id FROM albums").fetchall()):
         new.link(albums, album, new.artist(albums, f"Artist {n}"))
@@ -314,6 +318,7 @@ def test_adopted_log_is_left_alone(albums):
     assert albums.execute(look).fetchone() == before
 
 
+@default("capture")
 def test_installer_who_is_no_superuser_can_measure(empty, connect):
     empty.execute("DROP ROLE IF EXISTS llamalog_test_measurer")
     empty.execute("CREATE ROLE llamalog_test_measurer LOGIN PASSWORD 'x'")

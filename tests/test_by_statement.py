@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from conftest import default
 
 from llamalog_sql import watching
 from llamalog_sql.errors import CannotWatch
@@ -161,6 +162,7 @@ def test_drop_of_a_column_leaves_the_tolerant_capture_until_migrate(orders):
         ),
     ],
 )
+@default("capture")
 def test_refused_where_the_order_of_the_writes_would_be_lost(db, setup, why):
     db.execute(setup)
     with pytest.raises(CannotWatch, match=why):

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from conftest import default
 
 from llamalog_sql import watching
 from llamalog_sql.watching import Options
@@ -50,6 +51,7 @@ def history(conn: psycopg.Connection[Any], kind: str, key: object) -> list[tuple
 # -- INSERT -----------------------------------------------------------------------------------------------------------
 
 
+@default("image")
 def test_insert_is_created_with_the_fields_that_hold_a_value_and_no_image(each_db, new, changes):
     album = new.album(each_db, genres=["rock"], search_vector="ok", barcode=None)
     assert changes(
@@ -240,6 +242,7 @@ def test_rows_that_a_cascade_deletes_are_logged_after_the_one_that_caused_it(eac
     ]
 
 
+@default("image")
 def test_rows_that_a_cascade_sets_null_are_logged_after_the_one_that_caused_it(
     each_db, watch, changes
 ):
@@ -364,6 +367,7 @@ def test_truncate_of_a_root_a_branch_or_a_leaf_logs_each_row_once(each_db, chang
 
 
 @pytest.mark.usefixtures("sales")
+@default("image")
 def test_writes_to_a_root_a_branch_or_a_leaf_leave_one_row_each(each_db, changes):
     each_db.execute("INSERT INTO sales_eu (id, region, amount) VALUES (5, 'eu', 1)")
     each_db.execute("UPDATE sales_us SET amount = amount + 1")
@@ -381,6 +385,7 @@ def test_writes_to_a_root_a_branch_or_a_leaf_leave_one_row_each(each_db, changes
 
 
 @pytest.mark.usefixtures("sales")
+@default("image")
 def test_row_that_moves_between_partitions_is_one_change_that_names_both_keys(each_db):
     each_db.execute("SELECT llamalog.set_context(source => 'enrichment', job_id => 'J')")
     each_db.execute("UPDATE sales SET region = 'us', amount = 11 WHERE region = 'eu'")
@@ -564,6 +569,7 @@ def page_history(conn: psycopg.Connection[Any], key: int) -> list[tuple[Any, ...
 
 
 @pytest.mark.usefixtures("pages")
+@default("image")
 def test_change_of_the_key_is_one_row_that_names_both_keys(each_db, changes):
     each_db.execute("INSERT INTO pages VALUES (1, 'a')")
     each_db.execute("UPDATE pages SET id = 2, name = 'b'")
@@ -595,6 +601,7 @@ def test_history_follows_a_chain_of_keys_from_each_of_them(each_db):
 
 @pytest.mark.parametrize("order", [[1, 2, 3], [3, 2, 1], [2, 3, 1]])
 @pytest.mark.usefixtures("pages")
+@default("image")
 def test_keys_that_all_move_up_by_one_keep_their_histories_apart(each_db, changes, order):
     for key in order:
         each_db.execute("INSERT INTO pages VALUES (%s, 'page ' || %s)", [key, key])
@@ -604,6 +611,7 @@ def test_keys_that_all_move_up_by_one_keep_their_histories_apart(each_db, change
 
 
 @pytest.mark.usefixtures("pages")
+@default("image")
 def test_keys_that_two_rows_swap_keep_their_histories_apart(each_db):
     each_db.execute("INSERT INTO pages VALUES (1, 'a'), (2, 'b')")
     each_db.execute("UPDATE pages SET id = 3 - id")
@@ -612,6 +620,7 @@ def test_keys_that_two_rows_swap_keep_their_histories_apart(each_db):
 
 
 @pytest.mark.usefixtures("pages")
+@default("image")
 def test_keys_that_two_rows_swap_twice_keep_their_histories_apart(each_db):
     each_db.execute("INSERT INTO pages VALUES (1, 'a'), (2, 'b')")
     each_db.execute("UPDATE pages SET id = 3 - id")
@@ -623,6 +632,7 @@ def test_keys_that_two_rows_swap_twice_keep_their_histories_apart(each_db):
     }
 
 
+@default("image")
 def test_history_follows_a_key_that_one_function_changes_twice(each_db, watch):
     each_db.execute("CREATE TABLE pages (id integer PRIMARY KEY, name text)")
     watch("pages")
@@ -781,6 +791,7 @@ def test_what_is_rolled_back_is_not_logged(each_db, changes):
 @pytest.mark.parametrize("event", ["AFTER INSERT", "AFTER INSERT OR UPDATE OF n"])
 @pytest.mark.parametrize("moment", ["FOR EACH ROW", "FOR EACH STATEMENT"])
 @pytest.mark.parametrize("hung", ["before watching", "after watching"])
+@default("image")
 def test_row_that_an_application_trigger_writes_again_is_logged_in_the_order_of_the_writes(
     each_db, watch, changes, event, moment, hung
 ):
@@ -969,6 +980,7 @@ def test_key_whose_columns_have_two_collations_can_change(each_db, watch, change
     ).fetchone() == ("c",)
 
 
+@default("image")
 def test_array_that_once_held_a_null_is_no_change_without_it(each_db, watch, changes):
     each_db.execute("CREATE TABLE lists (id integer PRIMARY KEY, a integer[])")
     watch("lists")

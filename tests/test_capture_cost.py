@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from conftest import default
 
 from llamalog_sql import watching
 from llamalog_sql.watching import Options
@@ -182,6 +183,7 @@ def test_a_plan_of_one_row_that_meets_all_pairs_is_noticed(explained):
     assert rows_met(inside) > 3 * 500
 
 
+@default("capture")
 def test_a_capture_by_statement_is_called_once(database, by):
     database.execute("CREATE TABLE t (id int PRIMARY KEY, a int, b text)")
     watch(database, "t", kind=by)

@@ -13,6 +13,7 @@ import click
 import psycopg
 import pytest
 from click.testing import CliRunner
+from conftest import default
 
 from llamalog_sql import migrate
 from llamalog_sql.cli import main
@@ -414,6 +415,7 @@ def test_unwatch_says_what_other_tables_are_now(llamalog):
     ]
 
 
+@default("capture", "image")
 def test_watch_says_what_it_took_the_table_for_and_nothing_changes_twice(llamalog, database):
     database.execute("CREATE TABLE labels (id int PRIMARY KEY, name text, founded int)")
     assert llamalog("watch", "labels", "--dry-run").stdout == (

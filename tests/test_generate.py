@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import MUSIC_TABLES
+from conftest import MUSIC_TABLES, default
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -71,6 +71,7 @@ def write(conn, statements, **context):
             conn.execute(statement)
 
 
+@default("image")
 def test_generated_rows_have_the_columns_of_captured_ones(generated, database):
     album, track = (
         "INSERT INTO albums (id, title, updated_at, source)",

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 import pytest
+from conftest import default
 
 from llamalog_sql import watching
 from llamalog_sql.watching import Options
@@ -40,6 +41,7 @@ CREATE TABLE readings_2026 PARTITION OF readings FOR VALUES FROM ('2026-01-01') 
         ("tolerant", "artists", Options(capture="tolerant")),
     ],
 )
+@default("capture", "image")
 def test_rendered_capture_is_the_golden_copy_byte_for_byte(db, name, table, options):
     db.execute(READINGS)
     rendered = "".join(watching.script(db, [table], options)).encode()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from conftest import default
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import namedtuple_row, tuple_row
 
@@ -555,6 +556,7 @@ def owned_database(server, role, attributes=""):
     return psycopg.connect(make_conninfo(server.dsn, user=role, dbname=role), autocommit=True)
 
 
+@default("image")
 def test_a_role_that_may_create_roles_installs_under_an_owner_that_cannot_log_in(own_server):
     with owned_database(own_server, "in-staller", "CREATEROLE") as conn:
         report = music_database(conn)
@@ -578,6 +580,7 @@ def test_a_role_that_may_create_roles_installs_under_an_owner_that_cannot_log_in
         assert migrate.migrate(conn).is_empty
 
 
+@default("image")
 def test_a_role_that_may_not_create_roles_owns_what_it_installs(own_server):
     with owned_database(own_server, "plain") as conn:
         report = music_database(conn)

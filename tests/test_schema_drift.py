@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from conftest import default
 from psycopg.rows import namedtuple_row
 
 from llamalog_sql import embedded, migrate, watching
@@ -224,6 +225,7 @@ def test_drift_is_told_until_migrate_renders_anew(db, ddl):
     ]
 
 
+@default("image")
 def test_added_column_is_logged_at_once(each_db, new, changes):
     album = new.album(each_db)
     each_db.execute("ALTER TABLE albums ADD mood text DEFAULT 'calm'")
@@ -494,6 +496,7 @@ def test_change_that_lets_readers_read_on_still_does(database, connect, ddl):
     assert ids(database, "THING") == [("I", "1"), ("D", "1")]
 
 
+@default("capture")
 def test_trigger_made_elsewhere_waits_for_no_writer_and_leaves_the_capture_fast(database, connect):
     database.execute(
         "CREATE TABLE notes (id integer PRIMARY KEY);"

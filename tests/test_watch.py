@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from conftest import default
 from psycopg.rows import namedtuple_row
 
 from llamalog_sql import migrate, watching
@@ -331,6 +332,7 @@ def test_key_of_any_type_names_the_row_whatever_the_settings_and_finds_it_again(
 
 
 @each_kind
+@default("image")
 def test_numeric_keys_that_are_equal_name_the_same_entity(bare, changes, kind):
     bare.execute("CREATE TABLE things (id numeric PRIMARY KEY)")
     watch(bare, "things", capture=kind)
@@ -724,6 +726,7 @@ def test_unwatch_of_one_table_leaves_its_neighbours_captured(bare, changes):
     assert changes(bare, "op, entity_type, entity_id") == [("I", "EVENT", "2"), ("T", "EVENT", "2")]
 
 
+@default("image")
 def test_unwatched_table_that_is_watched_again_goes_on_with_its_history(db, new, changes):
     album = new.album(db)
     watching.unwatch(db, ["ALBUM"])
@@ -1126,6 +1129,7 @@ def test_table_of_300_columns_is_captured(bare, changes, kind):
 
 
 @each_kind
+@default("image")
 def test_table_of_nothing_but_its_key_is_captured(bare, changes, kind):
     bare.execute("CREATE TABLE tags (name text PRIMARY KEY)")
     watch(bare, "tags", capture=kind)
