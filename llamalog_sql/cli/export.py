@@ -11,7 +11,7 @@ import click
 
 from llamalog_sql import output, queries
 from llamalog_sql.cli.group import main
-from llamalog_sql.cli.shared import Moment, dsn_option, say, session
+from llamalog_sql.cli.shared import SEQ, Moment, dsn_option, say, session
 from llamalog_sql.connection import Connection
 from llamalog_sql.errors import Misuse
 from llamalog_sql.export import files, openlineage, prov, rows
@@ -70,7 +70,7 @@ def export() -> None:
 @export.command()
 @click.option("--since", type=Moment(), help="From this time; without offset UTC.")
 @click.option("--until", type=Moment(), help="Before this time; without offset UTC.")
-@click.option("--after", type=int, metavar="SEQ", help="Only changes of a higher seq.")
+@click.option("--after", type=SEQ, metavar="SEQ", help="Only changes of a higher seq.")
 @click.option("--type", "entity_type", metavar="TYPE", help="Only entities of this type.")
 @click.option(
     "--category", "categories", multiple=True, metavar="CATEGORY", help="Only this one. Repeatable."

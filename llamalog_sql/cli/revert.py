@@ -12,6 +12,7 @@ from psycopg.errors import Diagnostic
 from llamalog_sql import output, queries, reverting
 from llamalog_sql.cli.group import FAILED, main
 from llamalog_sql.cli.shared import (
+    SEQ,
     Moment,
     confirm,
     dry_run_option,
@@ -36,7 +37,7 @@ _LINES = 100
 @main.command()
 @click.argument("entity_type", metavar="[TYPE", required=False)
 @click.argument("entity", metavar='ID|"TITLE"]', required=False)
-@click.option("--change", type=int, metavar="SEQ", help="Take back this change.")
+@click.option("--change", type=SEQ, metavar="SEQ", help="Take back this change.")
 @click.option(
     "--job", "job_id", metavar="JOB", help="Take back what a job and its descendants changed."
 )
