@@ -8,6 +8,7 @@ from datetime import datetime
 
 import click
 from psycopg.errors import Diagnostic
+from rich.table import Table
 
 from llamalog_sql import output, queries, reverting
 from llamalog_sql.cli.group import FAILED, main
@@ -144,12 +145,12 @@ def _print(conn: Connection, plan: Plan) -> None:
     labels = reverting.labels(conn, plan.steps[:_LINES])
     if plan.writes:
         lines = [line for step in plan.writes[:_LINES] for line in _lines(step, labels)]
-        target.print(output.grid(["", "entity", "field", "now", "then"], lines[:_LINES]))
+        target.print(_grid(["", "entity", "field", "now", "then"], lines[:_LINES]))
         if len(lines) > _LINES or len(plan.writes) > _LINES:
             say(f"only {_LINES} lines; --dry-run --format jsonl has all of it")
     if plan.obstacles:
         target.print(
-            output.grid(
+            _grid(
                 ["in the way", "entity", "field", "now", "then", "why"],
                 [
                     [
@@ -166,6 +167,14 @@ def _print(conn: Connection, plan: Plan) -> None:
         )
         if len(plan.obstacles) > _LINES:
             say(f"{len(plan.obstacles) - _LINES:,} more are in the way")
+
+
+def _grid(header: list[str], lines: list[list[str]]) -> Table:
+    """Return a table without the columns in which nothing stands: the others need the room."""
+    kept = [number for number in range(len(header)) if any(line[number] for line in lines)]
+    return output.grid(
+        [header[number] for number in kept], [[line[number] for number in kept] for line in lines]
+    )
 
 
 def _lines(step: Step, labels: dict[tuple[str, str], str]) -> Iterator[list[str]]:
