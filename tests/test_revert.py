@@ -353,6 +353,21 @@ def test_a_writer_who_is_not_done_is_waited_for(database, connect, new):
     assert third.execute("SELECT title FROM albums").fetchall() == [("righter",)]
 
 
+def test_two_who_take_the_same_back_at_once_do_it_once(database, connect, new):
+    new.album(database)
+    database.execute("DELETE FROM albums")
+    plan = reverting.plan(database, Target(change=last_seq(database)))
+    other, third = connect(database), connect(database)
+    with ThreadPoolExecutor() as pool:
+        with other.transaction():
+            assert reverting.revert(other, plan) is not None
+            waiting = pool.submit(reverting.revert, database, plan)
+            while not third.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall():
+                assert not waiting.done()
+        assert waiting.result() is None
+    assert third.execute("SELECT title FROM albums").fetchall() == [("OK Computer",)]
+
+
 # -- foreign keys -----------------------------------------------------------------------------------------------------
 
 
