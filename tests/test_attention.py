@@ -141,6 +141,17 @@ def test_missing_ids_are_missed_since_the_last_was_taken(each_db, new):
     ]
 
 
+def test_an_id_that_looks_like_an_option_is_told_from_one(db):
+    db.execute(
+        "CREATE TABLE shelves (id integer PRIMARY KEY);"
+        " CREATE TABLE slots (id integer PRIMARY KEY, shelf_id integer REFERENCES shelves ON DELETE CASCADE)"
+    )
+    watching.watch(db, ["shelves", "slots"])
+    db.execute("INSERT INTO shelves VALUES (-3)")
+    (finding,) = attention.attention(db, "SHELF")
+    assert [*finding.commands()] == ["llamalog why -- SHELF -3"]
+
+
 def test_low_quality_is_since_it_fell(db, new):
     album = new.album(db, **SOUND)
     new.track(db, album)
@@ -419,6 +430,23 @@ def test_live_rows_are_read_with_the_rights_of_the_caller(db, new):
     with pytest.raises(LlamaLogError, match="permission denied for table attention_rules") as no:
         attention.attention(db)
     assert "GRANT SELECT ON ALL TABLES IN SCHEMA llamalog TO you" in str(no.value.hint)
+
+
+def test_what_one_may_not_read_does_not_pass_for_sound(llamalog, database, new):
+    new.album(database, **SOUND)
+    database.execute("CREATE ROLE analyst LOGIN")
+    database.execute("GRANT USAGE ON SCHEMA llamalog TO analyst")
+    database.execute("GRANT SELECT ON ALL TABLES IN SCHEMA llamalog TO analyst")
+    database.execute("GRANT SELECT ON artists TO analyst")
+    try:
+        shown = llamalog("--dsn", make_conninfo(llamalog.dsn, user="analyst"), "attention")
+    finally:
+        database.execute("DROP OWNED BY analyst; DROP ROLE analyst")
+    assert (shown.exit_code, shown.stdout, shown.stderr) == (
+        0,
+        "",
+        "[🦙 LlamaLog] left out, since you may not read their tables: ALBUM, TRACK\n",
+    )
 
 
 def test_row_security_hides_albums_from_whoever_may_not_see_them(db, new):

@@ -438,6 +438,17 @@ def test_the_page_of_the_log_shows_how_much_by_what_and_whom(db, new):
     assert "ALBUM “OK Computer” failed: no answer OK Computer (TIMEOUT)" in shown["attention"]
 
 
+def test_what_one_may_not_read_does_not_pass_for_sound(db, new):
+    new.album(db)
+    db.execute("CREATE ROLE report_reader")
+    db.execute("GRANT USAGE ON SCHEMA llamalog TO report_reader")
+    db.execute("GRANT SELECT ON ALL TABLES IN SCHEMA llamalog TO report_reader")
+    db.execute("SET LOCAL ROLE report_reader")
+    assert Read(of_log(db))["attention"].endswith(
+        "may not read their tables: ALBUM, ARTIST, TRACK."
+    )
+
+
 def test_what_needs_a_person_is_said_with_what_to_do_and_more_is_counted(db, new):
     context(db, source="addAlbum", job_id="add-1")
     albums = [new.album(db, f"Without tracks {number}") for number in range(12)]
