@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 import shlex
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -658,21 +662,40 @@ def plain(text):
     return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
+def answered(llamalog, command, answer):
+    """What a person at a terminal is shown, who types the answer."""
+    master, terminal = pty.openpty()
+    os.write(master, answer.encode())
+    run = subprocess.run(
+        [sys.executable, "-m", "llamalog_sql.cli", *shlex.split(command)[1:]],
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "LLAMALOG_DSN": llamalog.dsn, "COLUMNS": "110"},
+    )
+    os.close(terminal)
+    os.close(master)
+    assert run.returncode == 0
+    return run.stdout.replace("[y/N]: ", f"[y/N]: {answer}")
+
+
 def test_the_session_of_the_readme_repairs_the_album(llamalog, database):
     Application(llamalog.dsn).run()
     section = (
         (ROOT / "README.md").read_text("utf-8").split("## From what is broken to what is mended")[1]
     )
     session = section.split("```\n")[1]
-    typed = 0
-    for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", session, re.MULTILINE):
-        if command.startswith("psql"):
-            database.execute(shown.partition("\nSQL\n")[0].encode())
+    typed = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", session, re.MULTILINE)
+    for command, shown in typed:
+        if "[y/N]: y" in shown:
+            said = answered(llamalog, command, "y\n")
         else:
-            said = llamalog(*shlex.split(command)[1:])
-            assert plain(said.stdout) == plain(shown)
-        typed += 1
-    assert typed == 5
+            said = llamalog(*shlex.split(command)[1:]).stdout
+        assert plain(said) == plain(shown)
+    assert [command.split()[1] for command, _ in typed] == [
+        "attention", "why", "revert", "attention", "why",
+    ]  # fmt: skip
     restored = database.execute(
         "SELECT count(*) FROM tracks JOIN albums ON albums.id = album_id WHERE albums.title = 'Rumours'"
     )
