@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from psycopg.conninfo import make_conninfo
 
-from llamalog_sql import attention, watching
+from llamalog_sql import attention, queries, watching
 from llamalog_sql.cli import main
 from llamalog_sql.demo.application import Application
 from llamalog_sql.errors import LlamaLogError, Misuse, UnknownEntityType
@@ -499,6 +499,25 @@ def test_the_view_is_there_whatever_is_watched_and_asks_no_more_than_it_shows(db
     ]
     watching.unwatch(db, ["albums"])
     assert db.execute("SELECT * FROM llamalog.albums_needing_attention").fetchall() == []
+
+
+def test_a_title_of_a_whole_text_is_cut_where_it_is_shown(db):
+    db.execute(
+        "CREATE TABLE notes (id integer PRIMARY KEY, title text);"
+        " CREATE TABLE pages (note_id integer REFERENCES notes ON DELETE CASCADE, id integer PRIMARY KEY)"
+    )
+    watching.watch(db, ["notes", "pages"])
+    title = "T" * 1_000_000
+    cut = f"{'T' * 297}..."
+    db.execute("INSERT INTO notes VALUES (1, %s)", [title])
+    fail(db, "1", entity_type="NOTE")
+    assert needy(db, "rule", "label", entity_type="NOTE") == [("no_parts", cut), ("failed", cut)]
+    assert [failure.label for failure in attention.failures(db)] == [cut]
+    assert queries.resolve(db, "NOTE", title) == "1"
+    assert max(len(told.sentence) for told in queries.why(db, "NOTE", "1")) < 500
+    db.execute("DELETE FROM notes")
+    assert [found.label for found in queries.find(db, title[:400])] == [cut]
+    assert queries.label(db, "NOTE", "1") == cut
 
 
 def test_the_limit_is_of_each_rule(db, new):

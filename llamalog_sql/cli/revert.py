@@ -197,7 +197,7 @@ def _lines(step: Step, labels: dict[tuple[str, str], str]) -> Iterator[list[str]
 
 def _name(step: Step, labels: dict[tuple[str, str], str]) -> str:
     label = labels.get((step.entity_type, step.entity_id))
-    parts = [step.entity_type, f"“{label}”" if label else "", step.entity_id]
+    parts = [step.entity_type, f"“{output.short_value(label)}”" if label else "", step.entity_id]
     return " ".join(filter(None, [*parts, f"– {step.related_id}" if step.related_id else ""]))
 
 
