@@ -170,11 +170,13 @@ def _print(conn: Connection, plan: Plan) -> None:
 
 
 def _grid(header: list[str], lines: list[list[str]]) -> Table:
-    """Return a table without the columns in which nothing stands: the others need the room."""
+    """Return a table without the columns in which nothing stands, and whose names make room for what is said of them."""
     kept = [number for number in range(len(header)) if any(line[number] for line in lines)]
-    return output.grid(
+    table = output.grid(
         [header[number] for number in kept], [[line[number] for number in kept] for line in lines]
     )
+    table.columns[1].no_wrap = False
+    return table
 
 
 def _lines(step: Step, labels: dict[tuple[str, str], str]) -> Iterator[list[str]]:
