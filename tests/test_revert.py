@@ -372,11 +372,12 @@ def test_who_cannot_wait_for_a_writer_is_told_to_try_again(database, connect, ne
     new.album(database)
     database.execute("UPDATE albums SET label = 'EMI'")
     plan = reverting.plan(database, Target(change=last_seq(database)))
-    with pytest.raises(LlamaLogError) as error, database.transaction():
+    with database.transaction():
         database.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         database.execute("SELECT FROM albums")
         connect(database).execute("UPDATE albums SET label = 'Capitol'")
-        reverting.revert(database, plan)
+        with pytest.raises(LlamaLogError) as error:
+            reverting.revert(database, plan)
     assert (error.value.sqlstate, error.value.hint) == (
         "40001",
         "Somebody else has written at the same time: try again.",
