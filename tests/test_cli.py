@@ -282,7 +282,11 @@ def test_narrow_terminal_gets_a_paragraph_for_each_change(llamalog, database, ne
     lines = [line.rstrip() for line in narrow.splitlines()]
     assert "    label: nothing → Parlophone" in lines
     assert "    manual_edit · postgres · edit-7" in lines
-    assert max(map(len, lines)) <= 60
+    blamed = llamalog("blame", "ALBUM", album, COLUMNS="60").stdout.splitlines()
+    told = blamed.index("label  Parlophone") + 1
+    trail = " ".join(" ".join(blamed[told : told + 2]).split())
+    assert trail.endswith("CORRECTED · manual_edit · postgres · edit-7")
+    assert max(map(len, [*lines, *blamed])) <= 60
 
 
 def test_redacted_field_is_named_without_values(llamalog, database):
