@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from llamalog_sql.connection import Connection
+from llamalog_sql.connection import Connection, rows
 from llamalog_sql.output import badge, clean, moment
 from llamalog_sql.queries import _ask
 
@@ -43,7 +43,9 @@ class Finding:
 
     def commands(self) -> Iterator[str]:
         """Yield what to type next: how it came to that, then what would take the change back."""
-        yield shlex.join(["llamalog", "why", self.entity_type, self.entity_id])
+        # an id like -3 is no option
+        end_of_options = ["--"] if self.entity_id.startswith("-") else []
+        yield shlex.join(["llamalog", "why", *end_of_options, self.entity_type, self.entity_id])
         if self.change_type not in {None, self.entity_type} and self.job_id is not None:
             # whatever took the last part took the others too
             yield shlex.join(["llamalog", "revert", "--job", self.job_id])
@@ -114,6 +116,15 @@ def attention(
         "SELECT * FROM llamalog.attention(%s, %s, %s::integer)",
         [entity_type, rule, limit],
     )
+
+
+def unreadable_types(conn: Connection) -> list[str]:
+    """Return the types whose tables the caller may not read: attention leaves them out.
+
+    Source: sql/functions/unreadable_types.sql
+    """
+    ((types,),) = rows(conn, "SELECT llamalog.unreadable_types()")
+    return list(types)
 
 
 def rules(conn: Connection, entity_type: str | None = None) -> list[Rule]:

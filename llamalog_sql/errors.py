@@ -207,6 +207,8 @@ _OURS = re.compile(
 
 _ADVICE = {
     "25006": "The server or the session is read-only: connect to the primary.",
+    "40001": "Somebody else has written at the same time: try again.",
+    "40P01": "Somebody else has written at the same time: try again.",
     "42501": "Connect as the owner of the table, or ask for the privilege.",
     "55P03": "Something else holds the lock: see pg_stat_activity, then try again.",
     "57014": "The statement was cancelled, perhaps by statement_timeout.",

@@ -269,8 +269,7 @@ def print_changes(rows: Sequence[Change | ChainRow], title: str, *, with_entity:
     table.columns[0].header = "time (UTC)"
     for row in cells:
         table.add_row(*row.values())
-    needed = Measurement.get(target, target.options.update(max_width=10_000), table).minimum
-    if needed <= target.width:
+    if _fits(table, target):
         target.print(table)
         return
     target.print(Text(title, style="bold"))
@@ -348,22 +347,35 @@ def image_table(row: dict[str, Any]) -> Table:
     return grid(["field", "value"], [[name, _shown(value)] for name, value in sorted(row.items())])
 
 
-def blame_table(rows: Sequence[Blame]) -> Table:
-    return grid(
-        ["field", "time (UTC)", "category", "source", "by", "job", "value"],
+def print_blame(rows: Sequence[Blame]) -> None:
+    """Print each field with the change that set it: a table, or where it has no room two lines for each."""
+    target = console()
+    lines = [
         [
-            [
-                row.field,
-                moment(row.created_at),
-                row.category or "unknown",
-                row.source or "",
-                row.user_id or row.db_user or "",
-                row.job_id or "",
-                short_value(row.value),
-            ]
-            for row in rows
-        ],
-    )
+            row.field,
+            moment(row.created_at),
+            row.category or "unknown",
+            row.source or "",
+            row.user_id or row.db_user or "",
+            row.job_id or "",
+            short_value(row.value),
+        ]
+        for row in rows
+    ]
+    table = grid(["field", "time (UTC)", "category", "source", "by", "job", "value"], lines)
+    if _fits(table, target):
+        target.print(table)
+        return
+    for field, *trail, value in lines:
+        target.print(Text(f"{clean(field)}  ", style="bold").append(clean(value), style="not bold"))
+        said = " · ".join(clean(part) for part in trail if part)
+        target.print(Padding(Text(said, style="dim"), (0, 0, 0, 4)))
+
+
+def _fits(table: Table, target: Console) -> bool:
+    """Return whether the table has room for the longest word of each column."""
+    needed = Measurement.get(target, target.options.update(max_width=10_000), table).minimum
+    return needed <= target.width
 
 
 def difference_table(rows: Sequence[Difference]) -> Table:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 import shlex
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from psycopg.conninfo import make_conninfo
 
-from llamalog_sql import attention, watching
+from llamalog_sql import attention, queries, watching
 from llamalog_sql.cli import main
 from llamalog_sql.demo.application import Application
 from llamalog_sql.errors import LlamaLogError, Misuse, UnknownEntityType
@@ -139,6 +143,17 @@ def test_missing_ids_are_missed_since_the_last_was_taken(each_db, new):
     assert needy(db, "rule", "detail", "job_id") == [
         ("missing", "none of deezer_id, musicbrainz_id, spotify_id", "sync-3")
     ]
+
+
+def test_an_id_that_looks_like_an_option_is_told_from_one(db):
+    db.execute(
+        "CREATE TABLE shelves (id integer PRIMARY KEY);"
+        " CREATE TABLE slots (id integer PRIMARY KEY, shelf_id integer REFERENCES shelves ON DELETE CASCADE)"
+    )
+    watching.watch(db, ["shelves", "slots"])
+    db.execute("INSERT INTO shelves VALUES (-3)")
+    (finding,) = attention.attention(db, "SHELF")
+    assert [*finding.commands()] == ["llamalog why -- SHELF -3"]
 
 
 def test_low_quality_is_since_it_fell(db, new):
@@ -421,6 +436,23 @@ def test_live_rows_are_read_with_the_rights_of_the_caller(db, new):
     assert "GRANT SELECT ON ALL TABLES IN SCHEMA llamalog TO you" in str(no.value.hint)
 
 
+def test_what_one_may_not_read_does_not_pass_for_sound(llamalog, database, new):
+    new.album(database, **SOUND)
+    database.execute("CREATE ROLE analyst LOGIN")
+    database.execute("GRANT USAGE ON SCHEMA llamalog TO analyst")
+    database.execute("GRANT SELECT ON ALL TABLES IN SCHEMA llamalog TO analyst")
+    database.execute("GRANT SELECT ON artists TO analyst")
+    try:
+        shown = llamalog("--dsn", make_conninfo(llamalog.dsn, user="analyst"), "attention")
+    finally:
+        database.execute("DROP OWNED BY analyst; DROP ROLE analyst")
+    assert (shown.exit_code, shown.stdout, shown.stderr) == (
+        0,
+        "",
+        "[🦙 LlamaLog] left out, since you may not read their tables: ALBUM, TRACK\n",
+    )
+
+
 def test_row_security_hides_albums_from_whoever_may_not_see_them(db, new):
     new.album(db, "Seen", **SOUND)
     new.album(db, "Hidden", data_quality="HIGH", spotify_id="5a")
@@ -467,6 +499,25 @@ def test_the_view_is_there_whatever_is_watched_and_asks_no_more_than_it_shows(db
     ]
     watching.unwatch(db, ["albums"])
     assert db.execute("SELECT * FROM llamalog.albums_needing_attention").fetchall() == []
+
+
+def test_a_title_of_a_whole_text_is_cut_where_it_is_shown(db):
+    db.execute(
+        "CREATE TABLE notes (id integer PRIMARY KEY, title text);"
+        " CREATE TABLE pages (note_id integer REFERENCES notes ON DELETE CASCADE, id integer PRIMARY KEY)"
+    )
+    watching.watch(db, ["notes", "pages"])
+    title = "T" * 1_000_000
+    cut = f"{'T' * 297}..."
+    db.execute("INSERT INTO notes VALUES (1, %s)", [title])
+    fail(db, "1", entity_type="NOTE")
+    assert needy(db, "rule", "label", entity_type="NOTE") == [("no_parts", cut), ("failed", cut)]
+    assert [failure.label for failure in attention.failures(db)] == [cut]
+    assert queries.resolve(db, "NOTE", title) == "1"
+    assert max(len(told.sentence) for told in queries.why(db, "NOTE", "1")) < 500
+    db.execute("DELETE FROM notes")
+    assert [found.label for found in queries.find(db, title[:400])] == [cut]
+    assert queries.label(db, "NOTE", "1") == cut
 
 
 def test_the_limit_is_of_each_rule(db, new):
@@ -630,21 +681,40 @@ def plain(text):
     return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
+def answered(llamalog, command, answer):
+    """What a person at a terminal is shown, who types the answer."""
+    master, terminal = pty.openpty()
+    os.write(master, answer.encode())
+    run = subprocess.run(
+        [sys.executable, "-m", "llamalog_sql.cli", *shlex.split(command)[1:]],
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "LLAMALOG_DSN": llamalog.dsn, "COLUMNS": "110"},
+    )
+    os.close(terminal)
+    os.close(master)
+    assert run.returncode == 0
+    return run.stdout.replace("[y/N]: ", f"[y/N]: {answer}")
+
+
 def test_the_session_of_the_readme_repairs_the_album(llamalog, database):
     Application(llamalog.dsn).run()
     section = (
         (ROOT / "README.md").read_text("utf-8").split("## From what is broken to what is mended")[1]
     )
     session = section.split("```\n")[1]
-    typed = 0
-    for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", session, re.MULTILINE):
-        if command.startswith("psql"):
-            database.execute(shown.partition("\nSQL\n")[0].encode())
+    typed = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", session, re.MULTILINE)
+    for command, shown in typed:
+        if "[y/N]: y" in shown:
+            said = answered(llamalog, command, "y\n")
         else:
-            said = llamalog(*shlex.split(command)[1:])
-            assert plain(said.stdout) == plain(shown)
-        typed += 1
-    assert typed == 5
+            said = llamalog(*shlex.split(command)[1:]).stdout
+        assert plain(said) == plain(shown)
+    assert [command.split()[1] for command, _ in typed] == [
+        "attention", "why", "revert", "attention", "why",
+    ]  # fmt: skip
     restored = database.execute(
         "SELECT count(*) FROM tracks JOIN albums ON albums.id = album_id WHERE albums.title = 'Rumours'"
     )

@@ -457,11 +457,19 @@ def test_find_and_resolve_know_titles_in_any_case_and_deleted_entities(db, new):
 
 def test_an_ambiguous_title_lists_the_candidates(db, new):
     first, second = new.album(db, "Weezer"), new.album(db, "weezer")
-    with pytest.raises(LlamaLogError, match='2 ALBUM are called "Weezer"') as refused:
+    with (
+        pytest.raises(LlamaLogError, match='2 ALBUM are called "Weezer"') as refused,
+        db.transaction(),
+    ):
         queries.resolve(db, "ALBUM", "Weezer")
     assert refused.value.sqlstate == "LL005"
     assert first in refused.value.detail
     assert second in refused.value.detail
+    for _ in range(20):
+        new.album(db, "Weezer")
+    with pytest.raises(LlamaLogError, match="more than 20 ALBUM are called") as refused:
+        queries.resolve(db, "ALBUM", "Weezer")
+    assert len(refused.value.detail.splitlines()) == 20
 
 
 def test_an_unknown_title_shows_what_is_called_nearly_so(db, new):

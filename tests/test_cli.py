@@ -283,7 +283,11 @@ def test_narrow_terminal_gets_a_paragraph_for_each_change(llamalog, database, ne
     lines = [line.rstrip() for line in narrow.splitlines()]
     assert "    label: nothing → Parlophone" in lines
     assert "    manual_edit · postgres · edit-7" in lines
-    assert max(map(len, lines)) <= 60
+    blamed = llamalog("blame", "ALBUM", album, COLUMNS="60").stdout.splitlines()
+    told = blamed.index("label  Parlophone") + 1
+    trail = " ".join(" ".join(blamed[told : told + 2]).split())
+    assert trail.endswith("CORRECTED · manual_edit · postgres · edit-7")
+    assert max(map(len, [*lines, *blamed])) <= 60
 
 
 def test_redacted_field_is_named_without_values(llamalog, database):
@@ -534,6 +538,9 @@ def test_a_malformed_cursor_is_said_in_a_line(llamalog, database, new):
         ("chain", "ALBUM"),
         ("as-of", "ALBUM", "x", "yesterday"),
         ("diff", "ALBUM", "x", "2026-01-01"),
+        ("impact", "--since", "0001-01-01T00:00:00+14:00"),
+        ("revert", "--change", "9223372036854775808"),
+        ("history", "ALBUM", "-3"),
         ("history", "ALBUM", "x", "--format", "xml"),
         ("maintain", "--months", "-3"),
         ("watch",),

@@ -193,8 +193,8 @@ def test_an_empty_log_makes_a_table_with_nothing_but_its_header(llamalog):
         (["log", "--type", "ALBM"], 1, 'error: unknown entity type "ALBM" (LL003)'),
         (
             ["log", "-o", "/nowhere/log"],
-            1,
-            "error: cannot write /nowhere/log: No such file or directory",
+            2,
+            "error: there is no directory /nowhere (22023)",
         ),
         (["prov"], 2, "error: which story to export is not said, or twice (22023)"),
         (

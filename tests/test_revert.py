@@ -353,6 +353,37 @@ def test_a_writer_who_is_not_done_is_waited_for(database, connect, new):
     assert third.execute("SELECT title FROM albums").fetchall() == [("righter",)]
 
 
+def test_two_who_take_the_same_back_at_once_do_it_once(database, connect, new):
+    new.album(database)
+    database.execute("DELETE FROM albums")
+    plan = reverting.plan(database, Target(change=last_seq(database)))
+    other, third = connect(database), connect(database)
+    with ThreadPoolExecutor() as pool:
+        with other.transaction():
+            assert reverting.revert(other, plan) is not None
+            waiting = pool.submit(reverting.revert, database, plan)
+            while not third.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall():
+                assert not waiting.done()
+        assert waiting.result() is None
+    assert third.execute("SELECT title FROM albums").fetchall() == [("OK Computer",)]
+
+
+def test_who_cannot_wait_for_a_writer_is_told_to_try_again(database, connect, new):
+    new.album(database)
+    database.execute("UPDATE albums SET label = 'EMI'")
+    plan = reverting.plan(database, Target(change=last_seq(database)))
+    with database.transaction():
+        database.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        database.execute("SELECT FROM albums")
+        connect(database).execute("UPDATE albums SET label = 'Capitol'")
+        with pytest.raises(LlamaLogError) as error:
+            reverting.revert(database, plan)
+    assert (error.value.sqlstate, error.value.hint) == (
+        "40001",
+        "Somebody else has written at the same time: try again.",
+    )
+
+
 # -- foreign keys -----------------------------------------------------------------------------------------------------
 
 
@@ -752,6 +783,9 @@ def test_the_command_names_what_is_in_the_way(llamalog, database, new):
     assert "conflict" in shown.stdout
     assert f"set since by change {seq + 1}" in shown.stdout
     assert "three\\x1b" in shown.stdout
+    narrow = llamalog("revert", "--change", str(seq), "--dry-run", COLUMNS="72").stdout
+    assert "conflict" in narrow
+    assert f"change {seq + 1}" in " ".join(narrow.split())
     refused = llamalog("revert", "--change", str(seq), "--yes")
     assert refused.exit_code == 1
     assert (

@@ -38,6 +38,7 @@ def attention(
         else:
             # one more tells whether there is more
             asked = questions.attention(conn, entity_type, rule=rule, limit=limit + 1)
+            unread = [] if entity_type else questions.unreadable_types(conn)
     if show_rules:
         if form != "table":
             output.write_rows(rules, form)
@@ -54,7 +55,9 @@ def attention(
             console.print(line)
     if cut:
         say(f"there are more than {limit} of {', '.join(cut)}: --limit")
-    if not found:
+    if unread:
+        say(f"left out, since you may not read their tables: {output.clean(', '.join(unread))}")
+    elif not found:
         say("nothing needs attention")
     if found and fail:
         click.get_current_context().exit(FAILED)

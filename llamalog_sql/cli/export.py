@@ -11,18 +11,19 @@ import click
 
 from llamalog_sql import output, queries
 from llamalog_sql.cli.group import main
-from llamalog_sql.cli.shared import Moment, dsn_option, say, session
+from llamalog_sql.cli.shared import SEQ, Moment, dsn_option, say, session
 from llamalog_sql.connection import Connection
 from llamalog_sql.errors import Misuse
-from llamalog_sql.export import files, openlineage, prov, rows
+from llamalog_sql.export import openlineage, prov, rows
 from llamalog_sql.queries import Change
+from llamalog_sql.saving import writing
 from llamalog_sql.tailing import Filter
 
 output_option = click.option(
     "-o",
     "--output",
     "path",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE",
     help="Where to, instead of stdout; there when it is whole.",
 )
@@ -70,7 +71,7 @@ def export() -> None:
 @export.command()
 @click.option("--since", type=Moment(), help="From this time; without offset UTC.")
 @click.option("--until", type=Moment(), help="Before this time; without offset UTC.")
-@click.option("--after", type=int, metavar="SEQ", help="Only changes of a higher seq.")
+@click.option("--after", type=SEQ, metavar="SEQ", help="Only changes of a higher seq.")
 @click.option("--type", "entity_type", metavar="TYPE", help="Only entities of this type.")
 @click.option(
     "--category", "categories", multiple=True, metavar="CATEGORY", help="Only this one. Repeatable."
@@ -133,7 +134,7 @@ def log(
             yield batch
             count, last = count + len(batch), batch[-1].seq
 
-    with session() as conn, files.writing(path) as stream:
+    with session() as conn, writing(path) as stream:
         batches = counted(rows.log(conn, wanted, since=since, until=until, after=after))
         output.write_batches(batches, Change, form, stream, is_spreadsheet_safe=spreadsheet_safe)
     say(f"{count:,} changes" + ("" if last is None else f", the last one {last}"))
@@ -162,7 +163,7 @@ def prov_command(
     """
     _require_one(entity, job_id)
     prov.require_library()
-    with session() as conn, files.writing(path) as stream:
+    with session() as conn, writing(path) as stream:
         document = prov.document(conn, _story(conn, entity_type, entity, job_id), base=base)
         stream.write(f"{document.serialize(format='json', indent=2)}\n")
 
@@ -189,7 +190,7 @@ def openlineage_command(
       llamalog export openlineage ALBUM "OK Computer" --namespace postgres://db.example.org:5432
     """
     _require_one(entity, job_id, since)
-    with session() as conn, files.writing(path) as stream:
+    with session() as conn, writing(path) as stream:
         changes: Iterable[Change]
         if since is not None:
             changes = rows.by_job(conn, since)

@@ -50,7 +50,10 @@ def misuse(error: click.UsageError) -> Misuse:
         raise error  # it prints the help
     message = error.format_message().rstrip(".")
     path = error.ctx.command_path if error.ctx else "llamalog"
-    return Misuse(message[:1].lower() + message[1:], hint=f"Run: {path} --help")
+    hint = f"Run: {path} --help"
+    if isinstance(error, click.NoSuchOption):
+        hint += "; an id or a title that begins with - goes behind --"
+    return Misuse(message[:1].lower() + message[1:], hint=hint)
 
 
 def give_up(error: LlamaLogError) -> NoReturn:

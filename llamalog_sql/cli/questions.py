@@ -274,7 +274,7 @@ def blame(entity_type: str, entity: str, form: str) -> None:
     elif not rows:
         say("neither the row nor the image of its removal is there")
     else:
-        output.console().print(output.blame_table(rows))
+        output.print_blame(rows)
 
 
 @main.command()

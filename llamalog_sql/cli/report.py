@@ -11,6 +11,7 @@ import click
 from llamalog_sql.cli.group import main
 from llamalog_sql.cli.shared import Moment, dsn_option, say, session
 from llamalog_sql.errors import Misuse
+from llamalog_sql.saving import writing
 
 DAYS = 30
 
@@ -77,4 +78,6 @@ def report(
     if str(target) == "-":
         sys.stdout.buffer.write(page.encode())
         return
-    say(f"wrote {target}: {reports.save(page, target):,} bytes")
+    with writing(target) as stream:
+        stream.write(page)
+    say(f"wrote {target}: {len(page.encode()):,} bytes")

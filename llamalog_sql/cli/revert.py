@@ -8,10 +8,12 @@ from datetime import datetime
 
 import click
 from psycopg.errors import Diagnostic
+from rich.table import Table
 
 from llamalog_sql import output, queries, reverting
 from llamalog_sql.cli.group import FAILED, main
 from llamalog_sql.cli.shared import (
+    SEQ,
     Moment,
     confirm,
     dry_run_option,
@@ -36,7 +38,7 @@ _LINES = 100
 @main.command()
 @click.argument("entity_type", metavar="[TYPE", required=False)
 @click.argument("entity", metavar='ID|"TITLE"]', required=False)
-@click.option("--change", type=int, metavar="SEQ", help="Take back this change.")
+@click.option("--change", type=SEQ, metavar="SEQ", help="Take back this change.")
 @click.option(
     "--job", "job_id", metavar="JOB", help="Take back what a job and its descendants changed."
 )
@@ -143,12 +145,12 @@ def _print(conn: Connection, plan: Plan) -> None:
     labels = reverting.labels(conn, plan.steps[:_LINES])
     if plan.writes:
         lines = [line for step in plan.writes[:_LINES] for line in _lines(step, labels)]
-        target.print(output.grid(["", "entity", "field", "now", "then"], lines[:_LINES]))
+        target.print(_grid(["", "entity", "field", "now", "then"], lines[:_LINES]))
         if len(lines) > _LINES or len(plan.writes) > _LINES:
             say(f"only {_LINES} lines; --dry-run --format jsonl has all of it")
     if plan.obstacles:
         target.print(
-            output.grid(
+            _grid(
                 ["in the way", "entity", "field", "now", "then", "why"],
                 [
                     [
@@ -165,6 +167,16 @@ def _print(conn: Connection, plan: Plan) -> None:
         )
         if len(plan.obstacles) > _LINES:
             say(f"{len(plan.obstacles) - _LINES:,} more are in the way")
+
+
+def _grid(header: list[str], lines: list[list[str]]) -> Table:
+    """Return a table without the columns in which nothing stands, and whose names make room for what is said of them."""
+    kept = [number for number in range(len(header)) if any(line[number] for line in lines)]
+    table = output.grid(
+        [header[number] for number in kept], [[line[number] for number in kept] for line in lines]
+    )
+    table.columns[1].no_wrap = False
+    return table
 
 
 def _lines(step: Step, labels: dict[tuple[str, str], str]) -> Iterator[list[str]]:
@@ -187,7 +199,7 @@ def _lines(step: Step, labels: dict[tuple[str, str], str]) -> Iterator[list[str]
 
 def _name(step: Step, labels: dict[tuple[str, str], str]) -> str:
     label = labels.get((step.entity_type, step.entity_id))
-    parts = [step.entity_type, f"“{label}”" if label else "", step.entity_id]
+    parts = [step.entity_type, f"“{output.short_value(label)}”" if label else "", step.entity_id]
     return " ".join(filter(None, [*parts, f"– {step.related_id}" if step.related_id else ""]))
 
 

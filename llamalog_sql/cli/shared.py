@@ -20,6 +20,9 @@ logger = logging.getLogger("llamalog_sql")
 
 COUNT = click.IntRange(1, 1_000_000_000)
 
+#: The order of a change, a bigint.
+SEQ = click.IntRange(-(2**63), 2**63 - 1)
+
 
 class Moment(click.ParamType[datetime]):
     """An instant in ISO 8601; without offset it is UTC."""
@@ -37,7 +40,10 @@ class Moment(click.ParamType[datetime]):
             self.fail(
                 f'"{value}" is no time; write 2026-11-22, or 2026-11-22T18:30:00+01:00', param, ctx
             )
-        return at if at.tzinfo else at.replace(tzinfo=UTC)
+        try:
+            return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+        except OverflowError:
+            self.fail(f'"{value}" is before the year 1, or after 9999, in UTC', param, ctx)
 
 
 def dsn_option(command: Callable[..., Any]) -> Callable[..., Any]:

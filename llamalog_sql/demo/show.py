@@ -117,6 +117,7 @@ def _say_what_to_try(dsn: str) -> None:
         'llamalog chain ALBUM "Rumours" --category CREATED',
         'llamalog history ARTIST "Björk" --format jsonl',
         "llamalog attention",
+        "llamalog revert --job spotify-sync-2",
         f'llamalog report ALBUM "{ALBUM}" -o album.html',
         "llamalog status",
         f'{shutil.which("psql") or "psql"} "$LLAMALOG_DSN" -c "SELECT * FROM llamalog.log ORDER BY seq DESC LIMIT 5"',

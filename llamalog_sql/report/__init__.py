@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 
 from llamalog_sql.connection import Connection
 from llamalog_sql.report import gather, page
-from llamalog_sql.report.save import save
 
-__all__ = ["entity", "job", "log", "save"]
+__all__ = ["entity", "job", "log"]
 
 
 def entity(conn: Connection, entity_type: str, entity_id: str) -> str:

@@ -195,7 +195,7 @@ class Count:
 class Log:
     """All that the page of the log shows.  unit: day, week or month, what a period is.
 
-    findings: the first of each rule; cut_rules says of which there are more.
+    findings: the first of each rule; cut_rules says of which there are more.  unread: types whose tables may not be read.
     """
 
     since: datetime
@@ -206,6 +206,7 @@ class Log:
     failures: list[attention.Failure]
     findings: list[attention.Finding]
     cut_rules: list[str]
+    unread: list[str]
     unknown_count: int
 
 
@@ -473,6 +474,7 @@ def log(conn: Connection, since: datetime) -> Log:
     # one more tells whether there is more
     found = attention.attention(conn, limit=FINDINGS + 1)
     findings, cut_rules = attention.page(found, FINDINGS)
+    unread = attention.unreadable_types(conn)
     ((database, unknown_count),) = rows(
         conn, "SELECT current_database(), (SELECT count(*) FROM llamalog.unknown_provenance)"
     )
@@ -485,6 +487,7 @@ def log(conn: Connection, since: datetime) -> Log:
         list(failures),
         findings,
         cut_rules,
+        unread,
         unknown_count,
     )
 

@@ -90,7 +90,7 @@ BEGIN
         v_detail := format('%L || %s', rule.columns[1] || ' is ', v_column);
     END IF;
     RETURN format(
-        'SELECT %1$s AS entity_id, %2$s AS label, %3$s AS detail FROM %4$s AS live WHERE %5$s ORDER BY %6$s LIMIT $1',
+        'SELECT %1$s AS entity_id, llamalog.short_label(%2$s) AS label, %3$s AS detail FROM %4$s AS live WHERE %5$s ORDER BY %6$s LIMIT $1',
         llamalog.key_expression(v_table, v_watch.key_columns, 'live'),
         llamalog.label_expression(v_table, v_watch.label_column, 'live'),
         v_detail,

@@ -47,7 +47,7 @@ BEGIN
         END;
         BEGIN
             FOR v_row IN EXECUTE format(
-                'SELECT %1$s AS id, %2$s AS label FROM %3$s AS live WHERE %4$s'
+                'SELECT %1$s AS id, llamalog.short_label(%2$s) AS label FROM %3$s AS live WHERE %4$s'
                     || ' ORDER BY lower(%2$s) = lower($1) DESC, length(%2$s), %1$s LIMIT $2',
                 v_key,
                 v_label,
@@ -89,7 +89,7 @@ BEGIN
                 ELSE strpos(lower(coalesce(log.before ->> watch.label_column, log.entity_id)), lower(find.search)) > 0
             END
     )
-    SELECT gone.entity_type, gone.entity_id, gone.label, false
+    SELECT gone.entity_type, gone.entity_id, llamalog.short_label(gone.label), false
     FROM (
         SELECT DISTINCT ON (candidate.entity_type, candidate.entity_id)
             candidate.entity_type,

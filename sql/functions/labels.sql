@@ -30,7 +30,7 @@ BEGIN
     v_table := llamalog.table_of(v_watch);
     BEGIN
         FOR v_row IN EXECUTE format(
-            'SELECT wanted.id, %s AS label FROM unnest($1) AS wanted (id) JOIN %s AS live ON %s',
+            'SELECT wanted.id, llamalog.short_label(%s) AS label FROM unnest($1) AS wanted (id) JOIN %s AS live ON %s',
             llamalog.label_expression(v_table, v_watch.label_column, 'live'),
             v_table::regclass,
             llamalog.key_match(v_table, v_watch.key_columns, 'live', 'wanted.id')
@@ -54,7 +54,7 @@ BEGIN
     );
     IF v_gone <> '{}' THEN
         RETURN QUERY
-        SELECT wanted.id, removed.label, false
+        SELECT wanted.id, llamalog.short_label(removed.label), false
         FROM unnest(v_gone) AS wanted (id)
         CROSS JOIN LATERAL (
             SELECT log.before ->> v_watch.label_column AS label
@@ -71,4 +71,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.labels(text, text[]) IS
-    'Labels of entities of one type, read with the rights of the caller; entities never seen are left out.';
+    'Labels of entities of one type, read with the rights of the caller; long ones cut; entities never seen are left out.';

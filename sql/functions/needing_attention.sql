@@ -15,8 +15,9 @@ CREATE OR REPLACE FUNCTION llamalog.needing_attention(
 AS $function$
 #variable_conflict use_column
 DECLARE
-    v_type text := CASE WHEN entity_type IS NOT NULL THEN llamalog.entity_type(entity_type) END;
-    v_rule llamalog.attention_rules;
+    v_type   text := CASE WHEN entity_type IS NOT NULL THEN llamalog.entity_type(entity_type) END;
+    v_unread text[] := llamalog.unreadable_types();
+    v_rule   llamalog.attention_rules;
 BEGIN
     IF row_limit IS NOT NULL THEN
         PERFORM llamalog.check_row_limit(row_limit);
@@ -34,16 +35,7 @@ BEGIN
     LOOP
         -- what is not for the eyes of a caller is left out, unless he asks for it by name
         CONTINUE WHEN v_type IS NULL
-            AND EXISTS (
-                SELECT
-                FROM llamalog.watches AS watch
-                WHERE (watch.entity_type = v_rule.entity_type OR watch.entity_type = v_rule.part_type)
-                    AND CASE
-                        WHEN llamalog.table_of(watch) IS NOT NULL
-                            THEN NOT has_schema_privilege(watch.schema_name, 'USAGE')
-                                OR NOT has_table_privilege(llamalog.table_of(watch), 'SELECT')
-                    END
-            );
+            AND ARRAY[v_rule.entity_type, v_rule.part_type] && v_unread;
         IF v_rule.rule = 'failed' THEN
             RETURN QUERY
             SELECT

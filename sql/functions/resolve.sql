@@ -11,6 +11,7 @@ CREATE OR REPLACE FUNCTION llamalog.resolve(
 AS $function$
 #variable_conflict use_column
 DECLARE
+    c_shown      CONSTANT integer := 20;
     v_type       text := llamalog.entity_type(resolve.entity_type);
     v_id         text;
     v_count      bigint;
@@ -53,14 +54,16 @@ BEGIN
         string_agg(
             format('%s %s%s', named.entity_id, named.label, CASE WHEN NOT named.is_alive THEN ' (deleted)' END),
             E'\n'
-        )
+            ORDER BY named.position
+        ) FILTER (WHERE named.position <= c_shown)
     INTO v_count, v_id, v_candidates
-    FROM llamalog.find(given, v_type, true, 20) AS named;
+    -- one more tells whether there is more
+    FROM llamalog.find(given, v_type, true, c_shown + 1) WITH ORDINALITY AS named (entity_type, entity_id, label, is_alive, position);
     IF v_count = 1 THEN
         RETURN v_id;
     END IF;
     IF v_count > 1 THEN
-        RAISE EXCEPTION '% % are called "%"', v_count, v_type, left(given, 100)
+        RAISE EXCEPTION '% % are called "%"', CASE WHEN v_count > c_shown THEN 'more than ' || c_shown ELSE v_count::text END, v_type, left(given, 100)
             USING ERRCODE = 'LL005',
                   DETAIL  = v_candidates,
                   HINT    = 'Name the one you mean by its id.';

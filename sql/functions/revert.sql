@@ -39,6 +39,10 @@ DECLARE
         ) AS setting (name)
     );
 BEGIN
+    -- who takes the same back at the same time waits, and finds it done
+    PERFORM pg_advisory_xact_lock(hashtextextended(
+        concat_ws(' ', 'llamalog.revert', revert.change, revert.job_id, revert.entity_type, revert.entity_id), 0
+    ));
     LOOP
         v_steps := ARRAY(
             SELECT step
