@@ -21,7 +21,7 @@ from llamalog_sql.queries import Change
 
 _SPEC = "https://openlineage.io/spec"
 _EVENT = f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent"
-_PRODUCER = f"https://pypi.org/project/llamalog-sql/{__version__}"
+_PRODUCER = f"urn:llamalog-sql:{__version__}"
 
 #: Jobs whose ancestors are looked up at a time.
 _BATCH = 500
