@@ -4,7 +4,7 @@ Instructions of the backend for each statement, in a transaction of its own, cou
 single-user mode: the same on any machine, whatever else it does. Each figure is the difference between 220 and 20 statements,
 so that the start of the server and the first use of everything are no part of it.
 
-Needs valgrind, and what `make bench` needs.
+Needs valgrind, and what `make bench` needs. Names of workloads as arguments ask for these only: python bench/profile.py delete
 """
 
 from __future__ import annotations
@@ -32,7 +32,26 @@ from write import Bench, prepare
 from llamalog_sql import embedded
 
 FEW, MANY = 20, 220
-SYSTEMS = ["none", "floor", "the key alone", "llamalog", "llamalog, by statement"]
+#: What is counted, and under which systems: those that do something of their own in it.
+WORKLOADS = {
+    "insert": (
+        "one INSERT",
+        ["none", "floor", "the key alone", "llamalog", "llamalog, full image"],
+    ),
+    "add_album": (
+        "addAlbum, 14 rows",
+        ["none", "floor", "the key alone", "llamalog", "llamalog, full image"],
+    ),
+    "update": (
+        "one UPDATE, 2 of 31 columns",
+        ["none", "floor", "the key alone", "llamalog", "llamalog, by statement"],
+    ),
+    "noop": (
+        "no-op UPDATE",
+        ["none", "floor", "the key alone", "llamalog", "llamalog, by statement"],
+    ),
+    "delete": ("DELETE with 10 tracks", ["none", "floor", "the key alone", "llamalog"]),
+}
 
 #: Parts of a captured write: label, caller and callee, as PostgreSQL's functions are called; the first two hold the others.
 PARTS = [
@@ -119,18 +138,19 @@ def _calls(file: Path) -> dict[tuple[str, str], int]:
     return calls
 
 
-def _script(workload: str, system: SimpleNamespace, count: int) -> str:
-    """Return what the server reads: a statement a line, each a transaction."""
-    statement = getattr(system, workload)[0].replace(":n", "$1").replace(":r", "$2::integer")
-    parameters = "(integer, integer)" if "$1" in statement else ""
-    lines = [f"PREPARE write{parameters} AS {statement}"]
-    for number in range(count):
-        values = (
-            f"({number % 400 + 1}, {random.randrange(10**9)})"  # noqa: S311
-            if parameters
-            else ""
+def _script(statements: list[str], first: int, count: int) -> str:
+    """Return what the server reads: each write a transaction, about another album each."""
+    lines = []
+    for position, statement in enumerate(statements):
+        for number, name in enumerate("nrsd", 1):
+            statement = re.sub(rf"(?<!:):{name}\b", f"${number}", statement)
+        lines.append(
+            f"PREPARE write_{position} (integer, integer, integer, integer) AS {statement}"
         )
-        lines.append(f"EXECUTE write{values}")
+    for number in range(first, first + count):
+        values = f"({number}, {random.randrange(10**9)}, {random.randrange(10**9)}, {number})"  # noqa: S311
+        writes = [f"EXECUTE write_{position} {values}" for position in range(len(statements))]
+        lines += ["BEGIN", *writes, "COMMIT"] if len(writes) > 1 else writes
     return "\n".join(lines) + "\n"
 
 
@@ -141,7 +161,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="llamalog-profile-") as directory:
         server = SingleUser(Path(directory))
         server.run("pg_ctl", "-D", f"{directory}/data", "-l", f"{directory}/log", "-w", "start")
-        chosen = [system for system in systems() if system.name in SYSTEMS]
+        known = {system.name: system for system in systems()}
+        asked = {
+            key: of for key, of in WORKLOADS.items() if not sys.argv[1:] or key in sys.argv[1:]
+        }
+        used = [name for name in known if any(name in names for _, names in asked.values())]
         try:
             bench = Bench(
                 SimpleNamespace(dsn=f"host={directory} user=postgres dbname=postgres"),
@@ -150,20 +174,19 @@ def main() -> int:
                 rounds=1,
                 transactions=1,
             )
-            prepare(bench, chosen)
+            prepare(bench, [known[name] for name in used])
         finally:
             server.run("pg_ctl", "-D", f"{directory}/data", "-w", "stop")
-        for workload in ("insert", "update", "noop"):
+        for workload, (title, names) in asked.items():
             table = Table(
-                f"one {workload}, thousands of instructions",
-                *(s.name for s in chosen),
-                title_justify="left",
+                f"{title}, thousands of instructions", *names, title=None, title_justify="left"
             )
             found = []
-            for system in chosen:
-                name = re.sub(r"\W+", "_", system.name)
-                few = server.count(name, _script(workload, system, FEW))
-                many = server.count(name, _script(workload, system, MANY))
+            for name in names:
+                database = re.sub(r"\W+", "_", name)
+                statements = getattr(known[name], workload)
+                few = server.count(database, _script(statements, 1, FEW))
+                many = server.count(database, _script(statements, 1 + FEW, MANY))
                 found.append({key: (many[key] - few[key]) / (MANY - FEW) / 1000 for key in many})
             for label, *key in [("all of it", "", ""), *PARTS]:
                 table.add_row(label, *(f"{calls.get(tuple(key), 0):,.0f}" for calls in found))

@@ -35,7 +35,18 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from llamalog_sql import embedded, installation, migrate, queries, sizes
+from llamalog_sql import (
+    attention,
+    embedded,
+    installation,
+    jobs,
+    migrate,
+    queries,
+    reverting,
+    sizes,
+    stats,
+    tailing,
+)
 from llamalog_sql.connection import Connection, connect
 from llamalog_sql.errors import LlamaLogError
 
@@ -80,6 +91,44 @@ def _execute(statement: str, *parameters: Any) -> Callable[[Connection, Any, Any
     return lambda conn, *_: conn.execute(statement.encode(), list(parameters)).fetchall()
 
 
+def _keys_of_chain(conn: Connection, entity: Entity) -> tuple[list[str], list[str]]:
+    """The keys that a chain must look up: the entity and its parts; the jobs that wrote about them."""
+    ((ids, job_ids),) = conn.execute(
+        "SELECT coalesce(array_agg(DISTINCT found.entity_id) FILTER (WHERE found.entity_id = %(id)s OR found.related_id = %(id)s"
+        " AND found.link_type IS NULL), ARRAY[%(id)s]), coalesce(array_agg(DISTINCT found.job_id) FILTER (WHERE found.job_id IS NOT NULL), '{}')"
+        " FROM llamalog.chain_changes(%(type)s, %(id)s) AS found",
+        {"type": entity[0], "id": entity[1]},
+    ).fetchall()
+    return ids, job_ids
+
+
+#: What no chain can do without, as bare as can be: each key looked up once in each of four indexes, no column read.
+_LOOKUPS = """
+CREATE OR REPLACE FUNCTION bench.lookups(ids text[], job_ids text[]) RETURNS bigint LANGUAGE plpgsql
+    SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+    RETURN (SELECT count(*) FROM llamalog.llama_logs AS log WHERE log.entity_id = ANY (ids))
+        + (SELECT count(*) FROM llamalog.llama_logs AS log WHERE log.related_id = ANY (ids))
+        + (SELECT count(*) FROM llamalog.llama_logs AS log WHERE log.job_id = ANY (job_ids))
+        + (SELECT count(*) FROM llamalog.llama_logs AS log WHERE log.parent_job_id = ANY (job_ids));
+END $$
+"""
+
+
+def _with_lookups(conn: Connection, entity: Entity) -> tuple[list[str], list[str]]:
+    conn.execute(_LOOKUPS.encode())
+    return _keys_of_chain(conn, entity)
+
+
+def _last_job(conn: Connection, entity: Entity) -> str:
+    """The job of the last change of an entity, or the one above it."""
+    return next(c.job_id or c.parent_job_id or "" for c in queries.history(conn, *entity))
+
+
+def _last_change(conn: Connection, entity: Entity) -> int:
+    return next((c.seq for c in queries.history(conn, *entity) if c.op), 0)
+
+
 #: Instants to be asked about, with half a year of changes after each.
 _DAYS = (generate.END - timedelta(days=365), generate.END - timedelta(days=182))
 _WEEK = (generate.END - timedelta(days=7), generate.END)
@@ -104,11 +153,46 @@ QUESTIONS = [
         ),
         budget=5,
     ),
+    Question(
+        "the lookups of a chain alone",
+        lambda conn, e, keys: conn.execute("SELECT bench.lookups(%s, %s)", list(keys)),
+        kinds=("typical", "deleted"),
+        prepare=_with_lookups,
+    ),
     Question("tree", lambda conn, e, _: queries.tree(conn, *e), budget=5),
     Question("why", lambda conn, e, _: queries.why(conn, *e)),
     Question("as-of", lambda conn, e, _: queries.as_of(conn, *e, _DAYS[1]), budget=1),
     Question("blame", lambda conn, e, _: queries.blame(conn, *e), budget=1),
     Question("diff", lambda conn, e, _: queries.diff(conn, *e, *_DAYS)),
+    Question(
+        "job",
+        lambda conn, e, job_id: jobs.job(conn, job_id),
+        kinds=("typical", "deleted"),
+        prepare=_last_job,
+    ),
+    Question(
+        "impact of a job",
+        lambda conn, e, job_id: jobs.impact(conn, jobs.Criteria(job_id=job_id)),
+        kinds=("typical", "deleted"),
+        prepare=_last_job,
+    ),
+    Question(
+        "plan to revert a change",
+        lambda conn, e, change: reverting.plan(conn, reverting.Target(change=change)),
+        kinds=("typical", "deleted"),
+        prepare=_last_change,
+    ),
+    Question(
+        "plan to revert a job",
+        lambda conn, e, job_id: reverting.plan(conn, reverting.Target(job_id=job_id)),
+        kinds=("deleted",),
+        prepare=_last_job,
+    ),
+    Question(
+        "failures of an entity",
+        lambda conn, e, _: attention.failures(conn, *e),
+        kinds=("typical", "deleted"),
+    ),
     Question(
         "resolve an id",
         lambda conn, e, _: queries.resolve(conn, *e),
@@ -143,6 +227,32 @@ QUESTIONS = [
     Question(
         "newest 50 changes",
         _execute("SELECT * FROM llamalog.log ORDER BY seq DESC LIMIT 50"),
+        of_entity=False,
+    ),
+    Question(
+        "tail, a look that finds nothing",
+        lambda conn, _, cursor: tailing.tail(conn, tailing.Filter(), cursor=cursor),
+        of_entity=False,
+        prepare=lambda conn, _: tailing.tail(conn, tailing.Filter()).cursor,
+    ),
+    Question(
+        "impact of a source, 7 days",
+        lambda conn, *_: jobs.impact(
+            conn, jobs.Criteria(source="enrichment", start_date=_WEEK[0], end_date=_WEEK[1])
+        ),
+        of_entity=False,
+    ),
+    Question(
+        "stats by category, 7 days",
+        lambda conn, *_: stats.counts(conn, "category", *_WEEK),
+        budget=50,
+        of_entity=False,
+    ),
+    Question("attention", lambda conn, *_: attention.attention(conn, "ALBUM"), of_entity=False),
+    Question("failures", lambda conn, *_: attention.failures(conn), of_entity=False),
+    Question(
+        "recent_activity, 50 rows",
+        _execute("SELECT * FROM llamalog.recent_activity LIMIT 50"),
         of_entity=False,
     ),
     Question(

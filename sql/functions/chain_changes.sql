@@ -10,6 +10,7 @@ CREATE OR REPLACE FUNCTION llamalog.chain_changes(
     RETURNS SETOF llamalog.log
     LANGUAGE plpgsql
     STABLE
+    ROWS 100
     SET search_path = pg_catalog, pg_temp
     SET plan_cache_mode = force_generic_plan
     SET jit = off

@@ -10,6 +10,7 @@ CREATE OR REPLACE FUNCTION llamalog.job_ancestry(job_ids text[])
     )
     LANGUAGE plpgsql
     STABLE
+    ROWS 20
     SET search_path = pg_catalog, pg_temp
     SET plan_cache_mode = force_generic_plan
     SET jit = off

@@ -6,6 +6,7 @@ CREATE OR REPLACE FUNCTION llamalog.labels(
     RETURNS SETOF llamalog.entity_label
     LANGUAGE plpgsql
     STABLE
+    ROWS 10
     SET search_path = pg_catalog, pg_temp
     SET plan_cache_mode = force_generic_plan
     SET jit = off

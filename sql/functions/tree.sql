@@ -112,7 +112,11 @@ BEGIN
         -- jobs that cause each other in a circle hang below nothing
         SELECT 0, placed.node, ARRAY[ROW(placed.created_at, coalesce(placed.change_seq, 0), placed.node)]
         FROM placed
-        WHERE placed.node NOT IN (SELECT walk.node FROM walk)
+        WHERE NOT EXISTS (
+            SELECT
+            FROM walk
+            WHERE walk.node = placed.node
+        )
     )
     SELECT
         arranged.depth,
