@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import psycopg
 
-if TYPE_CHECKING:
-    from write import Bench, System
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from rig import Bench, prepare
+from systems import System, systems
+
+from llamalog_sql import embedded
 
 #: Of the log, with all indexes, and of write-ahead log beyond that of the write itself.
 BUDGET_LOG, BUDGET_WAL = 400, 600
@@ -79,10 +84,6 @@ def _sizes(conn: psycopg.Connection[Any]) -> tuple[dict[str, int], int]:
 
 
 def main() -> None:
-    from write import Bench, prepare, systems
-
-    from llamalog_sql import embedded
-
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     settings = {"shared_buffers": "512MB", "max_wal_size": "8GB", "autovacuum": "off"}
     with embedded.start(settings=settings) as server:

@@ -25,7 +25,8 @@ from typing import Any
 
 import psycopg
 from retention import FILL
-from write import Bench, System, prepare, systems
+from rig import Bench, prepare
+from systems import System, systems
 
 from llamalog_sql import embedded, migrate, watching
 from llamalog_sql.describe import Options

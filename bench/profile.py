@@ -26,8 +26,8 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from rig import Bench, prepare
 from systems import systems
-from write import Bench, prepare
 
 from llamalog_sql import embedded
 
