@@ -18,16 +18,17 @@ AS $function$
 DECLARE
     v_held   record;
     v_change llamalog.log;
+    v_later  xid8;
 BEGIN
     FOR v_held IN
         SELECT held.*
         FROM llamalog.key_history(row_changes.entity_type, row_changes.entity_id) AS held
         ORDER BY held.before_seq DESC
     LOOP
+        v_later := NULL;
         FOR v_change IN
-            SELECT shown.*
+            SELECT log.*
             FROM llamalog.log AS log
-            CROSS JOIN LATERAL llamalog.presented(log) AS shown
             WHERE log.entity_id = v_held.id
                 AND log.entity_type = row_changes.entity_type
                 AND log.link_type IS NULL
@@ -36,6 +37,16 @@ BEGIN
                 AND log.seq < v_held.before_seq
             ORDER BY log.seq DESC
         LOOP
+            -- as in llamalog.history()
+            IF v_change.op = 'D' AND (v_change.txid = v_later OR llamalog.was_renamed(ARRAY[v_held.id]))
+                OR v_change.op = 'I' AND v_change.metadata @> '{"llamalog": {"moved": true}}'
+            THEN
+                SELECT shown.*
+                INTO v_change
+                FROM llamalog.presented(v_change) AS shown;
+                CONTINUE WHEN NOT FOUND;
+            END IF;
+            v_later := v_change.txid;
             RETURN NEXT v_change;
             IF v_change.created_at <= row_changes.at THEN
                 RETURN;
