@@ -70,6 +70,7 @@ class Question:
 
     ask: with a connection, an entity and what prepare returned; for a question about the whole log the entity is None.
     budget: milliseconds of p99 on the server.  kinds: of entities it is asked about.  prepare: what must be known first, not timed.
+    has_plan: False where its statements are made anew for each row.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Question:
     of_entity: bool = True
     kinds: tuple[str, ...] = KINDS
     prepare: Callable[[Connection, Any], Any] = field(default=lambda conn, entity: None)
+    has_plan: bool = True
 
 
 def _second_page(conn: Connection, entity: Entity) -> str | None:
@@ -92,11 +94,22 @@ def _execute(statement: str, *parameters: Any) -> Callable[[Connection, Any, Any
 
 
 def _keys_of_chain(conn: Connection, entity: Entity) -> tuple[list[str], list[str]]:
-    """The keys that a chain must look up: the entity and its parts; the jobs that wrote about them."""
+    """The keys that a chain must look up: the entity and its parts; the jobs all of whose rows are in it."""
     ((ids, job_ids),) = conn.execute(
-        "SELECT coalesce(array_agg(DISTINCT found.entity_id) FILTER (WHERE found.entity_id = %(id)s OR found.related_id = %(id)s"
-        " AND found.link_type IS NULL), ARRAY[%(id)s]), coalesce(array_agg(DISTINCT found.job_id) FILTER (WHERE found.job_id IS NOT NULL), '{}')"
-        " FROM llamalog.chain_changes(%(type)s, %(id)s) AS found",
+        """
+        WITH found AS MATERIALIZED (SELECT * FROM llamalog.chain_changes(%(type)s, %(id)s)),
+        job AS MATERIALIZED (SELECT job_id, count(*) AS rows FROM found WHERE job_id IS NOT NULL GROUP BY job_id)
+        SELECT
+            ARRAY(
+                SELECT %(id)s
+                UNION
+                SELECT entity_id FROM found WHERE related_id = %(id)s AND link_type IS NULL
+            ),
+            ARRAY(
+                SELECT job_id FROM job
+                WHERE rows = (SELECT count(*) FROM llamalog.llama_logs AS log WHERE log.job_id = job.job_id)
+            )
+        """,
         {"type": entity[0], "id": entity[1]},
     ).fetchall()
     return ids, job_ids
@@ -187,6 +200,7 @@ QUESTIONS = [
         lambda conn, e, job_id: reverting.plan(conn, reverting.Target(job_id=job_id)),
         kinds=("deleted",),
         prepare=_last_job,
+        has_plan=False,
     ),
     Question(
         "failures of an entity",
@@ -618,6 +632,8 @@ def run(
             )
             everything[f"{layout}: {question.name}, {kind}"] = vars(found)
         print(f"{layout}: {question.name} done", file=sys.stderr)
+        if not question.has_plan:
+            continue
         seen = plans(dsn, question, entities["typical"][1] if question.of_entity else None)
         if seen is None:
             continue
