@@ -416,6 +416,33 @@ def prove_as_of(db, steps):
             )
     if instants:
         prove_blame(db, instants[-1][1])
+        first, middle, last = (instants[n][1] for n in (0, len(instants) // 2, len(instants) - 1))
+        prove_diff(db, sorted({first, last}), middle)
+
+
+def prove_diff(db, ends, middle):
+    """From one instant to another, diff says how as_of differs; and what it says of two parts is what it says of the whole."""
+    first, last = ends[0], ends[-1]
+    for kind in (kind for kind, table in db.tables.items() if not table.is_link):
+        keys = db.conn.execute(
+            "SELECT entity_id FROM llamalog.log WHERE entity_type = %s AND link_type IS NULL GROUP BY 1 ORDER BY min(seq) LIMIT 3",
+            [kind],
+        ).fetchall()
+        for (key,) in keys:
+            whole, one, two = (
+                {
+                    d.field: (str(d.before), str(d.after))
+                    for d in queries.diff(db.conn, kind, key, *span)
+                }
+                for span in ((first, last), (first, middle), (middle, last))
+            )
+            composed = {
+                field: ((one.get(field) or two[field])[0], (two.get(field) or one[field])[1])
+                for field in one.keys() | two.keys()
+            }
+            assert {f: ends for f, ends in composed.items() if ends[0] != ends[1]} == {
+                f: ends for f, ends in whole.items() if ends[0] != ends[1]
+            }, (kind, key)
 
 
 def prove_as_of_all(db, when, state):
