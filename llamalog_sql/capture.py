@@ -100,9 +100,7 @@ def build(conn: Connection, watch: Watch) -> Capture:
         "settings": settings,
         "stored_columns": [c for c in watch.columns if not c.is_generated],
         "columns": [
-            c
-            for c in watch.columns
-            if c.name not in watch.ignored_columns and not c.is_generated
+            c for c in watch.columns if c.name not in watch.ignored_columns and not c.is_generated
         ],
         "has_generated_key": any(
             c.is_generated for c in watch.columns if c.name in watch.key_columns

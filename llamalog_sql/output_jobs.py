@@ -8,7 +8,7 @@ import itertools
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import IO
 
 from rich.table import Table
 from rich.text import Text

@@ -667,7 +667,9 @@ def test_commands_say_what_needs_a_person_and_what_failed(llamalog, database, ne
     told = llamalog("attention", "TRACK", "--fail")
     assert told.exit_code == 1
     assert told.stdout.splitlines()[0] == "TRACK missing"
-    assert 'names column "isbn", which public.tracks does not have.' in " ".join(told.stdout.split())
+    assert 'names column "isbn", which public.tracks does not have.' in " ".join(
+        told.stdout.split()
+    )
     assert "why" not in told.stdout
     database.execute("DELETE FROM llamalog.attention_rules")
     cut = llamalog("attention", "ALBUM", "--limit", "1", "--format", "jsonl")

@@ -684,7 +684,9 @@ def test_key_of_columns_that_are_ignored_elsewhere_is_followed(each_db, watch, c
         each_db.execute("UPDATE things SET v = 5")
         expected = [("2", None), ("6", "2")]
         # the server makes it anew: what changed is what it is made from
-        assert changes(each_db, "fields_enriched, before, after", op="U") == [(["v"], {"v": 1}, {"v": 5})]
+        assert changes(each_db, "fields_enriched, before, after", op="U") == [
+            (["v"], {"v": 1}, {"v": 5})
+        ]
     assert changes(each_db, "entity_id, previous_id", entity_type="THING") == expected
 
 

@@ -498,7 +498,9 @@ def test_on_a_standby_later_pages_show_what_commits_after_the_first_and_nothing_
         ):
             migrate.migrate(conn)
             conn.execute("CREATE TABLE posts (id integer PRIMARY KEY)")
-            conn.execute("CREATE TABLE replies (id integer PRIMARY KEY, post_id integer REFERENCES posts)")
+            conn.execute(
+                "CREATE TABLE replies (id integer PRIMARY KEY, post_id integer REFERENCES posts)"
+            )
             watching.watch(conn, ["posts", "replies"])
             conn.execute("INSERT INTO posts VALUES (1)")
         subprocess.run(["cp", "-a", kept, copy], check=True)

@@ -351,12 +351,18 @@ def test_a_time_that_has_not_begun_is_misuse(llamalog, database, new, arguments)
     ],
 )
 def test_a_job_that_never_was_is_an_error_everywhere(llamalog, arguments):
-    failed(llamalog(*arguments), 1, 'error: unknown job "nope" (LL017)', "Every change names its job")
+    failed(
+        llamalog(*arguments), 1, 'error: unknown job "nope" (LL017)', "Every change names its job"
+    )
 
 
 def test_a_job_is_known_by_whatever_names_it(db):
-    db.execute("SELECT llamalog.start_job(job_id => 'own', source => 'sync', parent_job_id => 'above')")
-    db.execute("SELECT llamalog.set_context(job_id => 'j', parent_job_id => 'p', root_job_id => 'r')")
+    db.execute(
+        "SELECT llamalog.start_job(job_id => 'own', source => 'sync', parent_job_id => 'above')"
+    )
+    db.execute(
+        "SELECT llamalog.set_context(job_id => 'j', parent_job_id => 'p', root_job_id => 'r')"
+    )
     db.execute("INSERT INTO artists (name, updated_at) VALUES ('Björk', now())")
     for job_id in ("own", "above", "j", "p", "r"):
         db.execute("SELECT llamalog.check_job(%s)", [job_id])
@@ -390,7 +396,9 @@ def test_what_finds_nothing_says_since_when_anything_is_known(llamalog, database
 def test_an_answer_without_rows_is_csv_with_a_header_and_json_with_none(llamalog, database, new):
     album = new.album(database, data_quality="HIGH", spotify_id="4f")
     new.track(database, album)
-    seq = database.execute("SELECT max(seq) FROM llamalog.log WHERE entity_type = 'ALBUM'").fetchone()[0]
+    seq = database.execute(
+        "SELECT max(seq) FROM llamalog.log WHERE entity_type = 'ALBUM'"
+    ).fetchone()[0]
     for header, *arguments in (
         ("seq,created_at,op,", "chain", "ALBUM", album, "--category", "FAILED"),
         ("field,change,before,after", "diff", "ALBUM", album, "--from-change", seq, "--to-change", seq),

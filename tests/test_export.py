@@ -219,7 +219,10 @@ def test_a_job_that_wrote_nothing_is_told_from_one_that_never_was(llamalog, data
     result = llamalog("openlineage", "--job", "idle")
     assert (result.exit_code, result.stderr.splitlines()) == (
         1,
-        ['error: no change of a job "idle" is recorded', "hint: It is known, but wrote nothing: see llamalog job idle"],
+        [
+            'error: no change of a job "idle" is recorded',
+            "hint: It is known, but wrote nothing: see llamalog job idle",
+        ],
     )
 
 

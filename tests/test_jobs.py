@@ -717,7 +717,10 @@ def test_impact_lists_in_every_format_and_pages(llamalog, sync):
             ],
             "no change of source x, user y from 2025-01-01T00:00:00Z before 2025-01-02T00:00:00Z is recorded",
         ),
-        (["--until", "2001-01-01"], "no change before 2001-01-01T00:00:00Z is recorded; the log is empty"),
+        (
+            ["--until", "2001-01-01"],
+            "no change before 2001-01-01T00:00:00Z is recorded; the log is empty",
+        ),
     ],
 )
 def test_impact_of_what_wrote_nothing_says_so(llamalog, arguments, said):

@@ -18,7 +18,7 @@ from conftest import default
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import namedtuple_row, tuple_row
 
-from llamalog_sql import connection, embedded, errors, files, migrate, render, watching
+from llamalog_sql import connection, embedded, errors, files, migrate, queries, render, watching
 from llamalog_sql.connection import require_installation
 from llamalog_sql.errors import LlamaLogError, LogNotEmpty, MigrationEdited, MigrationFailed
 from llamalog_sql.watching import Options

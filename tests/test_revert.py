@@ -477,13 +477,18 @@ def test_a_unique_value_that_another_row_has_names_that_row_and_undoes_the_rest(
     db.execute("SELECT llamalog.set_context(job_id => 'k')")
     third = new.album(db, "three", spotify_id="x")
     plan = reverting.plan(db, Target(job_id="j"))
-    with pytest.raises(RevertTaken, match=f'needs what ALBUM "{third}" has') as error, db.transaction():
+    with (
+        pytest.raises(RevertTaken, match=f'needs what ALBUM "{third}" has') as error,
+        db.transaction(),
+    ):
         reverting.revert(db, plan)
     assert error.value.detail.splitlines() == [
         "Key (spotify_id)=(x) already exists.", "By the rule public.albums_spotify_id_key.",
     ]  # fmt: skip
     assert "nothing was reverted" in error.value.hint
-    assert db.execute("SELECT id::text FROM albums WHERE label = 'Capitol'").fetchall() != [(other,)]
+    assert db.execute("SELECT id::text FROM albums WHERE label = 'Capitol'").fetchall() != [
+        (other,)
+    ]
 
 
 def test_a_key_that_somebody_takes_while_it_is_brought_back_is_told(database, connect):
@@ -502,7 +507,9 @@ def test_a_key_that_somebody_takes_while_it_is_brought_back_is_told(database, co
             waiting.result()
     assert '"Room", slot)=(a,b, 1) already exists' in error.value.detail
     assert third.execute('SELECT * FROM "odd shelf"').fetchall() == [("a,b", 1, "y")]
-    assert third.execute("SELECT count(*) FROM llamalog.log WHERE source = 'revert'").fetchone() == (0,)
+    assert third.execute(
+        "SELECT count(*) FROM llamalog.log WHERE source = 'revert'"
+    ).fetchone() == (0,)
 
 
 @pytest.mark.parametrize(
@@ -572,7 +579,9 @@ def test_a_column_that_was_dropped_does_not_come_back(db):
     db.execute("ALTER TABLE users DROP COLUMN age, ADD COLUMN size integer DEFAULT 3")
     with pytest.raises(RevertIncomplete) as error, db.transaction():
         revert(db, change=last_seq(db))
-    assert "USER 1 age: the table has no such column any more" in error.value.detail
+    assert re.search(
+        r"^USER 1 age \(dropped 20.*\): the table has no such column any more$", error.value.detail
+    )
     assert revert(db, is_partial=True, change=last_seq(db))
     assert db.execute("SELECT * FROM users").fetchall() == [(1, "a", 3)]
 
@@ -590,7 +599,9 @@ def test_a_column_that_came_again_under_its_name_is_another_one(each_db):
     later = last_seq(db)
     with pytest.raises(RevertIncomplete) as error, db.transaction():
         revert(db, change=changed)
-    assert re.search(r"^USER 1 age \(dropped 20.*\): the table has no such column any more$", error.value.detail)
+    assert re.search(
+        r"^USER 1 age \(dropped 20.*\): the table has no such column any more$", error.value.detail
+    )
     assert revert(db, is_partial=True, change=changed)
     assert db.execute("SELECT * FROM users").fetchall() == [(1, "a", "old")]
     assert revert(db, change=later)
@@ -968,7 +979,11 @@ def test_nobody_says_yes_to_a_plan_that_he_has_not_seen(llamalog, database, new)
     database.execute("UPDATE albums SET title = 'OK Computer'")
     asked = llamalog("revert", "--change", str(last_seq(database)), "--format", "json")
     assert (asked.exit_code, asked.stdout) == (2, "")
-    assert [line.split()[0] for line in asked.stderr.splitlines()[:3]] == ["entity", "change", "error:"]
+    assert [line.split()[0] for line in asked.stderr.splitlines()[:3]] == [
+        "entity",
+        "change",
+        "error:",
+    ]
     assert "OK Computer  Ok computer" in asked.stderr
 
 

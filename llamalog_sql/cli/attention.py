@@ -13,7 +13,13 @@ from llamalog_sql.cli.shared import COUNT, dsn_option, format_option, say, sessi
 @main.command()
 @click.argument("entity_type", metavar="[TYPE]", required=False)
 @click.option("--rule", type=click.Choice(questions.RULES), help="Only by this kind of rule.")
-@click.option("--limit", default=10, show_default=True, type=COUNT, help="Most of each rule, the first by key.")
+@click.option(
+    "--limit",
+    default=10,
+    show_default=True,
+    type=COUNT,
+    help="Most of each rule, the first by key.",
+)
 @click.option("--rules", "show_rules", is_flag=True, help="Show the rules, not what they find.")
 @click.option("--fail", is_flag=True, help="Exit 1 when there is anything.")
 @format_option

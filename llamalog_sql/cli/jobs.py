@@ -9,7 +9,15 @@ import click
 
 from llamalog_sql import jobs, output, output_jobs
 from llamalog_sql.cli.group import main
-from llamalog_sql.cli.shared import COUNT, Moment, dsn_option, format_option, say, say_nothing, session
+from llamalog_sql.cli.shared import (
+    COUNT,
+    Moment,
+    dsn_option,
+    format_option,
+    say,
+    say_nothing,
+    session,
+)
 from llamalog_sql.connection import Connection
 from llamalog_sql.jobs import Criteria, ImpactEntity
 
@@ -95,8 +103,7 @@ def impact(
         _say_archived(conn, since)
 
 
-def _show_impact(
-    conn: Connection, rows: list[jobs.Impact], criteria: Criteria, form: str) -> None:
+def _show_impact(conn: Connection, rows: list[jobs.Impact], criteria: Criteria, form: str) -> None:
     if form != "table":
         output.write_rows(rows, form, jobs.Impact)
     elif rows:
@@ -107,7 +114,8 @@ def _show_impact(
 
 
 def _show_entities(
-    conn: Connection, found: Iterator[ImpactEntity], criteria: Criteria, form: str) -> None:
+    conn: Connection, found: Iterator[ImpactEntity], criteria: Criteria, form: str
+) -> None:
     last: list[ImpactEntity] = []
     rows = output_jobs.remembering_last(found, last)
     if form == "table":

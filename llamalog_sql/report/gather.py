@@ -489,7 +489,6 @@ def log(conn: Connection, since: datetime) -> Log:
     )
 
 
-
 def _stream(
     conn: Connection, kind: type[Row], query: str, parameters: dict[str, Any]
 ) -> Iterator[Row]:

@@ -61,7 +61,7 @@ BEGIN
         LOOP
             v_change := v_touched.change;
             v_made := v_touched.made;
-            v_found := v_touched.found;
+            v_found := v_touched.living;
             v_row := v_none;
             v_row.entity_id := v_made[1].entity_id;
             v_row.related_id := CASE WHEN v_watch.is_link THEN v_made[1].related_id END;

@@ -12,7 +12,7 @@ CREATE OR REPLACE FUNCTION llamalog.touched_rows(
         change    llamalog.log,
         made      llamalog.log[],
         row_found text,
-        found     jsonb[]
+        living    jsonb[]
     )
     LANGUAGE plpgsql
     STABLE
@@ -133,11 +133,11 @@ BEGIN
             watch, v_table, made[1].entity_id, CASE WHEN watch.is_link THEN made[1].related_id END, v_known
         );
         EXECUTE format('SELECT array_agg(%s) FROM %s AS live WHERE %s', v_image, v_table::regclass, row_found)
-        INTO found;
+        INTO living;
         RETURN NEXT;
     END LOOP;
 END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.touched_rows(llamalog.log[], llamalog.watches, bigint) IS
-    'Part of llamalog.reverted_rows(): a row for each row of the table that the changes touched; images under the names that the columns have now. found: images of the living rows that the condition row_found finds.';
+    'Part of llamalog.reverted_rows(): a row for each row of the table that the changes touched; images under the names that the columns have now. living: images of the living rows that the condition row_found finds.';
