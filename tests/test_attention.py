@@ -373,7 +373,7 @@ def test_a_rule_that_does_not_fit_its_table_is_named(db):
     assert (since, because) == (None, None)
     with pytest.raises(psycopg.errors.UndefinedColumn):
         db.execute(
-            "SELECT llamalog.attention_query(rule) FROM llamalog.rules_in_force() AS rule WHERE columns[1] LIKE 'isbn%'"
+            "SELECT llamalog.attention_query(broken) FROM llamalog.rules_in_force() AS broken WHERE columns[1] LIKE 'isbn%'"
         )
 
 

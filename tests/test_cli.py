@@ -399,6 +399,7 @@ def test_an_answer_without_rows_is_csv_with_a_header_and_json_with_none(llamalog
     seq = database.execute(
         "SELECT max(seq) FROM llamalog.log WHERE entity_type = 'ALBUM'"
     ).fetchone()[0]
+    database.execute("SELECT llamalog.start_job(job_id => 'idle', source => 'sync')")
     for header, *arguments in (
         ("seq,created_at,op,", "chain", "ALBUM", album, "--category", "FAILED"),
         ("field,change,before,after", "diff", "ALBUM", album, "--from-change", seq, "--to-change", seq),
@@ -409,7 +410,7 @@ def test_an_answer_without_rows_is_csv_with_a_header_and_json_with_none(llamalog
         ("touched_type,entity_type,", "impact", "--source", "zzz", "--list"),
         ("seq,op,entity_type,", "tail", "--source", "zzz"),
         ("side,name,change_count,last_at", "stats", "--until", "2001-01-01"),
-        ("turn,action,entity_type,", "revert", "--change", seq, "--theirs", "--dry-run"),
+        ("turn,action,entity_type,", "revert", "--job", "idle", "--dry-run"),
         ("what,problem,hint", "check"),
     ):  # fmt: skip
         asked = [str(argument) for argument in arguments]

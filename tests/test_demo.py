@@ -89,7 +89,7 @@ def test_every_command_of_the_readmes_table_can_be_typed_on_the_demonstration(
     section = (ROOT / "README.md").read_text("utf-8").split("## Ask\n")[1].split("\n## ")[0]
     cells = [line.split(" | ")[1] for line in section.splitlines() if line.startswith("| ")]
     typed = [command for cell in cells for command in re.findall("`(llamalog .*?)`", cell)]
-    assert len(typed) >= 20
+    assert len(typed) >= 19
     time.sleep(1 - time.time() % 1)  # the second in which it ended is not over yet
     for command in typed:
         # as a shell reads it, once

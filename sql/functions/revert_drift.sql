@@ -1,6 +1,7 @@
--- The steps of a revert whose rows triggers of the application's have made others since they were written, each with the
--- statement that sets its row right. A counter, say, that a trigger keeps has been set back twice: by its own step, and by the
--- trigger.
+-- The steps of a revert whose rows are not as they were written, each with the statement that sets its row right.
+--
+-- Triggers of the application's have written to them since. A counter, say, that a trigger keeps has been set back twice: by its
+-- own step, and by the trigger.
 CREATE OR REPLACE FUNCTION llamalog.revert_drift(steps llamalog.revert_step[])
     RETURNS SETOF llamalog.revert_step
     LANGUAGE plpgsql
