@@ -13,6 +13,7 @@ CREATE OR REPLACE FUNCTION llamalog.revert_references(touched_rows llamalog.reve
 AS $function$
 #variable_conflict use_column
 DECLARE
+    v_moves record := llamalog.revert_moves(touched_rows);
     v_rule  record;
     v_row   record;
     v_count bigint;
@@ -21,6 +22,13 @@ BEGIN
     FOR v_rule IN
         SELECT rule.*
         FROM llamalog.foreign_keys(ARRAY(SELECT DISTINCT touched.relation FROM unnest(touched_rows) AS touched)) AS rule
+        WHERE rule.parent = ANY (v_moves.going)
+            OR rule.child = ANY (v_moves.coming)
+            OR EXISTS (
+                SELECT
+                FROM unnest(rule.child_columns) AS key (name)
+                WHERE concat_ws(' ', rule.child, key.name) = ANY (v_moves.changed)
+            )
     LOOP
         columns := NULL;
         FOR v_row IN
