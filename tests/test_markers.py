@@ -401,6 +401,7 @@ def test_the_commands_show_all_rows_two_changes_and_what_came_of_columns(llamalo
     between = ("--from-change", str(created), "--to-change", str(changed))
     (difference,) = json.loads(llamalog("diff", "GOOD", "1", *between, "--format", "json").stdout)
     assert (difference["field"], difference["after"]) == ("name", "x")
+    assert llamalog("diff", "GOOD", "1", *between).stderr == shown.stderr
 
     test_cli.failed(
         llamalog("as-of", "GOOD", "tea"),

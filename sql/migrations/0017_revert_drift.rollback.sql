@@ -1,0 +1,2 @@
+-- The version before makes its own.
+DROP FUNCTION IF EXISTS llamalog.revert_drift(llamalog.revert_step[]);
