@@ -24,15 +24,22 @@ INSTALLED = sorted(Path("/usr/share/postgresql").glob("*/extension/plpgsql_check
 FINDINGS = """
 SELECT DISTINCT
     found.level,
-    function.proname || coalesce(' on ' || hung.tgrelid::regclass, '') AS place,
+    function.proname,
     found.message,
-    concat_ws(': ', nullif(found.lineno, 0)::text, found.statement, found.detail, found.hint, found.query) AS more
+    concat_ws(': ', found.statement, found.detail, found.query)
 FROM pg_proc AS function
 JOIN pg_language AS language
     ON language.oid = function.prolang
     AND language.lanname = 'plpgsql'
-LEFT JOIN pg_trigger AS hung
-    ON hung.tgfoid = function.oid
+-- whether it is a capture: that is read with one of the tables on which it hangs
+CROSS JOIN LATERAL (SELECT function.prorettype = 'trigger'::regtype) AS capture (is_meant)
+LEFT JOIN LATERAL (
+    SELECT trigger.*
+    FROM pg_trigger AS trigger
+    WHERE trigger.tgfoid = function.oid
+    LIMIT 1
+) AS hung
+    ON capture.is_meant
 CROSS JOIN LATERAL plpgsql_check_function_tb(
     function.oid,
     coalesce(hung.tgrelid, 0),
@@ -44,23 +51,56 @@ CROSS JOIN LATERAL plpgsql_check_function_tb(
     newtable => hung.tgnewtable
 ) AS found
 WHERE function.pronamespace = 'llamalog'::regnamespace
-    -- a trigger's without a trigger cannot be read
-    AND (hung.tgrelid IS NOT NULL OR function.prorettype <> 'trigger'::regtype)
+    AND (hung.tgrelid IS NOT NULL) = capture.is_meant
+    AND capture.is_meant = %s
 ORDER BY 1, 2, 3, 4
 """
 
 
 class Finding(NamedTuple):
-    """level: error, warning, warning extra, performance, security, compatibility.  place: function, and table of a trigger."""
+    """level: error, warning, warning extra, performance, security or compatibility.  more: the statement, and what of it."""
 
     level: str
-    place: str
+    function: str
     message: str
     more: str
 
 
-#: (pattern of the place, pattern of the message): why it is meant.
-ACCEPTED: dict[tuple[str, str], str] = {}
+#: (level, pattern of the function, pattern of the message and the rest): why it is meant.  No error is.
+ACCEPTED = {
+    (
+        "warning|performance",
+        ".*",
+        'statement block: cast "(text|unknown|regclass)" value to "[^"]+" type',
+    ): "a literal, or a table, that a variable begins with is read once",
+    (
+        "warning|performance",
+        "impact_entities|revert_order|revert_references|known_category|let_owner_hang|capture_truncate",
+        'target type is different.* cast "(numeric|bigint|numeric\\[\\]|text|oid|regclass\\[\\]|llamalog.category)"',
+    ): "a count, a null or a name, few of which there are, in the type of the column that it is for",
+    ("warning", "job", 'cast "record\\[\\]" value to "llamalog.family_job\\[\\]"'): (
+        "rows with the members of that type, which the checker takes for any"
+    ),
+    ("warning extra", "as_of_all|stats", "OUT variable .* is maybe unmodified"): (
+        "RETURN QUERY EXECUTE sets them"
+    ),
+    ("warning extra", "tail", "composite OUT variable"): "a row of the log, beside two columns",
+    ("warning extra", "resolved_at", "without RETURN"): "its loop ends by RETURN only",
+    ("warning extra", "capture_.*_(insert|delete)", 'never read variable "v_category"'): (
+        "they are what they are; of the context that all captures read, UPDATE alone needs it"
+    ),
+    ("warning extra", "capture_row", 'never read variable "v_old_sources"'): (
+        "the query gives as much of the old row as of the new one"
+    ),
+    ("performance", "move_out_of_default", "should be STABLE"): "its dynamic SQL writes",
+    ("security", "capture_row|revert|revert_drift|reverted_rows|labels", "not sanitized|not SQL"): (
+        "queries that functions of ours made by format(), with %I and %L, from the catalogue"
+    ),
+    ("security", "hang_truncate_capture|take_back_grants", "not sanitized"): (
+        "v_grant is made by format() of names in the catalogue a line before"
+    ),
+    ("security", "maintain", "not SQL injection safe"): "format() with %L, of months",
+}
 
 
 @pytest.fixture(scope="module")
@@ -79,16 +119,19 @@ def checked() -> Iterator[psycopg.Connection[Any]]:
         yield conn
 
 
-def findings(conn: psycopg.Connection[Any]) -> list[Finding]:
-    return [Finding(*row) for row in conn.execute(FINDINGS.encode()).fetchall()]
+def findings(conn: psycopg.Connection[Any], *, of_captures: bool) -> list[Finding]:
+    return [Finding(*row) for row in conn.execute(FINDINGS.encode(), [of_captures]).fetchall()]
 
 
-def accepted(finding: Finding) -> tuple[str, str] | None:
+def accepted(finding: Finding) -> tuple[str, str, str] | None:
+    said = f"{finding.message}: {finding.more}"
     return next(
         (
-            (place, message)
-            for place, message in ACCEPTED
-            if re.fullmatch(place, finding.place) and re.search(message, finding.message)
+            (level, function, message)
+            for level, function, message in ACCEPTED
+            if re.fullmatch(level, finding.level)
+            and re.fullmatch(function, finding.function)
+            and re.search(message, said, re.DOTALL)
         ),
         None,
     )
@@ -128,10 +171,8 @@ CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL
 """
 TABLES = [*MUSIC_TABLES, "plain", "Odd one's", "parted", "base", "noted"]
 MODES = [
-    Options(capture="rendered"),
     Options(capture="rendered", image="full"),
     Options(capture="statement"),
-    Options(capture="statement", image="full"),
     Options(capture="tolerant"),
 ]
 
@@ -144,29 +185,27 @@ def watched(conn: psycopg.Connection[Any], options: Options) -> None:
         conn.execute(
             "CREATE TRIGGER theirs AFTER INSERT ON noted FOR EACH ROW EXECUTE FUNCTION nothing()"
         )
-    for name in TABLES:
-        if options.capture != "statement" or name not in ("parted", "base"):
-            watching.watch(conn, [name], options)
+    families = ["parted", "base"]
+    watching.watch(
+        conn,
+        [name for name in TABLES if options.capture != "statement" or name not in families],
+        options,
+    )
     watching.watch(conn, ["plain"], Options(redact=["email"]))
 
 
 def test_nothing_is_found_in_any_function_or_capture_but_what_is_meant(checked):
-    found: list[Finding] = []
+    found = findings(checked, of_captures=False)
     for options in MODES:
         with checked.transaction(force_rollback=True):
             watched(checked, options)
-            hung = checked.execute(
-                "SELECT count(DISTINCT tgfoid) FROM pg_trigger JOIN pg_proc AS f ON f.oid = tgfoid"
-                " WHERE f.pronamespace = 'llamalog'::regnamespace"
-            ).fetchone()[0]
-            assert hung >= (2 if options.capture == "tolerant" else 3 * 8)
-            found += findings(checked)
+            found += findings(checked, of_captures=True)
     assert [finding for finding in found if accepted(finding) is None] == []
     assert {accepted(finding) for finding in found} == set(ACCEPTED)
 
 
 def test_the_checker_sees_what_it_is_there_for(checked):
-    """Else all would be well where it does not run at all."""
+    """Else all would be well where it does not look at all."""
     with checked.transaction(force_rollback=True):
         watched(checked, Options(capture="rendered"))
         checked.execute(
@@ -174,6 +213,13 @@ def test_the_checker_sees_what_it_is_there_for(checked):
             " 'BEGIN NEW.nonsense := 1; RETURN NULL; END';"
             "CREATE TRIGGER broken AFTER INSERT ON plain FOR EACH ROW EXECUTE FUNCTION llamalog.broken()"
         )
-        assert [f.message for f in findings(checked) if f.level == "error"] == [
-            'record "new" has no field "nonsense"'
+        captures = checked.execute(
+            "SELECT count(DISTINCT tgfoid) FROM pg_trigger JOIN pg_proc AS f ON f.oid = tgfoid"
+            " WHERE f.pronamespace = 'llamalog'::regnamespace AND f.proname ~ '^capture'"
+        ).fetchone()
+        # three for each table but the one with an heir, which is captured tolerantly; TRUNCATE; the tolerant one
+        assert captures == (3 * (len(TABLES) - 1) + 2,)
+        errors = [f for f in findings(checked, of_captures=True) if f.level == "error"]
+        assert [(f.function, f.message) for f in errors] == [
+            ("broken", 'record "new" has no field "nonsense"')
         ]

@@ -11,9 +11,8 @@ CREATE OR REPLACE FUNCTION llamalog.key_match(
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    v_parts    text[] := '{}';
-    v_type     text;
-    v_position integer;
+    v_parts text[] := '{}';
+    v_type  text;
 BEGIN
     FOR v_position IN 1 .. cardinality(columns) LOOP
         v_type := llamalog.builtin_type(relation, columns[v_position]);
