@@ -52,7 +52,23 @@ def cursor(value: Any) -> str:
 
 TEXTS = [
     *("", " ", "x", "ALBUM", "album", "TRACK", "ALBUM_ARTIST", "OK Computer", "null", "-1", "0"),
-    *("it's", '"', "\\", "a,b", ",", "\\,", "a\\", "%", "%s", "%1$s", "_", "{}", "[]", "{a", "\n\t"),
+    *(
+        "it's",
+        '"',
+        "\\",
+        "a,b",
+        ",",
+        "\\,",
+        "a\\",
+        "%",
+        "%s",
+        "%1$s",
+        "_",
+        "{}",
+        "[]",
+        "{a",
+        "\n\t",
+    ),
     *("\x01\x1f\x7f", "\ufffe\uffff", "\u202e", "e\u0301", "🦙", "1e400", "9" * 40, "infinity"),
     *("'; DROP TABLE albums; --", "day", "source", "theirs", "CREATED", "FAILED", "tx:1@2"),
     *("00000000-0000-0000-0000-000000000000", "00000000-0000-0000-0000-00000000000g"),
@@ -77,7 +93,14 @@ POOL: dict[str, list[str]] = {
         *("epoch", "now", "294276-12-31 23:59:59.999999+00", "2026-01-01 00:00:00+14"),
     ],
     "interval": [
-        *("0", "-1 day", "1 microsecond", "178000000 years", "-178000000 years", "1 month -30 days"),
+        *(
+            "0",
+            "-1 day",
+            "1 microsecond",
+            "178000000 years",
+            "-178000000 years",
+            "1 month -30 days",
+        ),
     ],
     "jsonb": [
         *("null", "{}", "[]", "1", '"x"', '{"$json": 1}', '{"a": {"b": [null, 1e40]}}'),
@@ -168,7 +191,9 @@ def surprise(
 @pytest.fixture
 def told(db, new):
     """A database in which something happened, and what to ask about it by the names of arguments."""
-    db.execute("SELECT llamalog.set_context(source => 'addAlbum', job_id => 'j1', user_id => 'ann')")
+    db.execute(
+        "SELECT llamalog.set_context(source => 'addAlbum', job_id => 'j1', user_id => 'ann')"
+    )
     album = new.album(db, label="XL")
     new.track(db, album)
     new.link(db, album, new.artist(db))

@@ -79,8 +79,14 @@ ACCEPTED = {
     ("0001_log.sql", "ban-create-domain-with-constraint"): "no table has them yet; see decision 3",
     ("0006_by_statement.sql", "ban-drop-constraint"): "a wider one takes its place at once",
     ("0006_by_statement.sql", "constraint-missing-not-valid"): "one row for each watched table",
-    ("0010_jobs.sql", "require-concurrent-index-deletion"): "said in the file, with the way by hand",
-    ("0010_jobs.sql", "require-concurrent-index-creation"): "said in the file, with the way by hand",
+    (
+        "0010_jobs.sql",
+        "require-concurrent-index-deletion",
+    ): "said in the file, with the way by hand",
+    (
+        "0010_jobs.sql",
+        "require-concurrent-index-creation",
+    ): "said in the file, with the way by hand",
 }
 
 
