@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint check bench bench-profile bench-growth bench-queries bench-backfill bench-retention clean
+.PHONY: demo test test-all coverage lint check bench bench-profile bench-growth bench-queries bench-backfill bench-retention clean
 
 demo: $(VENV)/.demo  ## a music application writes, and the story of an album is told
 	@$(BIN)/llamalog demo
@@ -12,8 +12,11 @@ demo: $(VENV)/.demo  ## a music application writes, and the story of an album is
 test: $(VENV)/.test  ## all tests, on a PostgreSQL server of their own
 	@$(BIN)/python -m pytest
 
-test-all: $(VENV)/.test  ## and the cases that take longer
-	@$(BIN)/python -m pytest -m ""
+test-all: $(VENV)/.test  ## and the cases that take longer, on every PostgreSQL that can be had: hours; PG=15,18 TESTS=tests/test_chain.py
+	@$(BIN)/python tests/matrix.py $(PG:%=--pg %) $(TESTS)
+
+coverage: $(VENV)/.coverage  ## the lines and branches that no test comes to; TESTS=tests/test_chain.py
+	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(if $(TESTS),--cov-fail-under=0) $(TESTS)
 
 lint: $(VENV)/.lint  ## ruff, mypy
 	@$(BIN)/ruff check .
@@ -41,7 +44,7 @@ bench-queries: $(VENV)/.test  ## how long each question takes in a large log; RO
 	@$(BIN)/python bench/queries.py $(or $(ROWS),20000000) $(BENCH)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
 $(VENV)/.python:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found" >&2; echo "hint: make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -56,6 +59,10 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml
 $(VENV)/.test: $(VENV)/.python pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,test]'
 	@touch $@
+
+$(VENV)/.coverage: $(VENV)/.python pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,test,coverage]'
+	@touch $(VENV)/.test $@
 
 $(VENV)/.bench: $(VENV)/.python pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,test,bench]'

@@ -124,7 +124,8 @@ class Reader:
         conn.execute(
             "CREATE OR REPLACE FUNCTION public.printed(type_name text, value text) RETURNS text"
             f" LANGUAGE plpgsql {PINNED} AS $function$ DECLARE v_result text; BEGIN"
-            " EXECUTE format('SELECT $1::%s::text', type_name) INTO v_result USING value;"
+            # a literal is read by the type, what is cast from text perhaps by another function
+            " EXECUTE format('SELECT %L::%s::text', value, type_name) INTO v_result;"
             " RETURN v_result; END; $function$".encode()
         )
 

@@ -649,6 +649,15 @@ def test_misuse_exits_with_2(llamalog, arguments):
     assert "(22023)" in result.stderr
 
 
+def test_a_word_that_is_not_utf_8_is_said_in_a_line(llamalog):
+    failed(
+        llamalog("history", "ALBUM", "caf\udce9"),
+        2,
+        "error: 'caf\\udce9' is not UTF-8 (22023)",
+        "Set the terminal",
+    )
+
+
 def test_an_unreachable_server_is_said_in_a_line_without_the_password(llamalog):
     result = llamalog("status", dsn="postgresql://ann:secret@127.0.0.1:1/nowhere?connect_timeout=1")
     failed(result, 1, "error: ", "LLAMALOG_DSN")

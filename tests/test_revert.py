@@ -123,6 +123,17 @@ def test_ignored_and_generated_columns_come_back_with_a_row_and_are_left_alone_i
     assert db.execute(read).fetchall() == [(1, "1.0", "2.0", "2026-02-02")]
 
 
+def test_a_column_called_as_our_row_is_not_taken_for_it(db):
+    db.execute(
+        "CREATE TABLE shows (id int PRIMARY KEY, live text, twice int GENERATED ALWAYS AS (id * 2) STORED)"
+    )
+    watching.watch(db, ["shows"])
+    db.execute("INSERT INTO shows VALUES (1, 'yes')")
+    db.execute("UPDATE shows SET live = 'no'")
+    revert(db, change=last_seq(db))
+    assert db.execute("SELECT id, live FROM shows").fetchall() == [(1, "yes")]
+
+
 def test_a_row_is_found_under_the_key_that_it_has_now(each_db):
     db = each_db
     shelf(db)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llamalog_sql import errors, migrate
+from llamalog_sql import errors
 from llamalog_sql.files import sql_directory
 
 SQL = sql_directory()
@@ -150,21 +150,6 @@ def test_every_rollback_belongs_to_a_migration():
         path.name.removesuffix(".rollback.sql") for path in MIGRATIONS if ".rollback" in path.name
     }
     assert rollbacks == {path.stem for path in MIGRATIONS if ".rollback" not in path.name}
-
-
-@named(MIGRATIONS)
-def test_every_migration_parses(path):
-    pglast = pytest.importorskip("pglast", reason="pglast is not installed (extra: dev)")
-    assert pglast.parse_sql(path.read_text())
-
-
-@pytest.mark.parametrize("piece", migrate.repeatables(), ids=lambda piece: piece.name)
-def test_every_function_view_and_generic_capture_parses(piece):
-    pglast = pytest.importorskip("pglast", reason="pglast is not installed (extra: dev)")
-    kinds = [type(statement.stmt).__name__ for statement in pglast.parse_sql(piece.text)]
-    # a view has a comment on each column too
-    shortened = kinds[:2] if set(kinds[1:]) == {"CommentStmt"} and kinds[0] == "ViewStmt" else kinds
-    assert shortened in (["CreateFunctionStmt", "CommentStmt"], ["ViewStmt", "CommentStmt"])
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------

@@ -32,11 +32,17 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (LlamaLogError, psycopg.Error, click.UsageError) as error:
+        except (LlamaLogError, psycopg.Error, click.UsageError, UnicodeEncodeError) as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
             if isinstance(error, click.UsageError):
                 error = misuse(error)
+            elif isinstance(error, UnicodeEncodeError):
+                # bytes of the command line that the server cannot be told
+                error = Misuse(
+                    f"{error.object[:100]!a} is not UTF-8",
+                    hint="Set the terminal, and what the word comes from, to UTF-8.",
+                )
             give_up(error if isinstance(error, LlamaLogError) else translate(error))
         except BrokenPipeError:
             # the reader, as head, has enough

@@ -27,6 +27,11 @@ DECLARE
     v_span tstzrange := llamalog.span(activity.since_at, activity.until_at);
 BEGIN
     PERFORM llamalog.check_row_limit(activity.row_limit);
+    IF (activity.unit IN ('hour', 'day', 'week', 'month', 'year')) IS NOT TRUE THEN
+        RAISE EXCEPTION 'changes are not counted by the "%"', left(activity.unit, 100)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT    = 'Count them by the hour, day, week, month or year.';
+    END IF;
     RETURN QUERY
     WITH
     change AS (

@@ -18,7 +18,8 @@ AS $function$
 DECLARE
     v_watch llamalog.watches;
     v_left  integer := find.row_limit;
-    v_row   record;
+    v_id    text;
+    v_name  text;
     v_table oid;
     v_key   text;
     v_label text;
@@ -46,7 +47,7 @@ BEGIN
             ELSE llamalog.label_expression(v_table, v_watch.label_column, 'live')
         END;
         BEGIN
-            FOR v_row IN EXECUTE format(
+            FOR v_id, v_name IN EXECUTE format(
                 'SELECT %1$s AS id, llamalog.short_label(%2$s) AS label FROM %3$s AS live WHERE %4$s'
                     || ' ORDER BY lower(%2$s) = lower($1) DESC, length(%2$s), %1$s LIMIT $2',
                 v_key,
@@ -59,7 +60,7 @@ BEGIN
             )
             USING find.search, v_left
             LOOP
-                RETURN NEXT ROW(v_watch.entity_type, v_row.id, v_row.label, true)::llamalog.found_entity;
+                RETURN NEXT ROW(v_watch.entity_type, v_id, v_name, true)::llamalog.found_entity;
                 v_left := v_left - 1;
             END LOOP;
         EXCEPTION

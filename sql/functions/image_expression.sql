@@ -11,8 +11,9 @@ CREATE OR REPLACE FUNCTION llamalog.image_expression(
 AS $function$
     WITH
     shape AS (
-        -- of a type that is not built in, to_jsonb() of the row would run the owner's casts with our rights
-        SELECT bool_and(shown.is_builtin) AS is_builtin
+        -- of a type that is not built in, to_jsonb() of the row would run the owner's casts with our rights; of a row that is
+        -- called as one of its columns, SQL would take the column
+        SELECT bool_and(shown.is_builtin AND shown.name <> image_expression.row_name) AS is_whole
         FROM llamalog.table_columns(image_expression.relation) AS shown
     ),
     special AS (
@@ -24,7 +25,7 @@ AS $function$
         FROM llamalog.table_columns(image_expression.relation, image_expression.redacted) AS shown
         CROSS JOIN shape
         WHERE NOT shown.is_generated
-            AND NOT (shown.is_plain AND shape.is_builtin)
+            AND NOT (shown.is_plain AND shape.is_whole)
     ),
     object AS (
         SELECT
@@ -44,7 +45,7 @@ AS $function$
     SELECT concat_ws(
         E'\n        || ',
         CASE
-            WHEN NOT shape.is_builtin THEN NULL
+            WHEN NOT shape.is_whole THEN NULL
             WHEN generated.names IS NULL THEN format('to_jsonb(%s)', image_expression.row_name)
             ELSE format('(to_jsonb(%s) - %L::text[])', image_expression.row_name, generated.names)
         END,

@@ -40,7 +40,14 @@ BEGIN
         )::text
     );
     v_page := llamalog.open_page(impact_entities.cursor, v_query);
-    v_after := v_page.last_id::jsonb;
+    BEGIN
+        v_after := v_page.last_id::jsonb;
+    EXCEPTION
+        WHEN invalid_text_representation THEN
+            RAISE EXCEPTION 'malformed cursor "%"', left(impact_entities.cursor, 100)
+                USING ERRCODE = 'LL006',
+                      HINT    = 'Pass the cursor of the page before, whole, or none for the first page.';
+    END;
     FOR v_entity IN
         SELECT
             counted.touched_type,

@@ -11,13 +11,13 @@ CREATE OR REPLACE FUNCTION llamalog.key_match(
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    v_parts    text[] := '{}';
-    v_type     text;
-    v_position integer;
+    v_parts text[] := '{}';
+    v_type  text;
 BEGIN
     FOR v_position IN 1 .. cardinality(columns) LOOP
         v_type := llamalog.builtin_type(relation, columns[v_position]);
-        IF v_type IS NULL THEN
+        -- from text to regclass there is a cast that does not read every value
+        IF v_type IS NULL OR v_type = 'regclass' THEN
             RETURN format('%s = %s', llamalog.key_expression(relation, columns, row_name), id);
         END IF;
         v_parts := v_parts || format(

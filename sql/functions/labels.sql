@@ -19,7 +19,8 @@ DECLARE
     v_table oid;
     v_alive text[] := '{}';
     v_gone  text[];
-    v_row   record;
+    v_id    text;
+    v_label text;
 BEGIN
     SELECT watch.*
     INTO v_watch
@@ -30,7 +31,7 @@ BEGIN
     END IF;
     v_table := llamalog.table_of(v_watch);
     BEGIN
-        FOR v_row IN EXECUTE format(
+        FOR v_id, v_label IN EXECUTE format(
             'SELECT wanted.id, llamalog.short_label(%s) AS label FROM unnest($1) AS wanted (id) JOIN %s AS live ON %s',
             llamalog.label_expression(v_table, v_watch.label_column, 'live'),
             v_table::regclass,
@@ -38,8 +39,8 @@ BEGIN
         )
         USING labels.entity_ids
         LOOP
-            v_alive := v_alive || v_row.id;
-            RETURN NEXT ROW(v_row.id, v_row.label, true)::llamalog.entity_label;
+            v_alive := v_alive || v_id;
+            RETURN NEXT ROW(v_id, v_label, true)::llamalog.entity_label;
         END LOOP;
     EXCEPTION
         -- the log must be readable where the table is not: no right to it, dropped, renamed, its key of another type now

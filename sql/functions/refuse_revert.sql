@@ -8,7 +8,6 @@ AS $function$
 DECLARE
     c_lines  CONSTANT integer := 20;
     v_first  llamalog.revert_step;
-    v_count  bigint;
     v_detail text;
     v_rank   text[] := '{lost,conflict,reference,masked,column}';
 BEGIN
@@ -22,13 +21,12 @@ BEGIN
         RETURN;
     END IF;
     SELECT
-        count(*),
         concat_ws(
             E'\n',
             string_agg(line.text, E'\n' ORDER BY line.position) FILTER (WHERE line.position <= c_lines),
             CASE WHEN count(*) > c_lines THEN format('and %s more', count(*) - c_lines) END
         )
-    INTO v_count, v_detail
+    INTO v_detail
     FROM (
         SELECT
             concat_ws(

@@ -54,7 +54,7 @@ BEGIN
             element.oid < 16384 AS is_builtin,
             -- ROW(NULL) IS NULL, yet it is a value
             CASE WHEN base.typtype = 'c' THEN '%s IS DISTINCT FROM NULL' ELSE '%s IS NOT NULL' END AS has_value,
-            base.typelem <> 0 AND base.typlen = -1 AND base.typcategory = 'A' AS is_array,
+            element.oid <> base.oid AS is_array,
             -- the family of the type, or of an array's elements: every rule below speaks of families
             CASE
                 WHEN element.typtype = 'e' THEN 'enum'
@@ -67,6 +67,7 @@ BEGIN
                 WHEN element.typname IN ('float4', 'float8') THEN 'float'
                 WHEN element.typname IN ('numeric', 'json', 'jsonb', 'bytea', 'money', 'bpchar', 'interval')
                     THEN element.typname::text
+                WHEN element.typname IN ('int2vector', 'oidvector') THEN 'vector'
                 WHEN element.typname IN (
                     'bit', 'char', 'cidr', 'inet', 'macaddr', 'macaddr8', 'name', 'tsquery', 'tsvector', 'varbit', 'xml'
                 ) THEN 'steady'
@@ -81,7 +82,8 @@ BEGIN
             AND base.typtype <> 'd'
         JOIN pg_type AS element
             ON element.oid = CASE
-                WHEN base.typelem <> 0 AND base.typlen = -1 AND base.typcategory = 'A' THEN base.typelem
+                -- int2vector and oidvector are written otherwise; they have arrays of their own
+                WHEN base.typelem <> 0 AND base.typlen = -1 AND base.typcategory = 'A' AND base.typarray = 0 THEN base.typelem
                 ELSE base.oid
             END
         LEFT JOIN pg_collation AS collation_used
@@ -112,7 +114,7 @@ BEGIN
             AND base_column.is_builtin
             AND NOT base_column.is_array
             AND NOT base_column.is_composite
-            AND base_column.family NOT IN ('foreign', 'json', 'jsonb', 'float', 'money'),
+            AND base_column.family NOT IN ('foreign', 'json', 'jsonb', 'float', 'money', 'vector'),
         base_column.is_builtin,
         CASE
             WHEN NOT base_column.is_builtin THEN 'concat(%s)'
@@ -148,7 +150,7 @@ BEGIN
                 WHEN base_column.is_array AND base_column.family IN ('exact', 'enum', 'text', 'date', 'instant', 'numeric')
                     THEN 'CASE WHEN cardinality(%1$s) = 0 OR array_ndims(%1$s) = 1 AND array_lower(%1$s, 1) = 1'
                         || ' THEN to_jsonb(%1$s) ELSE to_jsonb(%1$s::text) END'
-                WHEN base_column.is_array OR base_column.is_composite OR base_column.family IN ('foreign', 'json')
+                WHEN base_column.is_array OR base_column.is_composite OR base_column.family IN ('foreign', 'json', 'vector')
                     THEN 'to_jsonb(%1$s::text)'
                 WHEN base_column.family = 'jsonb'
                     THEN 'CASE WHEN jsonb_typeof(%1$s) = ''null'' OR %1$s ? ''$json'''
