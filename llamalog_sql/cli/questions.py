@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
-from llamalog_sql import instants, output, output_instants, queries
+from llamalog_sql import instants, output, output_instants, pausing, queries
 from llamalog_sql.cli.group import FAILED, main
 from llamalog_sql.cli.shared import (
     COUNT,
@@ -48,6 +48,11 @@ def _say_columns(
     for change in instants.columns_changed_since(conn, entity_type, at):
         if fields is None or change.column_name in fields:
             say(output_instants.column_change(change))
+
+
+def _say_pauses(conn: Connection, entity_type: str, at: datetime | None) -> None:
+    for pause in pausing.since(conn, entity_type, at):
+        say(output_instants.pause(pause))
 
 
 @main.command()
@@ -227,6 +232,7 @@ def as_of(entity_type: str, entity: str, at: datetime | None, form: str) -> None
         entity_id = queries.resolve(conn, entity_type, entity)
         row = queries.as_of(conn, entity_type, entity_id, at)
         _say_columns(conn, entity_type, at)
+        _say_pauses(conn, entity_type, at)
         _say_breaks(conn, entity_type, entity_id)
     if form != "table":
         output.write_image(row, form)
@@ -266,7 +272,10 @@ def blame(entity_type: str, entity: str, form: str) -> None:
     with session() as conn:
         entity_id = queries.resolve(conn, entity_type, entity)
         rows = queries.blame(conn, entity_type, entity_id)
-        _say_columns(conn, entity_type, None, {row.field for row in rows if row.seq is None})
+        unknown = {row.field for row in rows if row.seq is None}
+        _say_columns(conn, entity_type, None, unknown)
+        if unknown:
+            _say_pauses(conn, entity_type, None)
         _say_archived(conn, entity_type, entity_id)
         _say_breaks(conn, entity_type, entity_id)
     if form != "table":
@@ -311,6 +320,7 @@ def diff(
         if from_at is not None and to_at is not None:
             rows = queries.diff(conn, entity_type, entity_id, from_at, to_at)
             _say_columns(conn, entity_type, from_at)
+            _say_pauses(conn, entity_type, from_at)
         elif from_change is not None and to_change is not None:
             rows = instants.diff_changes(conn, entity_type, entity_id, from_change, to_change)
         _say_breaks(conn, entity_type, entity_id)
