@@ -70,7 +70,9 @@ def column_change(change: ColumnChange) -> str:
 
 def pause(pause: Pause) -> str:
     """Return what is to be known of a time that was not captured."""
-    lasted = f"was paused from {output.moment(pause.paused_at)} to {output.moment(pause.resumed_at)}"
+    lasted = (
+        f"was paused from {output.moment(pause.paused_at)} to {output.moment(pause.resumed_at)}"
+    )
     if pause.resumed_at is None:
         lasted = f"is paused since {output.moment(pause.paused_at)}"
     return output.clean(

@@ -42,7 +42,9 @@ def pause(tables: tuple[str, ...], reason: str, yes: bool, show_sql: bool, dry_r
       llamalog pause orders order_lines --reason "load of 2019, ticket 4711"
     """
     if not reason.strip():
-        raise Misuse("--reason is empty", hint="Say why: whoever misses the changes later will ask.")
+        raise Misuse(
+            "--reason is empty", hint="Say why: whoever misses the changes later will ask."
+        )
     with session() as conn:
         if show_sql:
             print_sql(pausing.pause_script(conn, list(tables), reason))

@@ -27,10 +27,8 @@ BEGIN
     INTO v_types
     FROM llamalog.watches AS watch
     WHERE watch.unwatched_at IS NULL
-        AND (watch.entity_type = given OR lower(watch.entity_type) = lower(given));
-    IF cardinality(v_types) > 1 THEN
-        v_types := ARRAY[given];
-    ELSIF v_types IS NULL THEN
+        AND lower(watch.entity_type) = lower(given);
+    IF v_types IS NULL THEN
         v_names := parse_ident(given);
         SELECT array_agg(watch.entity_type)
         INTO v_types
