@@ -54,7 +54,7 @@ def pause(tables: tuple[str, ...], reason: str, yes: bool, show_sql: bool, dry_r
                 click.echo(f"would pause capture of {name}")
             return
         names = ", ".join(_named(conn, tables))
-        confirm(f"Pause capture of {names}? What is written meanwhile is never logged.", yes)
+        confirm(f"Let what is written to {names} from now on go unlogged?", yes)
         for paused in pausing.pause(conn, list(tables), reason):
             logger.warning(
                 "capture of %s is paused: what is written to it is not logged until llamalog resume %s",

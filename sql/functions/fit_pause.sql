@@ -15,16 +15,19 @@ DECLARE
     -- the type as the trigger gives it; no name of the application's comes into the text
     c_opening   CONSTANT text := E'BEGIN\n    IF llamalog.is_paused(TG_ARGV[0]) THEN\n        RETURN NULL;\n    END IF;\n';
     c_ending    CONSTANT text := E'END;\n';
-    v_is_paused boolean := EXISTS (
+    v_is_paused boolean;
+    v_capture   record;
+    v_directive text;
+    v_block     text;
+BEGIN
+    -- whoever calls has it already, but for the curious
+    PERFORM pg_advisory_xact_lock(hashtextextended('llamalog.watch', 0));
+    v_is_paused := EXISTS (
         SELECT
         FROM llamalog.pauses AS pause
         WHERE pause.entity_type = fit_pause.entity_type
             AND pause.resumed_at IS NULL
     );
-    v_capture   record;
-    v_directive text;
-    v_block     text;
-BEGIN
     FOR v_capture IN
         SELECT DISTINCT called.oid, called.prosrc AS body
         FROM llamalog.captured_tables() AS captured

@@ -44,7 +44,7 @@ BEGIN
         PERFORM pg_advisory_xact_lock(v_key);
     EXCEPTION
         WHEN lock_not_available THEN
-            SELECT string_agg(DISTINCT held.pid::text, ', ')
+            SELECT string_agg(DISTINCT coalesce(held.pid::text, 'a prepared transaction'), ', ')
             INTO v_pids
             FROM pg_locks AS held
             WHERE held.locktype = 'advisory'
