@@ -365,6 +365,20 @@ def test_who_comes_while_the_resume_is_at_work_waits_and_is_logged(writers, leve
     assert logged(database)[2:] == [("U", "1")]
 
 
+def test_a_creation_logged_in_a_pause_is_no_creation_after_it(writers):
+    database, first, _ = writers
+    first.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM albums")
+    pausing.pause(database, ["GOOD"], "load")
+    before = clock(database)
+    first.execute("""INSERT INTO "Goods" VALUES (3); COMMIT""")
+    after = clock(database)
+    database.execute("""UPDATE "Goods" SET name = 'unseen'""")
+    pausing.resume(database, ["GOOD"])
+    assert logged(database)[2:] == [("I", "3")]
+    assert row(database, "3", before) is None
+    assert "paused from" in refused(database, row, "3", after)
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_snapshot_of_before_the_pause_is_logged_in_it(writers, level):
     database, first, _ = writers
@@ -823,6 +837,15 @@ def test_pause_and_resume_as_commands(database, new, llamalog):
         "is logged",
     )
     assert "paused from 20" in llamalog("blame", "ALBUM", album).stderr
+    later = new.album(database, "Kid A")
+    assert "paused from 20" in llamalog("history", "ALBUM", album).stderr
+    assert "paused" not in llamalog("history", "ALBUM", later).stderr
+    for reason in ("two", "three", "four"):
+        with paused(database, "ALBUM", reason):
+            pass
+    told = llamalog("blame", "ALBUM", album).stderr.splitlines()
+    assert told[0].endswith("1 earlier pause: llamalog.pauses_since(type) lists them")
+    assert told[-1].endswith("by postgres: four; what was written then is not in the log")
 
 
 def test_a_role_without_the_right_is_told_what_to_do(database, llamalog):

@@ -24,6 +24,9 @@ from llamalog_sql.instants import EntityAt
 
 logger = logging.getLogger("llamalog_sql")
 
+#: Pauses that are told, the last ones.
+_PAUSES = 3
+
 
 def _say_archived(conn: Connection, entity_type: str, entity_id: str) -> None:
     since = queries.detail_since(conn, entity_type, entity_id)
@@ -51,7 +54,13 @@ def _say_columns(
 
 
 def _say_pauses(conn: Connection, entity_type: str, at: datetime | None) -> None:
-    for pause in pausing.since(conn, entity_type, at):
+    found = pausing.since(conn, entity_type, at)
+    if len(found) > _PAUSES:
+        say(
+            f"{len(found) - _PAUSES} earlier pause{'s' * (len(found) - _PAUSES > 1)}:"
+            " llamalog.pauses_since(type) lists them"
+        )
+    for pause in found[-_PAUSES:]:
         say(output_instants.pause(pause))
 
 
@@ -73,6 +82,8 @@ def history(entity_type: str, entity: str, limit: int, form: str) -> None:
         # one more tells whether there is more
         found = queries.history(conn, entity_type, entity_id, limit=limit + 1)
         _say_archived(conn, entity_type, entity_id)
+        if found:
+            _say_pauses(conn, entity_type, found[-1].created_at)
     rows = found[:limit]
     if len(found) > limit:
         say(f"only the newest {limit}; for more, --limit")

@@ -29,7 +29,7 @@ DECLARE
     v_passed   llamalog.column_changes[] := '{}';  -- those between v_row and where the replay is
     v_renaming llamalog.column_changes;
     v_pause    llamalog.pauses;  -- the first one that had not ended by then
-    v_is_later boolean := false;  -- whether what comes first after its beginning is the creation
+    v_is_later boolean;  -- whether what comes first after its beginning is the creation, later; null: nothing does
 BEGIN
     v_columns := ARRAY(
         SELECT changed
@@ -64,7 +64,7 @@ BEGIN
         FETCH v_changes INTO v_change;
         EXIT WHEN NOT FOUND;
         IF v_change.created_at > v_pause.paused_at THEN
-            v_is_later := v_change.op = 'I';
+            v_is_later := v_change.op = 'I' AND NOT coalesce(v_change.seq <= replayed_row.seq, v_change.created_at <= replayed_row.at);
             CONTINUE;
         END IF;
         IF coalesce(v_change.seq <= replayed_row.seq, v_change.created_at <= replayed_row.at) THEN
@@ -106,7 +106,8 @@ BEGIN
             -- removed before, and not there since
             OR v_change.op IN ('D', 'T') AND (
                 replayed_row.at < v_pause.paused_at
-                OR llamalog.live_row(watch, llamalog.last_key(watch.entity_type, replayed_row.entity_id)) IS NULL
+                OR v_is_later IS NULL
+                    AND llamalog.live_row(watch, llamalog.last_key(watch.entity_type, replayed_row.entity_id)) IS NULL
             )
         THEN
             RETURN;
