@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 from contextlib import contextmanager
 
 import psycopg
 import pytest
 import test_cli
+from conftest import sampled
 from test_as_of import at, clock
 
 from llamalog_sql import (
@@ -577,6 +579,68 @@ def test_as_of_does_not_cross_a_pause(each_db):
     assert len([r for batch in instants.as_of_all(db, "GOOD", after) for r in batch]) == 3
     assert "paused from" in refused(db, queries.diff, "GOOD", "1", first, now)
     assert [(d.field, d.after) for d in queries.diff(db, "GOOD", "1", after, now)] == [("Price", 9)]
+
+
+@pytest.mark.parametrize("seed", sampled(range(48), every=25))
+def test_whatever_is_written_as_of_tells_what_was_or_that_it_is_not_known(db, seed):
+    shop(db, image="full" if seed % 2 else "none")
+    db.execute(
+        """ALTER TABLE "Goods" ADD who integer; INSERT INTO "Goods" VALUES (0, 'of before', 0, 0)"""
+    )
+    watching.watch(db, ["Goods"])
+    dice = random.Random(seed)
+    fresh = iter(range(1, 1000))
+    seen: list[tuple[object, dict[int, dict]]] = []  # the rows by whoever they are, at instants
+    owner = {0: 0}  # who had a key last
+    is_paused = False
+    for _ in range(60):
+        rows = {
+            r.who: r._asdict()
+            for r in db.execute("""SELECT id, name, "Price", who FROM "Goods" """)
+        }
+        act = dice.choice(
+            ["insert", "insert", "update", "update", "key", "delete", "pause", "look", "look"]
+        )
+        one = dice.choice([*rows.values()]) if rows else None
+        if act == "look":
+            seen.append((clock(db), rows))
+        elif act == "pause":
+            is_paused = not is_paused
+            (pausing.pause if is_paused else pausing.resume)(db, ["GOOD"], *["load"] * is_paused)
+        elif act == "insert":
+            key = next(fresh)
+            owner[key] = key
+            db.execute("""INSERT INTO "Goods" VALUES (%s, 'new', NULL, %s)""", [key, key])
+        elif one and act == "key":
+            key = next(fresh)
+            owner[key] = one["who"]
+            db.execute("""UPDATE "Goods" SET id = %s WHERE id = %s""", [key, one["id"]])
+        elif one and act == "update":
+            name = dice.choice(["tea", "milk", None])
+            db.execute(
+                """UPDATE "Goods" SET name = %s, "Price" = 1 WHERE id = %s""", [name, one["id"]]
+            )
+        elif one:
+            db.execute("""DELETE FROM "Goods" WHERE id = %s""", [one["id"]])
+    if is_paused:
+        pausing.resume(db, ["GOOD"])
+    db.execute("""INSERT INTO "Goods" VALUES (2000, 'last', 1, 2000)""")
+    owner[2000] = 2000
+    last = db.execute("""SELECT id, name, "Price", who FROM "Goods" """).fetchall()
+    seen.append((clock(db), {r.who: r._asdict() for r in last}))
+    known = 0
+    for when, rows in seen:
+        keys = {r["id"] for r in rows.values()}
+        for key, who in owner.items():
+            try:
+                with db.transaction():
+                    told = row(db, str(key), when)
+            except NotKnown:
+                continue
+            known += told is not None
+            # after a change of the key that nobody saw, the old one is nobody's
+            assert told in ([rows.get(who)] if key in keys else [rows.get(who), None]), (key, when)
+    assert known > 0
 
 
 def test_while_it_lasts_nothing_since_its_beginning_is_known(db):
