@@ -332,6 +332,20 @@ def test_resume_waits_for_who_has_written_unlogged_and_names_him(writers, level)
     assert logged(database) == [("I", "1"), ("I", "2"), ("U", "1")]
 
 
+def test_a_prepared_transaction_that_has_written_unlogged_is_waited_for(writers):
+    database, first, _ = writers
+    pausing.pause(database, ["GOOD"], "load")
+    first.execute("BEGIN")
+    update(first, 1)
+    first.execute("PREPARE TRANSACTION 'load'")
+    database.execute("SET lock_timeout = '50ms'")
+    with pytest.raises(errors.LlamaLogError) as error:
+        pausing.resume(database, ["GOOD"])
+    assert error.value.detail == "Sessions: a prepared transaction."
+    database.execute("COMMIT PREPARED 'load'")
+    pausing.resume(database, ["GOOD"])
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_snapshot_of_the_pause_does_not_outlive_it(writers, level):
     database, first, _ = writers
