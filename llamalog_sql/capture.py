@@ -141,6 +141,8 @@ def hang(conn: Connection, watch: Watch, capture: Capture) -> None:
                     conn.execute(text.encode())
         for text in capture.hanging:
             conn.execute(text.encode())
+        # made anew, it would end a pause
+        conn.execute("SELECT llamalog.fit_pause(%s)", [watch.entity_type])
     except psycopg.errors.InsufficientPrivilege as error:
         raise CannotWatch(
             f"{watch.table.shown}: {error.diag.message_primary}",

@@ -148,6 +148,18 @@ class RevertHindered(LlamaLogError):
     code = "LL023"
 
 
+class AlreadyPaused(LlamaLogError):
+    """Capture of the table is paused already."""
+
+    code = "LL026"
+
+
+class NotPaused(LlamaLogError):
+    """Capture of the table is not paused."""
+
+    code = "LL027"
+
+
 class RevertTaken(LlamaLogError):
     """Another row has a key or a unique value that the revert would bring back."""
 
@@ -208,7 +220,7 @@ _BY_SQLSTATE: dict[str, type[LlamaLogError]] = {
 
 #: What is refused, where it is something of ours.
 _OURS = re.compile(
-    r"\b(_yoyo_migration|repeatables|watches|llamalog|llama_logs\w*|archived_months|attention_rules|jobs|maintain)\b"
+    r"\b(_yoyo_migration|repeatables|watches|llamalog|llama_logs\w*|archived_months|attention_rules|jobs|maintain|pause|resume)\b"
 )
 
 _ADVICE = {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from llamalog_sql import __version__, migrate, watching
 from llamalog_sql.adoption import state, steps
 from llamalog_sql.adoption.lens import OWN_LOG
 from llamalog_sql.connection import Connection, first_row, rows
 from llamalog_sql.errors import NotInstalled
+from llamalog_sql.output import clean, moment
 
 #: So many functions that are to be applied are named.
 _FEW = 5
@@ -25,9 +27,18 @@ class Watched:
     table: str
     kind: str
     capture: str
+    paused_at: datetime | None
+    paused_by: str | None
+    pause_reason: str | None
 
     def cells(self) -> list[str]:
-        return [self.entity_type, self.table, self.kind, self.capture]
+        paused = f", {self.paused}" if self.paused_at else ""
+        return [self.entity_type, self.table, self.kind, clean(self.capture + paused)]
+
+    @property
+    def paused(self) -> str:
+        """Since when capture is paused, by whom and why, where it is."""
+        return f"paused since {moment(self.paused_at)} by {self.paused_by}: {self.pause_reason}"
 
 
 @dataclass(frozen=True)
@@ -114,13 +125,7 @@ def status(conn: Connection) -> Status:
     )
     assert row is not None
     watched = (
-        [
-            Watched(*cells)
-            for cells in rows(
-                conn,
-                "SELECT entity_type, table_name, kind, capture FROM llamalog.watched_tables ORDER BY entity_type",
-            )
-        ]
+        _watched(conn)
         if "views/watched_tables.sql" not in {piece.name for piece in plan.changed}
         else []
     )
@@ -138,6 +143,17 @@ def status(conn: Connection) -> Status:
         adopted=shape.shown if shape else None,
         watched=watched,
     )
+
+
+def _watched(conn: Connection) -> list[Watched]:
+    return [
+        Watched(*cells)
+        for cells in rows(
+            conn,
+            "SELECT entity_type, table_name, kind, capture, paused_at, paused_by, pause_reason"
+            " FROM llamalog.watched_tables ORDER BY entity_type",
+        )
+    ]
 
 
 def _row_count(conn: Connection, estimated: int) -> int:
@@ -200,6 +216,15 @@ def check(conn: Connection) -> list[Finding]:
             else "Run: llamalog migrate",
         )
         for entity_type, table, problem in watching.drifted(conn)
+    ]
+    findings += [
+        Finding(
+            one.table,
+            f"capture is {one.paused}",
+            f"What is written to it is not logged. Run: llamalog resume {one.entity_type}",
+        )
+        for one in _watched(conn)
+        if one.paused_at
     ]
     findings += _of_adoption(conn)
     findings += [

@@ -90,12 +90,22 @@ BEGIN
         WHERE function.pronamespace = 'llamalog'::regnamespace
             AND (
                 function.prorettype IN ('trigger'::regtype, 'event_trigger'::regtype)
-                OR function.proname = 'maintain'
+                OR function.proname IN ('maintain', 'pause', 'resume')
             )
             AND pg_has_role(function.proowner, 'USAGE')
             AND has_function_privilege('public', function.oid, 'EXECUTE')
     LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', v_function);
+    END LOOP;
+    FOR v_function IN
+        SELECT function.oid
+        FROM pg_proc AS function
+        WHERE function.pronamespace = 'llamalog'::regnamespace
+            AND function.proname IN ('pause', 'resume')
+            AND pg_has_role(function.proowner, 'USAGE')
+            AND NOT has_function_privilege(to_regrole('llamalog_admin')::oid, function.oid, 'EXECUTE')
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO llamalog_admin', v_function);
     END LOOP;
 END;
 $do$;

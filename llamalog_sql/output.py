@@ -462,7 +462,7 @@ def _line(node: TreeNode, above: TreeNode | None) -> Text:
             line.append(
                 f"{clean(node.related_type)} “{clean(node.related_label or node.related_id)}”"
             )
-        elif node.entity_type:
+        elif node.entity_id:
             line.append(f"{clean(node.entity_type)} “{clean(node.label or node.entity_id)}”")
         else:
             line.append(clean(node.operation))
@@ -501,6 +501,8 @@ def _entity(
 ) -> Text:
     if entity_type is None:
         return Text("")
+    if entity_id is None:
+        return Text(clean(entity_type))  # about the type, as that its capture was paused
     shown = f"{clean(entity_type)} {clean(entity_id)}"
     if link_type is not None:
         shown += f" – {clean(related_type)} {clean(related_id)}"

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from llamalog_sql import output
 from llamalog_sql.instants import ColumnChange, EntityAt
+from llamalog_sql.pausing import Pause
 
 #: Fields of a row that its line shows.
 _FIELDS = 4
@@ -65,3 +66,15 @@ def column_change(change: ColumnChange) -> str:
     if change.change == "dropped":
         return f"column {name} was dropped {when}; its values before are known only where a change holds them"
     return f"column {name} was added {when}"
+
+
+def pause(pause: Pause) -> str:
+    """Return what is to be known of a time that was not captured."""
+    lasted = (
+        f"was paused from {output.moment(pause.paused_at)} to {output.moment(pause.resumed_at)}"
+    )
+    if pause.resumed_at is None:
+        lasted = f"is paused since {output.moment(pause.paused_at)}"
+    return output.clean(
+        f"capture of {pause.entity_type} {lasted} by {pause.paused_by}: {pause.reason}; what was written then is not in the log"
+    )

@@ -144,6 +144,7 @@ def script(conn: Connection, names: list[str], options: Options | None = None) -
                 yield from one.capture.functions
                 yield "RESET ROLE;\n"
             yield from one.capture.hanging
+            yield f"SELECT llamalog.fit_pause({sql.Literal(one.watch.entity_type).as_string(conn)});\n"
 
 
 def refresh(conn: Connection) -> list[str]:
@@ -318,11 +319,16 @@ def _registration(one: _Wanted) -> sql.Composed:
     values[_NUMBERS] = json.dumps(one.watch.column_numbers)
     values["rendered"] = one.rendered
     return sql.SQL(
+        # a pause ends where the table was unwatched
+        "WITH ended AS (\n    UPDATE llamalog.pauses AS pause SET resumed_at = watch.unwatched_at\n"
+        "    FROM llamalog.watches AS watch\n    WHERE pause.entity_type = {entity_type} AND pause.resumed_at IS NULL\n"
+        "        AND watch.entity_type = pause.entity_type AND watch.unwatched_at IS NOT NULL\n)\n"
         "INSERT INTO llamalog.watches ({names})\nVALUES ({values})\nON CONFLICT (entity_type) DO UPDATE SET\n"
         "    ({names}) = ROW({new}),\n"
         "    watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,\n"
         "    unwatched_at = NULL,\n    is_lost = false"
     ).format(
+        entity_type=sql.Literal(one.watch.entity_type),
         names=sql.SQL(", ").join(map(sql.Identifier, values)),
         values=sql.SQL(", ").join(map(sql.Literal, values.values())),
         new=sql.SQL(", ").join(

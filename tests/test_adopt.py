@@ -32,6 +32,7 @@ from llamalog_sql import (
     installation,
     jobs,
     migrate,
+    pausing,
     queries,
     stats,
     watching,
@@ -2215,3 +2216,23 @@ def test_what_failed_and_what_needs_a_person_is_told_of_an_adopted_log(first_ado
     assert attention.failures(conn, unresolved_only=True, **years) == []
     counted = {c.name: c.change_count for c in stats.counts(conn, "status")}
     assert counted == {"SUCCESS": 2, "FAILED": 1}
+
+
+def test_capture_into_an_adopted_log_is_paused_and_the_log_says_so(first_adopted):
+    conn = first_adopted
+    conn.execute("UPDATE albums SET label = 'logged'")
+    pausing.pause(conn, ["albums"], "load")
+    conn.execute("UPDATE albums SET label = 'unseen'")
+    pausing.resume(conn, ["albums"])
+    rows = conn.execute(
+        "SELECT operation, category, op, entity_type, reason, seq FROM llamalog.log ORDER BY seq DESC LIMIT 3"
+    ).fetchall()[::-1]
+    assert [tuple(row[:-1]) for row in rows] == [
+        ("album:updated", "UPDATED", "U", "ALBUM", None),
+        ("llamalog:paused", "USER_ACTION", None, "ALBUM", "load"),
+        ("llamalog:resumed", "USER_ACTION", None, "ALBUM", "load"),
+    ]
+    (kept,) = conn.execute("SELECT paused_seq, resumed_seq FROM llamalog.pauses").fetchall()
+    assert tuple(kept) == (rows[1].seq, rows[2].seq)
+    met = [(b.field, b.left_value, b.found) for b in queries.breaks(conn, "ALBUM", album(1))]
+    assert met == [("label", "logged", "unseen")]

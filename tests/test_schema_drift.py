@@ -975,3 +975,20 @@ def test_unwatch_leaves_nothing_behind_for_an_installer_who_is_no_superuser(mode
     assert modest.execute(
         "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'shop.things'::regclass"
     ).fetchone() == (0,)
+
+
+def test_a_partition_of_a_partition_is_no_stray_while_what_is_between_has_no_capture_yet(db):
+    """Two functions, one hanging its capture and one taking it off, would call each other without end."""
+    db.execute("DROP EVENT TRIGGER llamalog_ddl; DROP EVENT TRIGGER llamalog_drop")
+    db.execute(
+        "CREATE TABLE readings (id integer PRIMARY KEY) PARTITION BY RANGE (id);"
+        "CREATE TABLE low PARTITION OF readings FOR VALUES FROM (0) TO (9) PARTITION BY HASH (id);"
+        "CREATE TABLE lowest PARTITION OF low FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
+    )
+    db.execute("SELECT llamalog.hang_truncate_capture('readings'::regclass, 'READING')")
+    db.execute("SELECT llamalog.hang_truncate_capture('lowest'::regclass, 'READING')")
+    found = db.execute(
+        "SELECT relation::regclass::text, is_top, is_stray FROM llamalog.captured_tables()"
+        " WHERE entity_type = 'READING' ORDER BY 1"
+    ).fetchall()
+    assert [tuple(row) for row in found] == [("lowest", False, False), ("readings", True, False)]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
-from llamalog_sql import instants, output, output_instants, queries
+from llamalog_sql import instants, output, output_instants, pausing, queries
 from llamalog_sql.cli.group import FAILED, main
 from llamalog_sql.cli.shared import (
     COUNT,
@@ -26,6 +26,9 @@ from llamalog_sql.instants import EntityAt
 from llamalog_sql.queries import Blame, ChainRow, Change, Difference, Found, Sentence, TreeNode
 
 logger = logging.getLogger("llamalog_sql")
+
+#: Pauses that are told, the last ones.
+_PAUSES = 3
 
 
 def _say_archived(conn: Connection, entity_type: str, entity_id: str) -> None:
@@ -53,6 +56,17 @@ def _say_columns(
             say(output_instants.column_change(change))
 
 
+def _say_pauses(conn: Connection, entity_type: str, at: datetime | None) -> None:
+    found = pausing.since(conn, entity_type, at)
+    if len(found) > _PAUSES:
+        say(
+            f"{len(found) - _PAUSES} earlier pause{'s' * (len(found) - _PAUSES > 1)}:"
+            " llamalog.pauses_since(type) lists them"
+        )
+    for pause in found[-_PAUSES:]:
+        say(output_instants.pause(pause))
+
+
 @main.command()
 @entity_arguments
 @click.option("--limit", default=50, show_default=True, type=COUNT, help="Most rows to show.")
@@ -71,6 +85,8 @@ def history(entity_type: str, entity: str, limit: int, form: str) -> None:
         # one more tells whether there is more
         found = queries.history(conn, entity_type, entity_id, limit=limit + 1)
         _say_archived(conn, entity_type, entity_id)
+        if found:
+            _say_pauses(conn, entity_type, found[-1].created_at)
     rows = found[:limit]
     if len(found) > limit:
         say(f"only the newest {limit}; for more, --limit")
@@ -231,6 +247,7 @@ def as_of(entity_type: str, entity: str, at: datetime | None, form: str) -> None
         entity_id = queries.resolve(conn, entity_type, entity)
         row = queries.as_of(conn, entity_type, entity_id, at)
         _say_columns(conn, entity_type, at)
+        _say_pauses(conn, entity_type, at)
         _say_breaks(conn, entity_type, entity_id)
     if form != "table":
         output.write_image(row, form)
@@ -270,7 +287,10 @@ def blame(entity_type: str, entity: str, form: str) -> None:
     with session() as conn:
         entity_id = queries.resolve(conn, entity_type, entity)
         rows = queries.blame(conn, entity_type, entity_id)
-        _say_columns(conn, entity_type, None, {row.field for row in rows if row.seq is None})
+        unknown = {row.field for row in rows if row.seq is None}
+        _say_columns(conn, entity_type, None, unknown)
+        if unknown:
+            _say_pauses(conn, entity_type, None)
         _say_archived(conn, entity_type, entity_id)
         _say_breaks(conn, entity_type, entity_id)
     if form != "table":
@@ -315,6 +335,7 @@ def diff(
         if from_at is not None and to_at is not None:
             rows = queries.diff(conn, entity_type, entity_id, from_at, to_at)
             _say_columns(conn, entity_type, from_at)
+            _say_pauses(conn, entity_type, from_at)
         elif from_change is not None and to_change is not None:
             rows = instants.diff_changes(conn, entity_type, entity_id, from_change, to_change)
             _say_columns(conn, entity_type, instants.made_at(conn, from_change))

@@ -29,6 +29,7 @@ DECLARE
     v_hidden   text[];
     v_columns  llamalog.column_changes[];
     v_image    text;
+    v_pause    llamalog.pauses;
 BEGIN
     SELECT watch.*
     INTO v_watch
@@ -41,6 +42,19 @@ BEGIN
             USING ERRCODE = 'LL016',
                   DETAIL  = format('Its table is no longer watched since %s; what its rows have become since is not in the log.', v_watch.unwatched_at),
                   HINT    = format('llamalog as-of %s ID TIME answers for a row whose removal is in the log.', v_type);
+    END IF;
+    SELECT pause.*
+    INTO v_pause
+    FROM llamalog.pauses AS pause
+    WHERE pause.entity_type = v_type
+        AND coalesce(pause.resumed_at, 'infinity') > as_of_all.at
+    ORDER BY pause.paused_at
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'what every % was at % is not known', v_type, as_of_all.at
+            USING ERRCODE = 'LL016',
+                  DETAIL  = format('What was written then is not in the log: %s.', llamalog.pause_told(v_pause)),
+                  HINT    = format('llamalog as-of %s ID TIME answers for a row that was removed before it, or created after it.', v_type);
     END IF;
     v_hidden := v_watch.ignored_columns || v_watch.redacted_columns;
     v_columns := ARRAY(

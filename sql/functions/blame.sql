@@ -68,6 +68,13 @@ BEGIN
         ORDER BY made.seq DESC
         LIMIT 1
     ),
+    -- what a creation of before a pause gave may have been changed unseen
+    pause AS (
+        SELECT max(coalesce(paused.resumed_at, 'infinity')) AS ends_at
+        FROM llamalog.pauses AS paused
+        WHERE paused.entity_type = v_type
+            AND paused.paused_at < CASE WHEN v_row IS NULL THEN (SELECT max(made.created_at) FROM change AS made) ELSE 'infinity' END
+    ),
     -- each field by the names that its column has had; a row that is gone saw no more than it saw
     named AS MATERIALIZED (
         SELECT
@@ -113,6 +120,11 @@ BEGIN
                 OR held.value = 'null' AND creation.created_at >= named.sure_at
             )
             AND (creation.after IS NULL OR (creation.after -> named.name)::text = held.value::text)
+            AND (
+                creation.after IS NOT NULL
+                OR creation.created_at >= coalesce((SELECT pause.ends_at FROM pause), '-infinity')
+                OR held.value = 'null' AND named.name <> ALL (creation.fields_enriched)
+            )
     ),
     setter AS (
         SELECT

@@ -27,13 +27,23 @@ AS $function$
         SELECT
             captured.entity_type,
             captured.relation,
+            -- of whatever generation: what stands between them may get its capture after it
             EXISTS (
+                WITH RECURSIVE ancestor (relation) AS (
+                    SELECT inheritance.inhparent
+                    FROM pg_inherits AS inheritance
+                    WHERE inheritance.inhrelid = captured.relation
+                    UNION
+                    SELECT inheritance.inhparent
+                    FROM ancestor
+                    JOIN pg_inherits AS inheritance
+                        ON inheritance.inhrelid = ancestor.relation
+                )
                 SELECT
-                FROM pg_inherits AS inheritance
+                FROM ancestor
                 JOIN captured AS above
-                    ON above.relation = inheritance.inhparent
+                    ON above.relation = ancestor.relation
                     AND above.entity_type = captured.entity_type
-                WHERE inheritance.inhrelid = captured.relation
             ) AS is_member
         FROM captured
     ),

@@ -1,5 +1,6 @@
 -- A row as it was at an instant, or as a change left it: replayed backward from the live row, or from the image of the
--- deleted one. Where columns came or got another name on the way, so do the values.
+-- deleted one. Where columns came or got another name on the way, so do the values. A pause of capture is not crossed: on its
+-- other side nothing is proved of this one, but that the row was created there.
 CREATE OR REPLACE FUNCTION llamalog.replayed_row(
     watch       llamalog.watches,
     entity_id   text,
@@ -27,6 +28,8 @@ DECLARE
     v_ahead    llamalog.column_changes[];  -- those of them that the replay has not come to
     v_passed   llamalog.column_changes[] := '{}';  -- those between v_row and where the replay is
     v_renaming llamalog.column_changes;
+    v_pause    llamalog.pauses;  -- the first one that had not ended by then
+    v_is_later boolean;  -- whether what comes first after its beginning is the creation, later; null: nothing does
 BEGIN
     v_columns := ARRAY(
         SELECT changed
@@ -36,6 +39,13 @@ BEGIN
         ORDER BY changed.id DESC
     );
     v_ahead := v_columns;
+    SELECT pause.*
+    INTO v_pause
+    FROM llamalog.pauses AS pause
+    WHERE pause.entity_type = watch.entity_type
+        AND coalesce(pause.resumed_at, 'infinity') > replayed_row.at
+    ORDER BY pause.paused_at
+    LIMIT 1;
     id := replayed_row.entity_id;
     IF replayed_row.taken_seq IS NULL THEN
         OPEN v_changes FOR
@@ -53,6 +63,10 @@ BEGIN
     LOOP
         FETCH v_changes INTO v_change;
         EXIT WHEN NOT FOUND;
+        IF v_change.created_at > v_pause.paused_at THEN
+            v_is_later := v_change.op = 'I' AND NOT coalesce(v_change.seq <= replayed_row.seq, v_change.created_at <= replayed_row.at);
+            CONTINUE;
+        END IF;
         IF coalesce(v_change.seq <= replayed_row.seq, v_change.created_at <= replayed_row.at) THEN
             v_existed := v_existed OR v_change.op IN ('I', 'U');
             EXIT;
@@ -85,10 +99,41 @@ BEGIN
         );
         RETURN;
     END IF;
+    IF NOT v_is_base AND v_pause.id IS NOT NULL THEN
+        IF v_existed AND replayed_row.at < v_pause.paused_at THEN
+            image := llamalog.stored_row(watch, replayed_row.entity_id, replayed_row.at, replayed_row.seq);
+        ELSIF NOT v_existed AND v_is_later
+            -- removed before, and not there since
+            OR v_change.op IN ('D', 'T') AND (
+                replayed_row.at < v_pause.paused_at
+                OR v_is_later IS NULL
+                    AND llamalog.live_row(watch, llamalog.last_key(watch.entity_type, replayed_row.entity_id)) IS NULL
+            )
+        THEN
+            RETURN;
+        END IF;
+        IF image IS NULL THEN
+            problem := format('What was written then is not in the log: %s.', llamalog.pause_told(v_pause));
+        END IF;
+        RETURN;
+    END IF;
     IF NOT v_is_base THEN
         v_row := llamalog.live_row(watch, llamalog.last_key(watch.entity_type, replayed_row.entity_id));
     END IF;
-    IF v_row IS NULL AND v_existed THEN
+    IF v_row IS NULL
+        AND v_existed
+        -- it went while capture was paused, for nothing has been missed since
+        AND (
+            v_undone <> '{}'
+            OR NOT EXISTS (
+                SELECT
+                FROM llamalog.pauses AS pause
+                WHERE pause.entity_type = watch.entity_type
+                    AND pause.resumed_at > v_change.created_at
+                    AND pause.resumed_at <= replayed_row.at
+            )
+        )
+    THEN
         problem := 'The row is gone, and the log has no row of its removal.';
         RETURN;
     END IF;

@@ -38,7 +38,9 @@ AS $function$
         wins IS NULL OR met.action = 'lost' AND wins = 'ours',
         CASE
             WHEN met.is_lost THEN 'the row is gone, or hidden from you, and the log has no row of its removal'
-            WHEN met.seq IS NULL THEN 'a write that was not captured'
+            WHEN met.seq IS NULL AND met.live IS NOT NULL AND met.ours IS NULL AND pause.told IS NOT NULL
+                THEN 'perhaps written to since: ' || pause.told
+            WHEN met.seq IS NULL THEN concat_ws(': ', 'a write that was not captured', pause.told)
             WHEN met.field IS NOT NULL THEN 'set since'
             WHEN met.live IS NULL THEN 'deleted since'
             WHEN met.ours IS NULL THEN 'written to since'
@@ -57,6 +59,16 @@ AS $function$
         WHERE log.seq = met.seq
         LIMIT 1
     ) AS writer
+        ON true
+    LEFT JOIN LATERAL (
+        SELECT llamalog.pause_told(paused) AS told
+        FROM llamalog.pauses AS paused
+        WHERE paused.entity_type = met.entity_type
+            AND (paused.resumed_seq > met.first_seq) IS NOT FALSE
+            AND met.seq IS NULL
+        ORDER BY paused.paused_at DESC
+        LIMIT 1
+    ) AS pause
         ON true;
 $function$;
 

@@ -174,6 +174,22 @@ BEGIN
                     );
                 END IF;
             END LOOP;
+            -- what a row that is to go was written while capture was paused, its creation does not tell
+            IF v_state IS NULL
+                AND v_row.theirs IS NULL
+                AND v_row.live IS NOT NULL
+                AND v_made[v_oldest].after IS NULL
+                AND EXISTS (
+                    SELECT
+                    FROM llamalog.pauses AS pause
+                    WHERE pause.entity_type = v_row.entity_type
+                        AND coalesce(pause.resumed_at, 'infinity') > v_made[v_oldest].created_at
+                )
+            THEN
+                v_row.theirs := v_row.live;
+                v_row.row_set_by := NULL;
+                v_row.set_by := '{}';
+            END IF;
             IF v_state IS NOT NULL THEN
                 SELECT
                     v_base || coalesce(jsonb_object_agg(earlier.key, earlier.value), '{}'),

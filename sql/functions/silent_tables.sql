@@ -22,6 +22,14 @@ BEGIN
         FROM llamalog.watches AS watch
         WHERE watch.unwatched_at IS NULL
             AND watch.watched_at < $2
+            -- nobody expects a row of one that is paused
+            AND NOT EXISTS (
+                SELECT
+                FROM llamalog.pauses AS pause
+                WHERE pause.entity_type = watch.entity_type
+                    AND pause.paused_at < $2
+                    AND coalesce(pause.resumed_at, 'infinity') >= $2
+            )
             AND watch.entity_type NOT IN (
                 SELECT coalesce(log.link_type, log.entity_type)
                 FROM llamalog.log AS log
@@ -37,4 +45,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.silent_tables(timestamptz, timestamptz) IS
-    'Tables watched now that no captured change names since an instant (by default 30 days ago) and before another (by default now).';
+    'Tables watched now that no captured change names since an instant (by default 30 days ago) and before another (by default now), but for those paused at that one.';

@@ -15,8 +15,14 @@ SELECT
     watch.image,
     watch.on_truncate,
     watch.capture,
-    watch.watched_at
+    watch.watched_at,
+    pause.paused_at,
+    pause.paused_by,
+    pause.reason AS pause_reason
 FROM llamalog.watches AS watch
+LEFT JOIN llamalog.pauses AS pause
+    ON pause.entity_type = watch.entity_type
+    AND pause.resumed_at IS NULL
 WHERE watch.unwatched_at IS NULL;
 
 COMMENT ON VIEW llamalog.watched_tables IS
@@ -43,3 +49,9 @@ COMMENT ON COLUMN llamalog.watched_tables.capture IS
     'rendered, statement or tolerant.';
 COMMENT ON COLUMN llamalog.watched_tables.watched_at IS
     'Since when changes are captured.';
+COMMENT ON COLUMN llamalog.watched_tables.paused_at IS
+    'Since when that is paused; null where it is not.';
+COMMENT ON COLUMN llamalog.watched_tables.paused_by IS
+    'session_user of who paused it.';
+COMMENT ON COLUMN llamalog.watched_tables.pause_reason IS
+    'Why it is paused.';

@@ -1,4 +1,10 @@
 -- public.albums as ALBUM: entity; key id; label title; quality data_quality; source source; ignores search_vector, updated_at
+WITH ended AS (
+    UPDATE llamalog.pauses AS pause SET resumed_at = watch.unwatched_at
+    FROM llamalog.watches AS watch
+    WHERE pause.entity_type = 'ALBUM' AND pause.resumed_at IS NULL
+        AND watch.entity_type = pause.entity_type AND watch.unwatched_at IS NOT NULL
+)
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
 VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', '7864cdcb1c32df62e4f666204727e3a9', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', 'a5ff53ce411d516e70f586c9a45fcbf3')
 ON CONFLICT (entity_type) DO UPDATE SET
@@ -653,3 +659,4 @@ CREATE OR REPLACE TRIGGER "00_llamalog_delete"
     AFTER DELETE ON "public"."albums"
     FOR EACH ROW
     EXECUTE FUNCTION llamalog."capture_album_delete"('ALBUM');
+SELECT llamalog.fit_pause('ALBUM');

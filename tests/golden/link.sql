@@ -1,4 +1,10 @@
 -- public.album_artists as ALBUM_ARTIST: link ALBUM – ARTIST; key album_id, artist_id, role
+WITH ended AS (
+    UPDATE llamalog.pauses AS pause SET resumed_at = watch.unwatched_at
+    FROM llamalog.watches AS watch
+    WHERE pause.entity_type = 'ALBUM_ARTIST' AND pause.resumed_at IS NULL
+        AND watch.entity_type = pause.entity_type AND watch.unwatched_at IS NOT NULL
+)
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
 VALUES ('ALBUM_ARTIST', 'public', 'album_artists', true, '{album_id,artist_id,role}', '{uuid,uuid,"character varying(50)"}', NULL, 'ALBUM', '{album_id}', 'ARTIST', '{artist_id}', NULL, NULL, '{}', '{}', 'none', 'log', 'rendered', '{}', 'ddf13259e54aa875042255a82b4d2c6e', '{"album_id": 1, "artist_id": 2, "role": 3, "position": 4}', 'dc6163f067da0f4e3e98ff7f3f7b0df8')
 ON CONFLICT (entity_type) DO UPDATE SET
@@ -441,3 +447,4 @@ CREATE OR REPLACE TRIGGER "00_llamalog_delete"
     AFTER DELETE ON "public"."album_artists"
     FOR EACH ROW
     EXECUTE FUNCTION llamalog."capture_album_artist_delete"('ALBUM_ARTIST');
+SELECT llamalog.fit_pause('ALBUM_ARTIST');

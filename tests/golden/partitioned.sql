@@ -1,4 +1,10 @@
 -- public.readings as READING: entity; key sensor, day; ignores updated_at; redacts owner_email; full image
+WITH ended AS (
+    UPDATE llamalog.pauses AS pause SET resumed_at = watch.unwatched_at
+    FROM llamalog.watches AS watch
+    WHERE pause.entity_type = 'READING' AND pause.resumed_at IS NULL
+        AND watch.entity_type = pause.entity_type AND watch.unwatched_at IS NOT NULL
+)
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
 VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', '0b9d22f1028b63640fda76f82c56a846')
 ON CONFLICT (entity_type) DO UPDATE SET
@@ -501,3 +507,4 @@ CREATE OR REPLACE TRIGGER "00_llamalog_delete"
     AFTER DELETE ON "public"."readings"
     FOR EACH ROW
     EXECUTE FUNCTION llamalog."capture_reading_delete"('READING');
+SELECT llamalog.fit_pause('READING');

@@ -1,4 +1,10 @@
 -- public.artists as ARTIST: entity; key id; label name; quality data_quality; source source; ignores search_vector, updated_at; tolerant capture
+WITH ended AS (
+    UPDATE llamalog.pauses AS pause SET resumed_at = watch.unwatched_at
+    FROM llamalog.watches AS watch
+    WHERE pause.entity_type = 'ARTIST' AND pause.resumed_at IS NULL
+        AND watch.entity_type = pause.entity_type AND watch.unwatched_at IS NOT NULL
+)
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
 VALUES ('ARTIST', 'public', 'artists', false, '{id}', '{uuid}', 'name', 'ARTIST', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'tolerant', '{"capture": "tolerant"}', '2a54b343efcf2476e3dcbe0a4c797267', '{"id": 1, "musicbrainz_id": 2, "name": 3, "biography": 4, "formed_year": 5, "country_code": 6, "image_url": 7, "search_vector": 8, "created_at": 9, "updated_at": 10, "data_quality": 11, "enrichment_status": 12, "last_enriched": 13, "spotify_id": 14, "artist_type": 15, "genres": 16, "area": 17, "discogs_id": 18, "source": 19, "source_url": 20, "submitted_by": 21, "cloudflare_image_id": 22, "deezer_id": 23}', 'dcea995d4950fcaa6a6978369f146788')
 ON CONFLICT (entity_type) DO UPDATE SET
@@ -35,3 +41,4 @@ FROM llamalog.family('"public"."artists"'::regclass) AS member (oid)
 WHERE member.oid = '"public"."artists"'::regclass OR NOT llamalog.is_partitioned(member.oid);
 SELECT llamalog.hang_truncate_capture(member.oid, 'ARTIST')
 FROM llamalog.family('"public"."artists"'::regclass) AS member (oid);
+SELECT llamalog.fit_pause('ARTIST');
