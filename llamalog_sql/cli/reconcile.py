@@ -38,7 +38,9 @@ class Period(click.ParamType[float]):
 @click.option("--deep", is_flag=True, help="Look for gaps within the history of each row too.")
 @click.option("--ignore-unknown", is_flag=True, help="Pass over rows that the log never saw come.")
 @click.option("--from", "after_key", metavar="KEY", help="Begin after this key of the first TYPE.")
-@click.option("--from-change", "above_seq", type=SEQ, metavar="SEQ", help="Begin in the log, there.")
+@click.option(
+    "--from-change", "above_seq", type=SEQ, metavar="SEQ", help="Begin in the log, there."
+)
 @click.option("--limit", type=COUNT, help="Stop after so many rows.")
 @click.option("--for", "seconds", type=Period(), help="Stop after so long, as 10min.")
 @click.option(
@@ -108,7 +110,9 @@ def reconcile(
         reconciling.write(_without_unknown(batches) if ignore_unknown else batches, form)
     for line in reconciling.lines(tally, since):
         say(line)
-    wanted = reconciling.CONTRADICTIONS if ignore_unknown else (*reconciling.CONTRADICTIONS, "unknown")
+    wanted = (
+        reconciling.CONTRADICTIONS if ignore_unknown else (*reconciling.CONTRADICTIONS, "unknown")
+    )
     if tally.count(*wanted):
         click.get_current_context().exit(FAILED)
 

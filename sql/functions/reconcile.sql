@@ -40,7 +40,7 @@ BEGIN
         coalesce(gap.after_seq, judged.after_seq),
         coalesce(gap.left_value, judged.left_value),
         gap.found_seq,
-        coalesce(gap.found, judged.found),
+        coalesce(gap.found, judged.live_value),
         judged.unexplained
     FROM llamalog.reconciled_rows(v_watch, llamalog.reconciled_batch(v_watch, v_key, row_limit), NULL, NULL) AS judged
     LEFT JOIN LATERAL (

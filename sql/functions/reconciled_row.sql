@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION llamalog.reconciled_row(
     OUT field      text,
     OUT after_seq  bigint,
     OUT left_value jsonb,
-    OUT found      jsonb
+    OUT live_value jsonb
 )
     LANGUAGE plpgsql
     STABLE
@@ -53,7 +53,7 @@ BEGIN
         field := v_break.field;
         after_seq := v_break.after_seq;
         left_value := v_break.left_value;
-        found := v_break.found;
+        live_value := v_break.found;
     ELSE
         verdict := CASE WHEN v_newest.seq IS NULL THEN 'unknown' ELSE 'agrees' END;
     END IF;

@@ -13,7 +13,7 @@ CREATE OR REPLACE FUNCTION llamalog.reconciled_rows(
         field       text,
         after_seq   bigint,
         left_value  jsonb,
-        found       jsonb,
+        live_value  jsonb,
         unexplained text[]
     )
     LANGUAGE plpgsql
@@ -125,7 +125,7 @@ BEGIN
                     left_by.field,
                     left_by.seq,
                     left_by.value AS left_value,
-                    subject.image -> left_by.field AS found
+                    subject.image -> left_by.field AS live_value
                 FROM left_by
                 JOIN subject
                     ON subject.id = left_by.entity_id
@@ -148,7 +148,7 @@ BEGIN
                 LEFT JOIN left_by
                     ON left_by.entity_id = subject.id
                     AND left_by.field = named.field
-                WHERE subject.fields <> creation.fields_enriched
+                WHERE (subject.fields <> creation.fields_enriched OR $4)
                     AND left_by.seq IS NULL
                     AND creation.created_at BETWEEN named.since_at AND named.until_at
                     AND (named.name = ANY (creation.fields_enriched)) <> (named.field = ANY (subject.fields))
@@ -208,7 +208,7 @@ BEGIN
                 first_conflict.field,
                 first_conflict.seq,
                 first_conflict.left_value,
-                first_conflict.found,
+                first_conflict.live_value,
                 given.fields AS unexplained
             FROM subject
             LEFT JOIN known
@@ -235,15 +235,15 @@ BEGIN
         -- what a later part of the log changes is judged there
         CONTINUE WHEN v_judged.newest_seq > until_seq;
         IF v_judged.is_renamed THEN
-            SELECT row_judged.verdict, row_judged.field, row_judged.after_seq, row_judged.left_value, row_judged.found
-            INTO verdict, field, after_seq, left_value, found
+            SELECT row_judged.verdict, row_judged.field, row_judged.after_seq, row_judged.left_value, row_judged.live_value
+            INTO verdict, field, after_seq, left_value, live_value
             FROM llamalog.reconciled_row(watch, entity_id, v_judged.is_there, v_since) AS row_judged;
         ELSE
             verdict := v_judged.verdict;
             field := CASE WHEN verdict = 'changed' THEN v_judged.field END;
             after_seq := CASE verdict WHEN 'changed' THEN v_judged.seq WHEN 'agrees' THEN NULL ELSE v_judged.newest_seq END;
             left_value := CASE WHEN verdict = 'changed' THEN v_judged.left_value END;
-            found := CASE WHEN verdict = 'changed' THEN v_judged.found END;
+            live_value := CASE WHEN verdict = 'changed' THEN v_judged.live_value END;
         END IF;
         IF verdict IS NOT NULL THEN
             RETURN NEXT;
