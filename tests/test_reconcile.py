@@ -97,14 +97,14 @@ def test_whatever_is_written_agrees_until_it_is_deleted_unseen(watched, data):
     kinds = [kind for kind, table in watched.tables.items() if not table.is_link]
     with conn.transaction(force_rollback=True):
         write(watched, texts, note)
-        assert {f.verdict for f in findings(conn, *kinds, is_deep=True)} <= {"unknown"}
-        assert findings(conn, *kinds, since=EVER) == []
+        assert {f.verdict for f in findings(conn, *kinds, is_deep=True, pace=Pace())} <= {"unknown"}
+        assert findings(conn, *kinds, since=EVER, pace=Pace()) == []
         agreed = {(kind, key, "went", None) for kind in kinds for key in keys(conn, kind, "agrees")}
         with unseen(conn):
             for kind in kinds:
                 conn.execute(f"DELETE FROM {specs[kind].name}")
-        assert set(found(conn, *kinds)) == agreed
-        assert set(found(conn, *kinds, since=EVER)) == agreed
+        assert set(found(conn, *kinds, pace=Pace())) == agreed
+        assert set(found(conn, *kinds, since=EVER, pace=Pace())) == agreed
 
 
 def test_writers_beside_it_make_no_false_finding(database, connect, new):

@@ -108,17 +108,20 @@ BEGIN
                     AND change.created_at BETWEEN named.since_at AND named.until_at
                 ORDER BY change.entity_id, named.field, change.seq DESC
             ),
-            -- without an image, it has the names of the fields that it filled
-            creation AS (
-                SELECT change.entity_id, change.seq, change.created_at, change.fields_enriched
-                FROM known
-                JOIN change
-                    ON change.seq = known.begin_seq
-                WHERE change.op = 'I'
-                    AND change.after IS NULL
-                    AND change.created_at >= $2
+            -- creations whose row does not hold a value in the same fields; without an image, they have their names
+            refilled AS MATERIALIZED (
+                SELECT subject.id, subject.fields, subject.image, creation.seq, creation.created_at, creation.fields_enriched
+                FROM subject
+                JOIN known
+                    ON known.entity_id = subject.id
+                JOIN change AS creation
+                    ON creation.seq = known.begin_seq
+                WHERE creation.op = 'I'
+                    AND creation.after IS NULL
+                    AND creation.created_at >= $2
+                    AND (subject.fields <> creation.fields_enriched OR $4)
             ),
-            conflict AS (
+            contradiction AS (
                 SELECT
                     subject.id,
                     left_by.position,
@@ -135,30 +138,27 @@ BEGIN
                     AND left_by.value::text <> '"[redacted]"'
                 UNION ALL
                 SELECT
-                    subject.id,
+                    refilled.id,
                     named.position,
                     named.field,
-                    creation.seq,
-                    CASE WHEN subject.image -> named.field <> 'null' THEN 'null'::jsonb END,
-                    subject.image -> named.field
-                FROM subject
-                JOIN creation
-                    ON creation.entity_id = subject.id
+                    refilled.seq,
+                    CASE WHEN refilled.image -> named.field <> 'null' THEN 'null'::jsonb END,
+                    refilled.image -> named.field
+                FROM refilled
                 CROSS JOIN named
                 LEFT JOIN left_by
-                    ON left_by.entity_id = subject.id
+                    ON left_by.entity_id = refilled.id
                     AND left_by.field = named.field
-                WHERE (subject.fields <> creation.fields_enriched OR $4)
-                    AND left_by.seq IS NULL
-                    AND creation.created_at BETWEEN named.since_at AND named.until_at
-                    AND (named.name = ANY (creation.fields_enriched)) <> (named.field = ANY (subject.fields))
+                WHERE left_by.seq IS NULL
+                    AND refilled.created_at BETWEEN named.since_at AND named.until_at
+                    AND (named.name = ANY (refilled.fields_enriched)) <> (named.field = ANY (refilled.fields))
                     -- of an empty field one must know that its column was there
-                    AND (named.name = ANY (creation.fields_enriched) OR creation.created_at >= named.sure_at)
+                    AND (named.name = ANY (refilled.fields_enriched) OR refilled.created_at >= named.sure_at)
             ),
-            first_conflict AS (
-                SELECT DISTINCT ON (conflict.id) conflict.*
-                FROM conflict
-                ORDER BY conflict.id, conflict.position
+            first_contradiction AS (
+                SELECT DISTINCT ON (contradiction.id) contradiction.*
+                FROM contradiction
+                ORDER BY contradiction.id, contradiction.position
             ),
             arrived AS (
                 SELECT named.field, min(named.position) AS position, min(named.sure_at) AS came_at
@@ -201,22 +201,22 @@ BEGIN
                     WHEN subject.image IS NULL THEN CASE WHEN newest.op IN ('I', 'U') AND newest.created_at >= $2 THEN 'went' END
                     WHEN known.entity_id IS NULL THEN 'unknown'
                     WHEN newest.op IN ('D', 'T') THEN CASE WHEN newest.created_at >= $2 THEN 'came' ELSE 'unknown' END
-                    WHEN first_conflict.id IS NOT NULL THEN 'changed'
+                    WHEN first_contradiction.id IS NOT NULL THEN 'changed'
                     ELSE 'agrees'
                 END AS verdict,
                 newest.seq AS newest_seq,
-                first_conflict.field,
-                first_conflict.seq,
-                first_conflict.left_value,
-                first_conflict.live_value,
+                first_contradiction.field,
+                first_contradiction.seq,
+                first_contradiction.left_value,
+                first_contradiction.live_value,
                 given.fields AS unexplained
             FROM subject
             LEFT JOIN known
                 ON known.entity_id = subject.id
             LEFT JOIN change AS newest
                 ON newest.seq = known.newest_seq
-            LEFT JOIN first_conflict
-                ON first_conflict.id = subject.id
+            LEFT JOIN first_contradiction
+                ON first_contradiction.id = subject.id
             LEFT JOIN given
                 ON given.id = subject.id
             ORDER BY subject.place
