@@ -253,11 +253,14 @@ def told(tally: Tally, kind: str) -> str:
     """Return the summary of a type, as a line."""
     counts = tally.counts[kind]
     against = sum(counts[verdict] for verdict in CONTRADICTIONS)
-    checked = counts.total()
-    parts = [f"{counts['agrees']:,} agree with the log", f"{against:,} contradict it"]
-    if counts["unknown"]:
-        parts.append(f"{counts['unknown']:,} are not known to it")
-    return f"{kind}: {checked:,} row{'s' * (checked != 1)} checked, {', '.join(parts)}"
+    agree, unknown, checked = counts["agrees"], counts["unknown"], counts.total()
+    parts = [
+        f"{agree:,} agree{'s' * (agree == 1)} with the log",
+        f"{against:,} contradict{'s' * (against == 1)} it",
+    ]
+    if unknown:
+        parts.append(f"{unknown:,} {'is' if unknown == 1 else 'are'} not known to it")
+    return f"{kind}: of {checked:,} row{'s' * (checked != 1)} {', '.join(parts)}"
 
 
 def lines(tally: Tally, since: datetime | None) -> Iterator[str]:

@@ -514,8 +514,8 @@ def test_what_cannot_be_asked_is_an_error(db):
         ("GOOD", None, 0): Misuse,
     }
     for arguments, error in expected.items():
+        marks = ", ".join(["%s"] * len(arguments))
         with pytest.raises(psycopg.Error) as raised, db.transaction():
-            marks = ", ".join(["%s"] * len(arguments))
             db.execute(f"SELECT * FROM llamalog.reconcile({marks})", arguments)
         code = error if isinstance(error, str) else error.code
         assert (raised.value.sqlstate, bool(raised.value.diag.message_hint)) == (code, True)
@@ -615,7 +615,7 @@ def test_the_command_names_each_row_and_counts_them(llamalog, broken):
         f"GOOD 2  is gone, but no change since {seq['2']} removed it",
     ]
     assert shown.stderr.splitlines() == [
-        "[🦙 LlamaLog] GOOD: 7 rows checked, 2 agree with the log, 4 contradict it, 1 are not known to it",
+        "[🦙 LlamaLog] GOOD: of 7 rows 2 agree with the log, 4 contradict it, 1 is not known to it",
         "[🦙 LlamaLog] what was there before it was watched is not known: llamalog backfill notes it once,"
         " --ignore-unknown passes it over",
     ]
