@@ -107,17 +107,20 @@ def ready(conn: Connection) -> Connection:
 
 
 def types(conn: Connection, wanted: Sequence[str] = ()) -> list[str]:
-    """Return the types as they are watched; without any, all that are, wholes before their parts. Links are none.
+    """Return the types as they are watched; without any, all that are: entities, wholes before their parts, then links.
 
-    Raises UnknownEntityType (LL003).
+    Raises UnknownEntityType (LL003), NotWatched (LL002).
     """
     if wanted:
-        return [_ask(conn, "SELECT llamalog.entity_type(%s)", [kind])[0][0] for kind in wanted]
+        asked = (
+            _ask(conn, "SELECT (llamalog.reconciled_watch(%s)).entity_type", [kind])
+            for kind in wanted
+        )
+        return list(dict.fromkeys(kind for ((kind,),) in asked))
     found = _ask(
         conn,
-        "SELECT watch.entity_type FROM llamalog.watches AS watch"
-        " WHERE watch.unwatched_at IS NULL AND NOT watch.is_link"
-        " ORDER BY watch.related_type IS NOT NULL, watch.entity_type",
+        "SELECT watch.entity_type FROM llamalog.watches AS watch WHERE watch.unwatched_at IS NULL"
+        " ORDER BY watch.is_link, watch.related_type IS NOT NULL, watch.entity_type",
         [],
     )
     return [kind for (kind,) in found]

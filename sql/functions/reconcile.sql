@@ -42,11 +42,13 @@ BEGIN
         gap.found_seq,
         coalesce(gap.found, judged.live_value),
         judged.unexplained
-    FROM llamalog.reconciled_rows(v_watch, llamalog.reconciled_batch(v_watch, v_key, row_limit), NULL, NULL) AS judged
+    FROM llamalog.reconciled_rows(v_watch, llamalog.reconciled_batch(v_watch, v_key, row_limit), NULL, NULL, NULL, NULL) AS judged
     LEFT JOIN LATERAL (
         SELECT broken.*
         FROM llamalog.breaks(v_watch.entity_type, judged.entity_id) AS broken
+        -- asked of no other row
         WHERE reconcile.is_deep
+            AND NOT v_watch.is_link
             AND judged.verdict = 'agrees'
             AND broken.found_seq IS NOT NULL
         LIMIT 1

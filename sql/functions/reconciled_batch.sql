@@ -67,7 +67,7 @@ BEGIN
         $query$
             SELECT row_number() OVER () AS place, ordered.*
             FROM (
-                SELECT %s AS id, %s AS image, %s AS fields
+                SELECT %s AS id, %s AS subject_id, %s AS related_id, %s AS image, %s AS fields
                 FROM %s AS live
                 WHERE %s
                 ORDER BY %s
@@ -75,6 +75,8 @@ BEGIN
             ) AS ordered
         $query$,
         v_text,
+        llamalog.key_expression(v_table, watch.subject_columns, 'live'),
+        coalesce(llamalog.key_expression(v_table, watch.related_columns, 'live'), 'NULL::text'),
         llamalog.live_image(v_table, watch.ignored_columns || watch.redacted_columns),
         llamalog.fields_expression(v_table, watch.ignored_columns, 'live'),
         v_table::regclass,
@@ -86,4 +88,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.reconciled_batch(llamalog.watches, text, integer) IS
-    'Part of llamalog.reconcile(): SQL for place, key, image and filled fields of the next rows in the order of the key.';
+    'Part of llamalog.reconcile(): SQL for place, key, both ends, image and filled fields of the next rows in the order of the key.';

@@ -5,6 +5,8 @@ CREATE OR REPLACE FUNCTION llamalog.reconciled_rows(
     watch       llamalog.watches,
     batch_query text,
     ids         text[],
+    subject_ids text[],
+    related_ids text[],
     until_seq   bigint
 )
     RETURNS TABLE (
@@ -73,12 +75,7 @@ BEGIN
             ),
             -- what was captured, and what tells of a creation that nobody captured
             change AS MATERIALIZED (
-                SELECT log.entity_id, log.seq, log.created_at, log.op, log.fields_enriched, log.after
-                FROM llamalog.log AS log
-                WHERE log.entity_id = ANY (ARRAY(SELECT subject.id FROM subject))
-                    AND log.entity_type = $1
-                    AND log.link_type IS NULL
-                    AND (log.op IS NOT NULL OR log.category = 'CREATED')
+                %s
             ),
             known AS MATERIALIZED (
                 SELECT
@@ -116,6 +113,7 @@ BEGIN
                     ON known.entity_id = subject.id
                 JOIN change AS creation
                     ON creation.seq = known.begin_seq
+                    AND creation.entity_id = known.entity_id
                 WHERE creation.op = 'I'
                     AND creation.after IS NULL
                     AND creation.created_at >= $2
@@ -178,6 +176,7 @@ BEGIN
                     ON known.entity_id = subject.id
                 LEFT JOIN change AS birth
                     ON birth.seq = known.begin_seq
+                    AND birth.entity_id = known.entity_id
                 WHERE arrived.field = ANY (subject.fields)
                     AND left_by.seq IS NULL
                     AND (birth.created_at >= arrived.came_at) IS NOT TRUE
@@ -215,20 +214,24 @@ BEGIN
                 ON known.entity_id = subject.id
             LEFT JOIN change AS newest
                 ON newest.seq = known.newest_seq
+                AND newest.entity_id = known.entity_id
             LEFT JOIN first_contradiction
                 ON first_contradiction.id = subject.id
             LEFT JOIN given
                 ON given.id = subject.id
             ORDER BY subject.place
         $query$,
-        batch_query
+        batch_query,
+        llamalog.reconciled_changes(watch)
     )
     USING
         watch.entity_type,
         v_since,
         v_fields,
         EXISTS (SELECT FROM llamalog.column_changes AS changed WHERE changed.entity_type = watch.entity_type),
-        ids
+        ids,
+        subject_ids,
+        related_ids
     LOOP
         entity_id := v_judged.id;
         unexplained := v_judged.unexplained;
@@ -252,5 +255,5 @@ BEGIN
 END;
 $function$;
 
-COMMENT ON FUNCTION llamalog.reconciled_rows(llamalog.watches, text, text[], bigint) IS
-    'Part of llamalog.reconcile() and reconcile_log(): batch_query gives place, id, image (null: no such row) and filled fields, from $5, which is ids. until_seq: rows that have changed later are left out.';
+COMMENT ON FUNCTION llamalog.reconciled_rows(llamalog.watches, text, text[], text[], text[], bigint) IS
+    'Part of llamalog.reconcile() and reconcile_log(): batch_query gives place, id, subject_id and related_id (the ends of a link), image (null: no such row) and filled fields; $5 to $7 in it are ids, subject_ids and related_ids. until_seq: rows that have changed later are left out.';

@@ -6,16 +6,20 @@ CREATE OR REPLACE FUNCTION llamalog.reconciled_watch(entity_type text)
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    v_type    text := llamalog.entity_type(reconciled_watch.entity_type);
     v_watch   llamalog.watches;
     v_missing text;
 BEGIN
     SELECT watch.*
     INTO v_watch
     FROM llamalog.watches AS watch
-    WHERE watch.entity_type = v_type;
+    WHERE lower(watch.entity_type) = lower(reconciled_watch.entity_type)
+    ORDER BY watch.entity_type = reconciled_watch.entity_type DESC
+    LIMIT 1;
+    IF NOT FOUND THEN
+        PERFORM llamalog.entity_type(reconciled_watch.entity_type);
+    END IF;
     IF v_watch.unwatched_at IS NOT NULL OR llamalog.table_of(v_watch) IS NULL THEN
-        RAISE EXCEPTION '% is not watched', v_type
+        RAISE EXCEPTION '% is not watched', v_watch.entity_type
             USING ERRCODE = 'LL002',
                   DETAIL  = CASE
                       WHEN v_watch.unwatched_at IS NULL THEN format('Table "%s"."%s" is gone.', v_watch.schema_name, v_watch.table_name)
@@ -29,7 +33,7 @@ BEGIN
         WHERE part.name NOT IN (SELECT shown.name FROM llamalog.table_columns(llamalog.table_of(v_watch)) AS shown)
     );
     IF v_missing IS NOT NULL THEN
-        RAISE EXCEPTION 'the key of % is no longer there', v_type
+        RAISE EXCEPTION 'the key of % is no longer there', v_watch.entity_type
             USING ERRCODE = 'undefined_column',
                   DETAIL  = format('Table "%s"."%s" has no column %s.', v_watch.schema_name, v_watch.table_name, v_missing),
                   HINT    = 'Run: llamalog migrate';
