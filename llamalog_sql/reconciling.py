@@ -277,7 +277,7 @@ def lines(tally: Tally, since: datetime | None) -> Iterator[str]:
         )
     if tally.count("unknown"):
         yield (
-            "what was there before it was watched is not known: llamalog backfill notes it once,"
+            "what was there before it was watched is not known: llamalog backfill notes it once, links apart;"
             " --ignore-unknown passes it over"
         )
     if tally.stopped_at is not None:

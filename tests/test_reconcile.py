@@ -648,7 +648,7 @@ def test_the_command_names_each_row_and_counts_them(llamalog, broken):
     ]
     assert shown.stderr.splitlines() == [
         "[🦙 LlamaLog] GOOD: of 7 rows 2 agree with the log, 4 contradict it, 1 is not known to it",
-        "[🦙 LlamaLog] what was there before it was watched is not known: llamalog backfill notes it once,"
+        "[🦙 LlamaLog] what was there before it was watched is not known: llamalog backfill notes it once, links apart;"
         " --ignore-unknown passes it over",
     ]
     assert shown.exit_code == 1
