@@ -66,7 +66,7 @@ def test_every_command_that_writes_has_sql_and_dry_run(name):
     "name",
     [
         *("history", "chain", "tree", "why", "as-of", "blame", "diff", "find", "status", "check"),
-        *("attention", "failures", "stats", "job", "impact", "tail"),
+        *("attention", "failures", "stats", "job", "impact", "tail", "reconcile"),
     ],
 )
 def test_every_question_answers_in_every_format(name):
