@@ -54,7 +54,9 @@ def test_every_command_has_help_and_an_example(name):
     assert f"llamalog {name}" in result.stdout
 
 
-@pytest.mark.parametrize("name", ["migrate", "rollback", "watch", "unwatch", "maintain", "revert"])
+@pytest.mark.parametrize(
+    "name", ["migrate", "rollback", "watch", "unwatch", "maintain", "revert", "doctor"]
+)
 def test_every_command_that_writes_has_sql_and_dry_run(name):
     options = {option for parameter in main.commands[name].params for option in parameter.opts}
     assert {"--sql", "--dry-run"} <= options
@@ -64,7 +66,7 @@ def test_every_command_that_writes_has_sql_and_dry_run(name):
     "name",
     [
         *("history", "chain", "tree", "why", "as-of", "blame", "diff", "find", "status", "check"),
-        *("attention", "failures", "stats", "job", "impact", "tail"),
+        *("attention", "failures", "stats", "job", "impact", "tail", "doctor"),
     ],
 )
 def test_every_question_answers_in_every_format(name):
