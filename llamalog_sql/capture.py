@@ -178,18 +178,21 @@ def removal(conn: Connection, oid: int, entity_type: str) -> list[str]:
     ]
 
 
-def missing_triggers(conn: Connection, oid: int) -> list[str]:
-    """Return the names of our triggers that the table, a partition or an heir lacks, or has disabled."""
+def faulty_triggers(conn: Connection, oid: int) -> tuple[set[str], set[str]]:
+    """Return the names of our triggers that the table, a partition or an heir lacks, and of those that do not fire."""
     found = rows(
         conn,
-        "SELECT DISTINCT wanted.name FROM unnest(%s::text[]) AS wanted (name)"
-        " CROSS JOIN llamalog.family(%s) AS member (oid) WHERE NOT EXISTS ("
-        " SELECT FROM pg_trigger AS hung JOIN pg_proc AS called ON called.oid = hung.tgfoid"
-        " WHERE hung.tgrelid = member.oid AND hung.tgname = wanted.name AND hung.tgenabled <> 'D'"
-        " AND called.pronamespace = 'llamalog'::regnamespace) ORDER BY 1",
+        "SELECT DISTINCT wanted.name, hung.tgname IS NULL FROM unnest(%s::text[]) AS wanted (name)"
+        " CROSS JOIN llamalog.family(%s) AS member (oid) LEFT JOIN ("
+        " pg_trigger AS hung JOIN pg_proc AS called ON called.oid = hung.tgfoid"
+        " AND called.pronamespace = 'llamalog'::regnamespace)"
+        " ON hung.tgrelid = member.oid AND hung.tgname = wanted.name"
+        # neither disabled nor for the replica role alone
+        " WHERE hung.tgenabled IS NULL OR hung.tgenabled NOT IN ('O', 'A')",
         [[trigger_name(event) for event in (*EVENTS, "truncate")], oid],
     )
-    return [str(name) for (name,) in found]
+    missing = {str(name) for name, is_missing in found if is_missing}
+    return missing, {str(name) for name, _ in found} - missing
 
 
 def trigger_name(event: str) -> str:

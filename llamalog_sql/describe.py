@@ -317,7 +317,9 @@ def describe(
 def has_event_triggers(conn: Connection) -> bool:
     """Return whether the capture of a table that changes falls back by itself."""
     found = first_row(
-        conn, "SELECT 1 FROM pg_event_trigger WHERE evtname = 'llamalog_ddl' AND evtenabled <> 'D'"
+        conn,
+        # neither disabled nor for the replica role alone
+        "SELECT 1 FROM pg_event_trigger WHERE evtname = 'llamalog_ddl' AND evtenabled IN ('O', 'A')",
     )
     return found is not None
 

@@ -8,9 +8,14 @@ from datetime import datetime
 from llamalog_sql import __version__, migrate, watching
 from llamalog_sql.adoption import state, steps
 from llamalog_sql.adoption.lens import OWN_LOG
+from llamalog_sql.capture import Capture
 from llamalog_sql.connection import Connection, first_row, rows
+from llamalog_sql.describe import Watch
 from llamalog_sql.errors import NotInstalled
 from llamalog_sql.output import clean, moment
+from llamalog_sql.findings import Finding
+
+__all__ = ["Finding", "Status", "Watched", "check", "checked", "missing_months", "status"]
 
 #: So many functions that are to be applied are named.
 _FEW = 5
@@ -95,15 +100,6 @@ class Status:
         return "nothing yet: llamalog watch TABLE..."
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something that is not as it should be.  what: the table or object.  hint: what to do."""
-
-    what: str
-    problem: str
-    hint: str
-
-
 def status(conn: Connection) -> Status:
     """Return what is installed.  Raises NotInstalled (LL001)."""
     plan = migrate.plan(conn)
@@ -175,9 +171,16 @@ def _registered(conn: Connection) -> int:
 
 
 def check(conn: Connection) -> list[Finding]:
-    """Return what should be put right, worst first; an empty list when all is well.
+    """Return what should be put right, worst first; an empty list when all is well.  `doctor` looks at more.
 
     Raises NotInstalled (LL001).
+    """
+    return checked(conn)[0]
+
+
+def checked(conn: Connection) -> tuple[list[Finding], list[tuple[Watch, Capture]] | None]:
+    """Return what `check` does, and the captures that it has rendered anew for that; None while the database is not at
+    this version.
     """
     plan = migrate.plan(conn)
     if not plan.is_installed:
@@ -187,41 +190,46 @@ def check(conn: Connection) -> list[Finding]:
             f"migration {name}",
             "was edited after it had been applied",
             "Restore the file; add a new migration.",
+            "migration-edited",
         )
         for name in plan.edited
     ]
     findings += [
-        Finding(f"sql/{piece.name}", "is not applied", "Run: llamalog migrate")
+        Finding(f"sql/{piece.name}", "is not applied", "Run: llamalog migrate", "not-applied")
         for piece in [*plan.pending, *plan.changed[:_FEW]]
     ]
     if len(plan.changed) > _FEW:
         others = f"{len(plan.changed) - _FEW} more functions and views"
-        findings.append(Finding(others, "are not applied", "Run: llamalog migrate"))
+        findings.append(Finding(others, "are not applied", "Run: llamalog migrate", "not-applied"))
     findings += [
         Finding(
             f"migration {name}",
             "is applied, but not known to this version",
             "Upgrade llamalog-sql.",
+            "migration-unknown",
         )
         for name in plan.unknown
     ]
     if plan.pending or plan.changed:
-        return findings
+        return findings, None
+    drifts, captures = watching.compared(conn)
     findings += [
         Finding(
-            table,
-            problem,
-            f"Run: llamalog watch {table}, or llamalog unwatch {entity_type} if that is meant"
-            if "took the place" in problem
+            drift.table,
+            drift.problem,
+            f"Run: llamalog watch {drift.table}, or llamalog unwatch {drift.entity_type} if that is meant"
+            if drift.id == "table-replaced"
             else "Run: llamalog migrate",
+            drift.id,
         )
-        for entity_type, table, problem in watching.drifted(conn)
+        for drift in drifts
     ]
     findings += [
         Finding(
             one.table,
             f"capture is {one.paused}",
             f"What is written to it is not logged. Run: llamalog resume {one.entity_type}",
+            "capture-paused",
         )
         for one in _watched(conn)
         if one.paused_at
@@ -229,18 +237,40 @@ def check(conn: Connection) -> list[Finding]:
     findings += _of_adoption(conn)
     findings += [
         Finding(
-            name, "is missing: rows of that month will wait in DEFAULT", "Run: llamalog maintain"
+            name,
+            "is missing: rows of that month will wait in DEFAULT",
+            "Run: llamalog maintain",
+            "month-missing",
+            ["SELECT * FROM llamalog.maintain()"],
         )
         for name in missing_months(conn, 1)
     ]
-    waiting = first_row(
-        conn, "SELECT count(*) FROM (SELECT FROM llamalog.llama_logs_default LIMIT 1) AS row"
-    )
-    if waiting and waiting[0] and missing_months(conn, 0):
+    if _rows_wait(conn):
         findings.append(
-            Finding("llamalog.llama_logs_default", "holds rows", "Run: llamalog maintain")
+            Finding(
+                "llamalog.llama_logs_default",
+                "holds rows",
+                "Run: llamalog maintain",
+                "rows-in-default",
+                ["SELECT * FROM llamalog.maintain()"],
+            )
         )
-    return findings
+    return findings, None if plan.unknown else captures
+
+
+def _rows_wait(conn: Connection) -> bool:
+    """Return whether DEFAULT holds rows of a month that `maintain` would make."""
+    if state.adopted(conn) is not None:
+        return False
+    return bool(
+        rows(
+            conn,
+            "SELECT FROM (SELECT date_trunc('month', now(), 'UTC') AS month) AS this"
+            " WHERE EXISTS (SELECT FROM llamalog.llama_logs_default AS waiting"
+            " WHERE waiting.created_at >= this.month - interval '10 years'"
+            " AND waiting.created_at < this.month + interval '4 months')",
+        )
+    )
 
 
 def _of_adoption(conn: Connection) -> list[Finding]:
@@ -250,16 +280,31 @@ def _of_adoption(conn: Connection) -> list[Finding]:
         return []
     table = found.shape.shown
     if found.step in {"returning", "copied", "undoing"}:
-        return [Finding(table, "is being given back, and not yet", "Run: llamalog adopt --undo")]
+        return [
+            Finding(
+                table,
+                "is being given back, and not yet",
+                "Run: llamalog adopt --undo",
+                "adoption-unfinished",
+            )
+        ]
     if found.step != "done":
         return [
-            Finding(table, "is not adopted to the end", f"Run: llamalog adopt {table}, or --undo")
+            Finding(
+                table,
+                "is not adopted to the end",
+                f"Run: llamalog adopt {table}, or --undo",
+                "adoption-unfinished",
+            )
         ]
     findings = []
     if missing := steps.missing_triggers(conn, found.shape):
         findings.append(
             Finding(
-                table, f"missing or disabled: {', '.join(missing)}", f"Run: llamalog adopt {table}"
+                table,
+                f"missing or disabled: {', '.join(missing)}",
+                f"Run: llamalog adopt {table}",
+                "adoption-triggers",
             )
         )
     if rows(
@@ -269,7 +314,10 @@ def _of_adoption(conn: Connection) -> list[Finding]:
     ):
         findings.append(
             Finding(
-                table, "its old rows are not numbered and classified yet", "Run: llamalog backfill"
+                table,
+                "its old rows are not numbered and classified yet",
+                "Run: llamalog backfill",
+                "backfill-unfinished",
             )
         )
     return findings

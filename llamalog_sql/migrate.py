@@ -111,8 +111,9 @@ END;
 $do$;
 """
 
-_EVENT_TRIGGERS = """\
-ALTER FUNCTION llamalog.follow_schema_change() OWNER TO CURRENT_USER;
+#: The event triggers by name; who creates them is a superuser, and owns the function that they run.
+EVENT_TRIGGERS = {
+    "llamalog_ddl": """\
 CREATE EVENT TRIGGER llamalog_ddl ON ddl_command_end
     WHEN TAG IN (
         'ALTER DOMAIN', 'ALTER SCHEMA', 'ALTER TABLE', 'ALTER TRIGGER', 'ALTER TYPE',
@@ -121,9 +122,15 @@ CREATE EVENT TRIGGER llamalog_ddl ON ddl_command_end
         'CREATE SCHEMA', 'CREATE TABLE', 'CREATE TABLE AS', 'CREATE TRIGGER', 'SELECT INTO'
     )
     EXECUTE FUNCTION llamalog.follow_schema_change();
+""",
+    "llamalog_drop": """\
 CREATE EVENT TRIGGER llamalog_drop ON sql_drop
     EXECUTE FUNCTION llamalog.follow_schema_change();
-"""
+""",
+}
+
+#: What they run is a superuser's too.
+OWN_EVENT_FUNCTION = "ALTER FUNCTION llamalog.follow_schema_change() OWNER TO CURRENT_USER;\n"
 
 
 @dataclass(frozen=True)
@@ -295,7 +302,7 @@ def rollback_script(conn: Connection, victims: list[str]) -> Iterator[str]:
 
 
 def _undoing(conn: Connection, victims: list[str]) -> Iterator[Piece]:
-    for name in ("llamalog_ddl", "llamalog_drop"):
+    for name in EVENT_TRIGGERS:
         if _value(conn, "SELECT count(*) FROM pg_event_trigger WHERE evtname = %s", [name]):
             yield Piece("", f"DROP EVENT TRIGGER {name};\n")
     if _exists(conn, "llamalog.watches") and _exists(conn, "llamalog.log"):
@@ -443,13 +450,14 @@ def _steps(conn: Connection, todo: Plan, notes: list[str]) -> Iterator[Piece]:
         conn,
         "SELECT current_setting('role'), rolsuper FROM pg_roles WHERE rolname = current_user",
     )
-    has_event_triggers = (
-        _value(
+    present = {
+        name
+        for (name,) in rows(
             conn,
-            "SELECT count(*) FROM pg_event_trigger WHERE evtname IN ('llamalog_ddl', 'llamalog_drop')",
+            "SELECT evtname::text FROM pg_event_trigger WHERE evtname = ANY (%s)",
+            [list(EVENT_TRIGGERS)],
         )
-        == 2
-    )
+    }
     if todo.is_installed:
         owner, making = (
             _value(conn, "SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'llamalog'"),
@@ -502,9 +510,10 @@ def _steps(conn: Connection, todo: Plan, notes: list[str]) -> Iterator[Piece]:
         yield as_before
         yield Piece("", "SET LOCAL check_function_bodies = on;\n")
         yield Piece("", _CLOSE_TO_PUBLIC)
-    if not has_event_triggers:
+    if missing := [text for name, text in EVENT_TRIGGERS.items() if name not in present]:
         if is_superuser:
-            yield Piece("", _EVENT_TRIGGERS)
+            for text in (OWN_EVENT_FUNCTION, *missing):
+                yield Piece("", text)
         else:
             notes.append(
                 "may not create event triggers: tables are captured by the tolerant capture, which any change of a table leaves working"

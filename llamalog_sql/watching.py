@@ -29,8 +29,10 @@ from llamalog_sql.errors import Misuse, NotWatched
 from llamalog_sql.render import comment
 
 __all__ = [
+    "Drift",
     "Options",
     "Outcome",
+    "compared",
     "described",
     "drifted",
     "preview",
@@ -82,6 +84,16 @@ class Outcome:
     table: str
     action: str
     description: str
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A watched table whose capture is not what it should be.  id: of llamalog_sql.findings.KINDS."""
+
+    entity_type: str
+    table: str
+    problem: str
+    id: str
 
 
 @dataclass(frozen=True)
@@ -217,28 +229,48 @@ def take_down_script(conn: Connection) -> Iterator[str]:
         yield from capture.removal(conn, oid, str(target.entity_type))
 
 
-def drifted(conn: Connection) -> list[tuple[str, str, str]]:
-    """Return (entity type, table, what is wrong) of every watched table whose capture is not what it should be."""
-    findings = [(entity_type, table, "the table is gone") for entity_type, table in _lost(conn)]
-    findings += [
-        (entity_type, table, f"took the place of the one watched as {entity_type}, and is not")
+def drifted(conn: Connection) -> list[Drift]:
+    """Return every watched table whose capture is not what it should be."""
+    return compared(conn)[0]
+
+
+def compared(conn: Connection) -> tuple[list[Drift], list[tuple[Watch, Capture]]]:
+    """Return what `drifted` does, and the tables for which the capture that hangs there was rendered, with that capture."""
+    drifts = [
+        Drift(entity_type, table, "the table is gone", "table-gone")
+        for entity_type, table in _lost(conn)
+    ]
+    drifts += [
+        Drift(
+            entity_type,
+            table,
+            f"took the place of the one watched as {entity_type}, and is not",
+            "table-replaced",
+        )
         for entity_type, table in _replaced(conn)
     ]
+    captures = []
     for one in _wanted(conn, []):
         stored, _ = _stored(conn, one.watch.entity_type)
-        missing = capture.missing_triggers(conn, one.watch.table.oid)
-        if missing:
-            problem = f"missing or disabled: {', '.join(missing)}"
+        if stored == one.rendered:
+            captures.append((one.watch, one.capture))
+        missing, disabled = capture.faulty_triggers(conn, one.watch.table.oid)
+        if missing or disabled:
+            problem = f"missing or disabled: {', '.join(sorted(missing | disabled))}"
+            kind = "trigger-missing" if missing else "trigger-disabled"
         elif not one.watch.has_key:
             problem = "it has no key any more; add one, then run llamalog migrate"
+            kind = "key-missing"
         elif stored == "fallen back":
             problem = "the table has changed; the tolerant capture stands in"
+            kind = "capture-fallen-back"
         elif stored != one.rendered:
             problem = "the capture is not the one for this table"
+            kind = "capture-outdated"
         else:
             continue
-        findings.append((one.watch.entity_type, one.watch.table.shown, problem))
-    return findings
+        drifts.append(Drift(one.watch.entity_type, one.watch.table.shown, problem, kind))
+    return drifts, captures
 
 
 def _wanted(conn: Connection, names: list[str], options: Options | None = None) -> list[_Wanted]:
@@ -290,7 +322,7 @@ def _apply(conn: Connection, one: _Wanted) -> Outcome:
     if (
         is_active
         and stored == one.rendered
-        and not capture.missing_triggers(conn, one.watch.table.oid)
+        and not any(capture.faulty_triggers(conn, one.watch.table.oid))
     ):
         return _outcome(one, "unchanged")
     # first, since the event trigger compares the table with it

@@ -55,7 +55,8 @@ def test_every_command_has_help_and_an_example(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["migrate", "rollback", "watch", "unwatch", "pause", "resume", "maintain", "revert"]
+    "name",
+    ["migrate", "rollback", "watch", "unwatch", "pause", "resume", "maintain", "revert", "doctor"],
 )
 def test_every_command_that_writes_has_sql_and_dry_run(name):
     options = {option for parameter in main.commands[name].params for option in parameter.opts}
@@ -66,7 +67,7 @@ def test_every_command_that_writes_has_sql_and_dry_run(name):
     "name",
     [
         *("history", "chain", "tree", "why", "as-of", "blame", "diff", "find", "status", "check"),
-        *("attention", "failures", "stats", "job", "impact", "tail", "reconcile"),
+        *("attention", "failures", "stats", "job", "impact", "tail", "reconcile", "doctor"),
     ],
 )
 def test_every_question_answers_in_every_format(name):

@@ -40,7 +40,7 @@ def ids(conn: Connection, entity_type: str) -> list[tuple[str, str]]:
 
 def drifted(conn: Connection) -> dict[str, str]:
     """What is wrong with the capture, by entity type."""
-    return {entity_type: problem for entity_type, _, problem in watching.drifted(conn)}
+    return {drift.entity_type: drift.problem for drift in watching.drifted(conn)}
 
 
 THINGS = """

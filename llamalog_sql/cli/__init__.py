@@ -6,6 +6,7 @@ group: the command itself and its errors. shared: what commands share. The other
 from llamalog_sql.cli import (
     attention,
     demo,
+    doctor,
     export,
     install,
     jobs,
@@ -25,6 +26,7 @@ from llamalog_sql.cli.group import main
 __all__ = [
     "attention",
     "demo",
+    "doctor",
     "export",
     "install",
     "jobs",

@@ -52,8 +52,8 @@ def migrate_command(show_sql: bool, dry_run: bool) -> None:
                 click.echo(f"edited after it had been applied: {name}")
             if plan.is_empty:
                 drifted = watching.drifted(conn)
-                for _, table, problem in drifted:
-                    click.echo(f"would renew the capture of {table}: {problem}")
+                for drift in drifted:
+                    click.echo(f"would renew the capture of {drift.table}: {drift.problem}")
                 if not drifted:
                     click.echo("nothing to do")
             return
