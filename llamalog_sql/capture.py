@@ -176,18 +176,15 @@ def removal(conn: Connection, oid: int, entity_type: str) -> list[str]:
     ]
 
 
-def missing_triggers(conn: Connection, oid: int) -> list[str]:
-    """Return the names of our triggers that the table, a partition or an heir lacks, or has disabled."""
+def missing_triggers(conn: Connection, oid: int, entity_type: str) -> list[str]:
+    """Return the names of our triggers that the table, a partition or an heir lacks, has off, or has otherwise than we hang them."""
     found = rows(
         conn,
-        "SELECT DISTINCT wanted.name FROM unnest(%s::text[]) AS wanted (name)"
-        " CROSS JOIN llamalog.family(%s) AS member (oid) WHERE NOT EXISTS ("
-        " SELECT FROM pg_trigger AS hung JOIN pg_proc AS called ON called.oid = hung.tgfoid"
-        " WHERE hung.tgrelid = member.oid AND hung.tgname = wanted.name AND hung.tgenabled <> 'D'"
-        " AND called.pronamespace = 'llamalog'::regnamespace) ORDER BY 1",
-        [[trigger_name(event) for event in (*EVENTS, "truncate")], oid],
+        "SELECT DISTINCT lacking.event FROM llamalog.family(%s) AS member (oid)"
+        " CROSS JOIN unnest(llamalog.lacking_triggers(member.oid, %s)) AS lacking (event) ORDER BY 1",
+        [oid, entity_type],
     )
-    return [str(name) for (name,) in found]
+    return [trigger_name(event) for (event,) in found]
 
 
 def trigger_name(event: str) -> str:
