@@ -100,9 +100,7 @@ def may_make_roles(conn: Connection) -> bool:
 
 def has_policies(conn: Connection, oid: int) -> bool:
     """Return whether the table hides rows from some."""
-    found = first_row(
-        conn, "SELECT relrowsecurity FROM pg_catalog.pg_class WHERE oid = %s", [oid]
-    )
+    found = first_row(conn, "SELECT relrowsecurity FROM pg_catalog.pg_class WHERE oid = %s", [oid])
     return found == (True,)
 
 

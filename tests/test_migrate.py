@@ -631,7 +631,9 @@ def test_a_role_that_is_no_member_of_the_owner_made_by_others_owns_what_it_insta
         assert access.lacking(admin) == {}
         migrate.rollback(admin, everything=True)
         assert access.left(admin) == [*sorted([*access.ROLES, access.OWNER])]
-        assert value(admin, "SELECT has_table_privilege('llamalog_reader', 'llamalog.llama_logs', 'SELECT')")
+        assert value(
+            admin, "SELECT has_table_privilege('llamalog_reader', 'llamalog.llama_logs', 'SELECT')"
+        )
         migrate.migrate(admin)
         assert access.lacking(admin) == {}
         migrate.rollback(admin, everything=True, drop_log=True)

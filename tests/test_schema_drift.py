@@ -914,7 +914,9 @@ def test_redacted_column_whose_name_another_takes_hides_both_without_event_trigg
 def test_redacted_column_that_takes_the_name_of_another_stays_redacted_without_event_triggers(
     modest, changes, renames
 ):
-    modest.execute("CREATE TABLE people (id integer PRIMARY KEY, email text, phone text, city text)")
+    modest.execute(
+        "CREATE TABLE people (id integer PRIMARY KEY, email text, phone text, city text)"
+    )
     watching.watch(modest, ["people"], Options(redact=["email"], image="full"))
     modest.execute(renames)
     for _ in range(2):
@@ -925,13 +927,17 @@ def test_redacted_column_that_takes_the_name_of_another_stays_redacted_without_e
         modest.execute("INSERT INTO people (id, phone, city) VALUES (1, 'SECRET 3', 'Rome')")
         modest.execute("TRUNCATE people")
         migrate.migrate(modest)
-    assert changes(modest, "op, before ->> 'city', after ->> 'city'") == [
-        ("I", None, "Rome"),
-        ("U", "Rome", "Oslo"),
-        ("D", "Oslo", None),
-        ("I", None, "Rome"),
-        ("T", "Rome", None),
-    ] * 2
+    assert (
+        changes(modest, "op, before ->> 'city', after ->> 'city'")
+        == [
+            ("I", None, "Rome"),
+            ("U", "Rome", "Oslo"),
+            ("D", "Oslo", None),
+            ("I", None, "Rome"),
+            ("T", "Rome", None),
+        ]
+        * 2
+    )
     assert [row for row in changes(modest, "log::text") if "SECRET" in row] == []
 
 

@@ -22,8 +22,10 @@ AS $function$
                 '{00_llamalog_insert,00_llamalog_update,00_llamalog_delete,00_llamalog_truncate,00_llamalog_begin_update,'
                     '00_llamalog_end_update}'
             )
-            OR hung.tgrelid IN (
-                SELECT captured.relation
+            OR (hung.tgrelid, hung.tgargs) IN (
+                SELECT
+                    captured.relation,
+                    convert_to(captured.entity_type, getdatabaseencoding()) || decode('00', 'hex')
                 FROM llamalog.captured_tables() AS captured
                 WHERE captured.is_stray
             )
