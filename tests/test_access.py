@@ -292,6 +292,26 @@ def test_what_cannot_be_granted_is_said(db, grantee, wanted, sqlstate, said, hin
     )
 
 
+def test_what_is_granted_already_is_not_granted_again(db):
+    rights = (
+        "SELECT xmin::text, ctid::text FROM pg_class WHERE relnamespace = 'llamalog'::regnamespace"
+        " UNION ALL SELECT xmin::text, ctid::text FROM pg_proc WHERE pronamespace = 'llamalog'::regnamespace"
+        " UNION ALL SELECT xmin::text, ctid::text FROM pg_attribute WHERE attrelid = 'llamalog.llama_logs'::regclass"
+        " UNION ALL SELECT xmin::text, ctid::text FROM pg_namespace"
+    )
+    before = db.execute(rights.encode()).fetchall()
+    db.execute(access.GRANTING.encode())
+    assert db.execute(rights.encode()).fetchall() == before
+
+
+def test_a_writer_keeps_his_functions_when_nobody_else_has_them(db):
+    db.execute("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA llamalog FROM PUBLIC")
+    become(db, "llamalog_writer")
+    db.execute("SELECT llamalog.set_context(source => 'x'), llamalog.start_job('J')")
+    db.execute("SELECT llamalog.record_failure('x')")
+    assert refusal(db, "SELECT llamalog.why('ALBUM', 'x')") == "42501"
+
+
 def test_rights_are_granted_to_a_role_of_any_name(db):
     db.execute('CREATE ROLE "the ""odd"" one"')
     db.execute("""SELECT llamalog.grant_access('the "odd" one', 'writer')""")
