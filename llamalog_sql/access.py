@@ -98,6 +98,12 @@ def may_make_roles(conn: Connection) -> bool:
     return found == (True,)
 
 
+def coming(conn: Connection) -> list[str]:
+    """Return the roles that `migrate` would make, or give their rights here."""
+    may_make = may_make_roles(conn)
+    return [name for name, exists in lacking(conn).items() if exists or may_make]
+
+
 def has_policies(conn: Connection, oid: int) -> bool:
     """Return whether the table hides rows from some."""
     found = first_row(conn, "SELECT relrowsecurity FROM pg_catalog.pg_class WHERE oid = %s", [oid])

@@ -465,14 +465,13 @@ def _steps(conn: Connection, todo: Plan, notes: list[str]) -> Iterator[Piece]:
         )
     else:
         owner, making = _owner_role(conn, notes)
-    lacking = access.lacking(conn)
-    missing = [name for name, exists in lacking.items() if not exists]
-    if missing and not access.may_make_roles(conn):
-        notes.append(access.advice(missing))
-        lacking = {name: exists for name, exists in lacking.items() if exists}
-        missing = []
+    roles = access.coming(conn)
+    missing = [name for name, exists in access.lacking(conn).items() if not exists]
     for name in missing:
-        yield Piece("", access.making(name, access.ROLES[name]))
+        if name in roles:
+            yield Piece("", access.making(name, access.ROLES[name]))
+    if not {*missing} <= {*roles}:
+        notes.append(access.advice(missing))
     as_owner = Piece("", f"SET LOCAL ROLE {owner};\n")
     as_before = Piece("", f"SET LOCAL ROLE {'NONE' if role == 'none' else ident(str(role))};\n")
     if not todo.is_installed:
@@ -518,7 +517,7 @@ def _steps(conn: Connection, todo: Plan, notes: list[str]) -> Iterator[Piece]:
         yield as_before
         yield Piece("", "SET LOCAL check_function_bodies = on;\n")
         yield Piece("", _CLOSE_TO_PUBLIC)
-    if todo.pending or todo.changed or lacking:
+    if todo.pending or todo.changed or roles:
         yield as_owner
         yield Piece("", access.GRANTING)
         yield as_before

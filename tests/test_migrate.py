@@ -243,6 +243,7 @@ def test_planning_changes_nothing(empty):
     todo = migrate.plan(empty)
     list(migrate.script(empty))
     assert (todo.is_installed, todo.applied, todo.is_empty) == (False, [], False)
+    assert access.coming(empty) == list(access.ROLES)
     assert footprint(empty) == before
 
 
@@ -655,8 +656,7 @@ def test_a_role_without_privileges_is_told_what_it_lacks(empty, connect):
         refusal = refusal_of(migrate.migrate, nobody)
         assert (refusal.sqlstate, refusal.hint) == (
             "42501",
-            "Connect as the role that installed llamalog; to read, let it run:"
-            " GRANT SELECT ON ALL TABLES IN SCHEMA llamalog TO you",
+            "Connect as the role that installed llamalog; to read, have somebody run: GRANT llamalog_reader TO you",
         )
     finally:
         empty.execute("DROP ROLE nobody")

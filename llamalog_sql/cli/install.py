@@ -48,9 +48,12 @@ def migrate_command(show_sql: bool, dry_run: bool) -> None:
                 click.echo(f"would apply {piece.name}")
             if plan.changed:
                 click.echo(f"would apply {len(plan.changed)} functions and views")
+            roles = access.coming(conn)
+            for name in roles:
+                click.echo(f"would give {name} its rights")
             for name in plan.edited:
                 click.echo(f"edited after it had been applied: {name}")
-            if plan.is_empty:
+            if plan.is_empty and not roles:
                 drifted = watching.drifted(conn)
                 for _, table, problem in drifted:
                     click.echo(f"would renew the capture of {table}: {problem}")

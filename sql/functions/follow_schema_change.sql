@@ -200,8 +200,8 @@ BEGIN
                     '00_llamalog_' || v_lacking.event, v_lacking.event, v_lacking.relation::regclass, v_watch.entity_type
                 );
             END IF;
-            RAISE WARNING 'capture of % stays on', v_lacking.relation::regclass
-                USING HINT = format('Who administers the log takes it off: llamalog unwatch %s', v_watch.entity_type);
+            RAISE WARNING 'trigger "%" of % stays on', '00_llamalog_' || v_lacking.event, v_lacking.relation::regclass
+                USING HINT = format('Who administers the log takes the capture off: llamalog unwatch %s', v_watch.entity_type);
         END LOOP;
     END LOOP;
 END;
