@@ -178,21 +178,19 @@ def removal(conn: Connection, oid: int, entity_type: str) -> list[str]:
     ]
 
 
-def faulty_triggers(conn: Connection, oid: int) -> tuple[set[str], set[str]]:
-    """Return the names of our triggers that the table, a partition or an heir lacks, and of those that do not fire."""
+def faulty_triggers(conn: Connection, oid: int, entity_type: str) -> tuple[set[str], set[str]]:
+    """Return the names of our triggers that the table, a partition or an heir lacks, and of those that are off or hung otherwise than we hang them."""
     found = rows(
         conn,
-        "SELECT DISTINCT wanted.name, hung.tgname IS NULL FROM unnest(%s::text[]) AS wanted (name)"
-        " CROSS JOIN llamalog.family(%s) AS member (oid) LEFT JOIN ("
-        " pg_trigger AS hung JOIN pg_proc AS called ON called.oid = hung.tgfoid"
+        "SELECT DISTINCT lacking.event, hung.tgname IS NULL FROM llamalog.family(%s) AS member (oid)"
+        " CROSS JOIN unnest(llamalog.lacking_triggers(member.oid, %s)) AS lacking (event)"
+        " LEFT JOIN (pg_trigger AS hung JOIN pg_proc AS called ON called.oid = hung.tgfoid"
         " AND called.pronamespace = 'llamalog'::regnamespace)"
-        " ON hung.tgrelid = member.oid AND hung.tgname = wanted.name"
-        # neither disabled nor for the replica role alone
-        " WHERE hung.tgenabled IS NULL OR hung.tgenabled NOT IN ('O', 'A')",
-        [[trigger_name(event) for event in (*EVENTS, "truncate")], oid],
+        " ON hung.tgrelid = member.oid AND hung.tgname = '00_llamalog_' || lacking.event",
+        [oid, entity_type],
     )
-    missing = {str(name) for name, is_missing in found if is_missing}
-    return missing, {str(name) for name, _ in found} - missing
+    missing = {trigger_name(event) for event, is_missing in found if is_missing}
+    return missing, {trigger_name(event) for event, _ in found} - missing
 
 
 def trigger_name(event: str) -> str:

@@ -253,8 +253,8 @@ def translate(error: psycopg.Error) -> LlamaLogError:
     advice = _ADVICE.get(sqlstate or "")
     if sqlstate == "42501" and _OURS.search(message):
         advice = (
-            "Connect as the role that installed llamalog; to read, let it run:"
-            " GRANT SELECT ON ALL TABLES IN SCHEMA llamalog TO you"
+            "Connect as the role that installed llamalog; to read, have somebody run:"
+            " GRANT llamalog_reader TO you"
         )
     return LlamaLogError(
         message,

@@ -12,8 +12,8 @@ from llamalog_sql.capture import Capture
 from llamalog_sql.connection import Connection, first_row, rows
 from llamalog_sql.describe import Watch
 from llamalog_sql.errors import NotInstalled
-from llamalog_sql.output import clean, moment
 from llamalog_sql.findings import Finding
+from llamalog_sql.output import clean, moment
 
 __all__ = ["Finding", "Status", "Watched", "check", "checked", "missing_months", "status"]
 

@@ -21,7 +21,7 @@ from psycopg.pq import TransactionStatus
 from yoyo import read_migrations
 from yoyo.migrations import Migration
 
-from llamalog_sql import watching
+from llamalog_sql import access, watching
 from llamalog_sql.adoption import lens, state
 from llamalog_sql.adoption.shape import Shape
 from llamalog_sql.connection import Connection, first_row, rows
@@ -38,11 +38,12 @@ from llamalog_sql.render import IMAGE_SETTINGS, ident, literal, render
 
 logger = logging.getLogger(__name__)
 
-OWNER = "llamalog_owner"
-
 _EVENT_FUNCTION = "functions/follow_schema_change.sql"
 
-_LOCK = "pg_advisory_xact_lock(hashtextextended('llamalog.migrate', 0))"
+#: Until there is a table of ours to lock.
+_FIRST_LOCK = "pg_advisory_xact_lock(hashtextextended('llamalog.migrate', 0))"
+
+_AT_WORK = "another llamalog migrate is at work in this database; waiting for it"
 
 _COMMENT = "LlamaLog: what changed, who or what did it, which job caused it."
 
@@ -90,7 +91,7 @@ BEGIN
         WHERE function.pronamespace = 'llamalog'::regnamespace
             AND (
                 function.prorettype IN ('trigger'::regtype, 'event_trigger'::regtype)
-                OR function.proname IN ('maintain', 'pause', 'resume')
+                OR function.proname IN ('maintain', 'pause', 'resume', 'try_writes')
             )
             AND pg_has_role(function.proowner, 'USAGE')
             AND has_function_privilege('public', function.oid, 'EXECUTE')
@@ -167,17 +168,20 @@ class Plan:
 
 @dataclass
 class Report:
-    """What `migrate` did: names of pieces applied, partitions made, tables whose capture was renewed."""
+    """What `migrate` did: names of pieces applied, roles made or given rights, partitions made, tables whose capture was renewed."""
 
     migrations: list[str] = field(default_factory=list)
     repeatables: list[str] = field(default_factory=list)
+    roles: list[str] = field(default_factory=list)
     partitions: list[str] = field(default_factory=list)
     watches: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
-        return not (self.migrations or self.repeatables or self.partitions or self.watches)
+        return not (
+            self.migrations or self.repeatables or self.roles or self.partitions or self.watches
+        )
 
 
 def plan(conn: Connection) -> Plan:
@@ -224,10 +228,12 @@ def migrate(conn: Connection) -> Report:
     with _transaction(conn):
         _lock(conn)
         todo = _checked_plan(conn)
+        lacking = access.lacking(conn)
         for step in _steps(conn, todo, report.notes):
             _execute_file(conn, step)
         if todo.changed:
             _check_bodies(conn)
+        report.roles = [name for name in lacking if name not in access.lacking(conn)]
         report.migrations = [piece.name for piece in todo.pending]
         report.repeatables = [piece.name for piece in todo.changed]
         report.watches = watching.refresh(conn)
@@ -332,6 +338,7 @@ def _undoing(conn: Connection, victims: list[str]) -> Iterator[Piece]:
     if next(iter(files)) in victims:
         yield Piece("", "DROP TABLE llamalog._yoyo_migration, llamalog.repeatables;\n")
         yield Piece("", "DROP SCHEMA llamalog;\n")
+        yield Piece("", access.DROPPING)
 
 
 def script(conn: Connection) -> Iterator[str]:
@@ -342,7 +349,8 @@ def script(conn: Connection) -> Iterator[str]:
     todo = _checked_plan(conn)
     steps = list(_steps(conn, todo, []))
     if steps:
-        yield f"BEGIN;\nDO $do$ BEGIN PERFORM {_LOCK}; END $do$;\n"
+        first_lock = f"DO $do$ BEGIN PERFORM {_FIRST_LOCK}; END $do$"
+        yield f"BEGIN;\n{access.ALONE if todo.is_installed else first_lock};\n"
         for step in steps:
             yield f"-- {step.name}\n{step.text}" if step.name else step.text
         yield "COMMIT;\nSELECT * FROM llamalog.maintain();\n"
@@ -398,9 +406,19 @@ def _piece(path: Path) -> Piece:
 
 
 def _lock(conn: Connection) -> None:
-    if not _value(conn, f"SELECT {_LOCK.replace('pg_advisory', 'pg_try_advisory')}"):
-        logger.warning("another llamalog migrate is at work in this database; waiting for it")
-        conn.execute(f"SELECT {_LOCK}".encode())
+    if not _exists(conn, "llamalog._yoyo_migration") and not _value(
+        conn, f"SELECT {_FIRST_LOCK.replace('pg_advisory', 'pg_try_advisory')}"
+    ):
+        logger.warning(_AT_WORK)
+        conn.execute(f"SELECT {_FIRST_LOCK}".encode())
+    # also where the other one has made it meanwhile
+    if _exists(conn, "llamalog._yoyo_migration"):
+        try:
+            with conn.transaction():
+                conn.execute(f"{access.ALONE} NOWAIT".encode())
+        except psycopg.errors.LockNotAvailable:
+            logger.warning(_AT_WORK)
+            conn.execute(access.ALONE.encode())
 
 
 @contextmanager
@@ -465,6 +483,13 @@ def _steps(conn: Connection, todo: Plan, notes: list[str]) -> Iterator[Piece]:
         )
     else:
         owner, making = _owner_role(conn, notes)
+    roles = access.coming(conn)
+    missing = [name for name, exists in access.lacking(conn).items() if not exists]
+    for name in missing:
+        if name in roles:
+            yield Piece("", access.making(name, access.ROLES[name]))
+    if not {*missing} <= {*roles}:
+        notes.append(access.advice(missing))
     as_owner = Piece("", f"SET LOCAL ROLE {owner};\n")
     as_before = Piece("", f"SET LOCAL ROLE {'NONE' if role == 'none' else ident(str(role))};\n")
     if not todo.is_installed:
@@ -510,6 +535,10 @@ def _steps(conn: Connection, todo: Plan, notes: list[str]) -> Iterator[Piece]:
         yield as_before
         yield Piece("", "SET LOCAL check_function_bodies = on;\n")
         yield Piece("", _CLOSE_TO_PUBLIC)
+    if todo.pending or todo.changed or roles:
+        yield as_owner
+        yield Piece("", access.GRANTING)
+        yield as_before
     if missing := [text for name, text in EVENT_TRIGGERS.items() if name not in present]:
         if is_superuser:
             for text in (OWN_EVENT_FUNCTION, *missing):
@@ -527,18 +556,20 @@ def _owner_role(conn: Connection, notes: list[str]) -> tuple[str, str]:
         "SELECT rolcreaterole OR rolsuper, rolsuper, rolname, to_regrole(%s) IS NOT NULL,"
         " CASE WHEN to_regrole(%s) IS NOT NULL THEN pg_has_role(to_regrole(%s), 'MEMBER') END"
         " FROM pg_catalog.pg_roles WHERE rolname = current_user",
-        [OWNER, OWNER, OWNER],
+        [access.OWNER, access.OWNER, access.OWNER],
     )
     if exists and (is_superuser or is_member):
-        return OWNER, ""
+        return access.OWNER, ""
     if not exists and may_create:
         # a policy must not hide rows from the capture of TRUNCATE
-        making = f"CREATE ROLE {OWNER} NOLOGIN{' BYPASSRLS' if is_superuser else ''};\n"
+        making = access.making(
+            access.OWNER, "Owns the log of LlamaLog.", " BYPASSRLS" if is_superuser else ""
+        )
         if not is_superuser:
             with_set = " WITH SET TRUE, INHERIT TRUE" if conn.info.server_version >= 160000 else ""
-            making += f"GRANT {OWNER} TO CURRENT_USER{with_set};\n"
-        return OWNER, making
-    notes.append(f"may not create the role {OWNER}: {me} owns the log, and can change it")
+            making += f"GRANT {access.OWNER} TO CURRENT_USER{with_set};\n"
+        return access.OWNER, making
+    notes.append(f"may not create the role {access.OWNER}: {me} owns the log, and can change it")
     return ident(str(me)), ""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from psycopg import sql
 from psycopg.rows import class_row
 
-from llamalog_sql import capture, catalog
+from llamalog_sql import access, capture, catalog
 from llamalog_sql.capture import Capture
 from llamalog_sql.catalog import Table
 from llamalog_sql.connection import Connection, first_row, owner_of_the_log, rows
@@ -124,6 +124,11 @@ def watch(conn: Connection, names: list[str], options: Options | None = None) ->
             logger.warning(
                 "without event triggers nothing follows a change of %s: run llamalog migrate in the same deploy, or writes"
                 " fail or go unlogged until then",
+                one.watch.table.shown,
+            )
+        if one.is_asked and access.has_policies(conn, one.watch.table.oid):
+            logger.warning(
+                "table %s has row security, the log has not: who may read the log reads all its rows (docs/security.md)",
                 one.watch.table.shown,
             )
     return [
@@ -254,7 +259,9 @@ def compared(conn: Connection) -> tuple[list[Drift], list[tuple[Watch, Capture]]
         stored, _ = _stored(conn, one.watch.entity_type)
         if stored == one.rendered:
             captures.append((one.watch, one.capture))
-        missing, disabled = capture.faulty_triggers(conn, one.watch.table.oid)
+        missing, disabled = capture.faulty_triggers(
+            conn, one.watch.table.oid, one.watch.entity_type
+        )
         if missing or disabled:
             problem = f"missing or disabled: {', '.join(sorted(missing | disabled))}"
             kind = "trigger-missing" if missing else "trigger-disabled"
@@ -322,7 +329,7 @@ def _apply(conn: Connection, one: _Wanted) -> Outcome:
     if (
         is_active
         and stored == one.rendered
-        and not any(capture.faulty_triggers(conn, one.watch.table.oid))
+        and not any(capture.faulty_triggers(conn, one.watch.table.oid, one.watch.entity_type))
     ):
         return _outcome(one, "unchanged")
     # first, since the event trigger compares the table with it
@@ -459,7 +466,7 @@ def _catch_up(conn: Connection) -> None:
 @contextmanager
 def _locked(conn: Connection) -> Iterator[None]:
     """One at a time; and whoever waits for a table gives up before a queue of writers forms behind him."""
-    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('llamalog.watch', 0))")
+    conn.execute(access.ALONE.encode())
     patience = first_row(conn, "SELECT current_setting('lock_timeout')")
     assert patience is not None
     with _setting(conn, "lock_timeout", LOCK_TIMEOUT if patience[0] == "0" else patience[0]):

@@ -25,6 +25,7 @@ from psycopg.rows import dict_row, namedtuple_row, tuple_row
 from pytest_postgresql import factories
 
 from llamalog_sql import (
+    access,
     attention,
     backfill,
     context,
@@ -896,6 +897,22 @@ def test_nobody_but_capture_says_that_something_was_captured(adopted, role):
         "op, before, after, link_type, previous_id, seq >= 10000000000001, db_user, txid = '1', transaction_at > '2020-01-01',"
         " created_at > '2020-01-01'",
     ) == (None, None, None, None, None, True, "postgres", False, True, True)
+
+
+def test_roles_of_ours_keep_their_rights_and_a_row_of_a_writer_is_his_own(first_adopted, role):
+    """What they had rights on gave way to a view."""
+    assert access.lacking(first_adopted) == {}
+    writer = role(first_adopted, "log_writer")
+    first_adopted.execute(f"GRANT llamalog_writer TO {writer}; SET ROLE {writer}")
+    own = "INSERT INTO llamalog.llama_logs (operation, category{}) VALUES ('own', 'ENRICHED'{})"
+    first_adopted.execute(own.format("", ""))
+    for column, claim in {"op": "'D'", "id": "1", "before": "'{}'", "db_user": "'ann'"}.items():
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            first_adopted.execute(own.format(f", {column}", f", {claim}"))
+    first_adopted.execute("RESET ROLE")
+    assert first_adopted.execute(
+        "SELECT op, category, db_user FROM llamalog.log WHERE operation = 'own'"
+    ).fetchall() == [(None, "ENRICHED", "postgres")]
 
 
 # -- 5. questions ------------------------------------------------------------------------------------------------------

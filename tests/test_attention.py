@@ -446,7 +446,7 @@ def test_live_rows_are_read_with_the_rights_of_the_caller(db, new):
     db.execute("SET LOCAL ROLE reader")
     with pytest.raises(LlamaLogError, match="permission denied for table attention_rules") as no:
         attention.attention(db)
-    assert "GRANT SELECT ON ALL TABLES IN SCHEMA llamalog TO you" in str(no.value.hint)
+    assert "GRANT llamalog_reader TO you" in str(no.value.hint)
 
 
 def test_what_one_may_not_read_does_not_pass_for_sound(llamalog, database, new):

@@ -709,11 +709,19 @@ def test_a_missing_privilege_is_said_in_a_line(llamalog, database):
         own = psycopg.conninfo.make_conninfo(
             "", **{**database.info.get_parameters(), "user": "nobody_much"}
         )
-        failed(llamalog("watch", "albums", dsn=own), 1, "error: permission denied", "GRANT SELECT")
         failed(
-            llamalog("why", "ALBUM", "x", dsn=own), 1, "error: permission denied", "GRANT SELECT"
+            llamalog("watch", "albums", dsn=own),
+            1,
+            "error: permission denied",
+            "GRANT llamalog_reader",
         )
-        failed(llamalog("migrate", dsn=own), 1, "error: permission denied", "GRANT SELECT")
+        failed(
+            llamalog("why", "ALBUM", "x", dsn=own),
+            1,
+            "error: permission denied",
+            "GRANT llamalog_reader",
+        )
+        failed(llamalog("migrate", dsn=own), 1, "error: permission denied", "GRANT llamalog_reader")
     finally:
         database.execute("DROP ROLE nobody_much")
 

@@ -18,7 +18,17 @@ from conftest import default
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import namedtuple_row, tuple_row
 
-from llamalog_sql import connection, embedded, errors, files, migrate, queries, render, watching
+from llamalog_sql import (
+    access,
+    connection,
+    embedded,
+    errors,
+    files,
+    migrate,
+    queries,
+    render,
+    watching,
+)
 from llamalog_sql.connection import require_installation
 from llamalog_sql.errors import LlamaLogError, LogNotEmpty, MigrationEdited, MigrationFailed
 from llamalog_sql.watching import Options
@@ -234,6 +244,7 @@ def test_the_first_migrate_reports_all_it_made(empty):
     assert report.repeatables[0] == "views/log.sql"
     assert len(report.repeatables) == len(migrate.repeatables())
     assert len(report.partitions) == 4
+    assert report.roles == list(access.ROLES)
     assert (report.watches, report.notes) == ([], [])
 
 
@@ -242,6 +253,7 @@ def test_planning_changes_nothing(empty):
     todo = migrate.plan(empty)
     list(migrate.script(empty))
     assert (todo.is_installed, todo.applied, todo.is_empty) == (False, [], False)
+    assert access.coming(empty) == list(access.ROLES)
     assert footprint(empty) == before
 
 
@@ -586,6 +598,9 @@ def test_a_role_that_may_not_create_roles_owns_what_it_installs(own_server):
         report = music_database(conn)
         assert report.notes == [
             "may not create the role llamalog_owner: plain owns the log, and can change it",
+            "may not create llamalog_reader, llamalog_writer, llamalog_admin: let somebody run CREATE ROLE llamalog_reader"
+            " NOLOGIN; CREATE ROLE llamalog_writer NOLOGIN; CREATE ROLE llamalog_admin NOLOGIN, then llamalog migrate again;"
+            " or give a role of yours the same rights: SELECT llamalog.grant_access('your_role', 'reader')",
             NO_EVENT_TRIGGERS,
         ]
         add_album(conn)
@@ -598,7 +613,14 @@ def test_a_role_that_may_not_create_roles_owns_what_it_installs(own_server):
         ) == [("CREATED", None), ("UPDATED", {"rating": 5}), ("TRUNCATED", None)]
         assert migrate.migrate(conn).watches == ["public.albums"]
         assert migrate.migrate(conn).is_empty
+        with psycopg.connect(own_server.dsn, autocommit=True) as admin:
+            admin.execute("CREATE ROLE llamalog_reader; CREATE ROLE llamalog_admin")
+        report = migrate.migrate(conn)
+        assert (report.roles, report.migrations) == (["llamalog_reader", "llamalog_admin"], [])
+        assert access.lacking(conn) == {"llamalog_writer": False}
+        assert migrate.migrate(conn).is_empty
         assert migrate.rollback(conn, everything=True, drop_log=True) == [*reversed(MIGRATIONS)]
+        assert access.left(conn) == ["llamalog_admin", "llamalog_reader"]
         assert value(conn, "SELECT to_regnamespace('llamalog')") is None
 
 
@@ -613,6 +635,20 @@ def test_a_role_that_is_no_member_of_the_owner_made_by_others_owns_what_it_insta
         ]
         add_album(conn)
         assert albums_logged(conn) == 1
+        # the roles are the cluster's, and have their rights in this database too
+        assert access.lacking(conn) == {}
+        migrate.rollback(conn, everything=True, drop_log=True)
+    with psycopg.connect(own_server.dsn, autocommit=True) as admin:
+        assert access.lacking(admin) == {}
+        migrate.rollback(admin, everything=True)
+        assert access.left(admin) == [*sorted([*access.ROLES, access.OWNER])]
+        assert value(
+            admin, "SELECT has_table_privilege('llamalog_reader', 'llamalog.llama_logs', 'SELECT')"
+        )
+        migrate.migrate(admin)
+        assert access.lacking(admin) == {}
+        migrate.rollback(admin, everything=True, drop_log=True)
+        assert access.left(admin) == []
 
 
 def test_a_role_without_privileges_is_told_what_it_lacks(empty, connect):
@@ -630,8 +666,7 @@ def test_a_role_without_privileges_is_told_what_it_lacks(empty, connect):
         refusal = refusal_of(migrate.migrate, nobody)
         assert (refusal.sqlstate, refusal.hint) == (
             "42501",
-            "Connect as the role that installed llamalog; to read, let it run:"
-            " GRANT SELECT ON ALL TABLES IN SCHEMA llamalog TO you",
+            "Connect as the role that installed llamalog; to read, have somebody run: GRANT llamalog_reader TO you",
         )
     finally:
         empty.execute("DROP ROLE nobody")

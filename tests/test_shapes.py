@@ -43,7 +43,6 @@ from test_revert import clock, job, revert, undisguised
 from test_watch import NAMES
 
 from llamalog_sql import watching
-from llamalog_sql.watching import Options
 
 #: An empty database with llamalog in it.
 migrated = test_properties.migrated

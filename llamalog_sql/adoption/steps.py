@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from llamalog_sql import catalog, migrate
+from llamalog_sql import access, catalog, migrate
 from llamalog_sql.adoption import indexes, state
 from llamalog_sql.adoption.as_owner import is_needed, owner_of, running_as
 from llamalog_sql.adoption.lens import (
@@ -263,6 +263,7 @@ def _switch(conn: Connection, shape: Shape, renamed: list[list[str]], owner: str
         f"SET LOCAL ROLE {ident(owner)}",
         writer(shape),
         *lens_replaced(reader(shape)),
+        access.GRANTING,
         "RESET ROLE",
         "UPDATE llamalog.adoptions SET adopted_at = clock_timestamp() WHERE undone_at IS NULL",
         # nothing is adopted that would fail the writes of others

@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from llamalog_sql import installation, migrate, output, watching
+from llamalog_sql import access, installation, migrate, output, watching
 from llamalog_sql.cli.group import FAILED, main
 from llamalog_sql.cli.shared import (
     confirm,
@@ -48,9 +48,12 @@ def migrate_command(show_sql: bool, dry_run: bool) -> None:
                 click.echo(f"would apply {piece.name}")
             if plan.changed:
                 click.echo(f"would apply {len(plan.changed)} functions and views")
+            roles = access.coming(conn)
+            for name in roles:
+                click.echo(f"would give {name} its rights")
             for name in plan.edited:
                 click.echo(f"edited after it had been applied: {name}")
-            if plan.is_empty:
+            if plan.is_empty and not roles:
                 drifted = watching.drifted(conn)
                 for drift in drifted:
                     click.echo(f"would renew the capture of {drift.table}: {drift.problem}")
@@ -67,6 +70,8 @@ def migrate_command(show_sql: bool, dry_run: bool) -> None:
         say(f"applied {name}")
     if report.repeatables:
         say(f"applied {len(report.repeatables)} functions and views")
+    for name in report.roles:
+        say(f"role {name} has its rights")
     for name in report.partitions:
         say(f"made partition {name}")
     for name in report.watches:
@@ -165,4 +170,8 @@ def rollback(everything: bool, drop_log: bool, yes: bool, show_sql: bool, dry_ru
             say(
                 "the log is kept, with its jobs; llamalog migrate goes on with it, --drop-log erases it."
                 " What was watched and redacted, and paths of your own, are forgotten."
+            )
+        if drop_log and (left := access.left(conn)):
+            say(
+                f"kept, for another database uses them or another role must drop them: {', '.join(left)}"
             )

@@ -9,8 +9,10 @@ CREATE OR REPLACE FUNCTION llamalog.current_watch(
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    v_watch   llamalog.watches;
-    v_columns text[];
+    v_watch    llamalog.watches;
+    v_columns  text[];
+    v_whole    oid := coalesce(pg_partition_root(relation), relation);
+    v_redacted text[];
 BEGIN
     SELECT *
     INTO v_watch
@@ -39,9 +41,9 @@ BEGIN
         OR NOT coalesce(v_watch.ignored_columns || v_watch.subject_columns || v_watch.related_columns || v_watch.key_columns, '{}')
             <@ v_columns
     THEN
-        v_watch := llamalog.with_new_names(
-            v_watch, llamalog.renamed_columns(v_watch, coalesce(pg_partition_root(relation), relation)), v_columns
-        );
+        v_redacted := llamalog.redacted_now(v_watch, v_whole);
+        v_watch := llamalog.with_new_names(v_watch, llamalog.renamed_columns(v_watch, v_whole), v_columns);
+        v_watch.redacted_columns := v_watch.redacted_columns || v_redacted;
     END IF;
     IF NOT v_watch.key_columns <@ v_columns THEN
         v_watch.key_columns := coalesce(

@@ -19,7 +19,9 @@ AS $function$
         ON class.oid = member.oid
     WHERE class.relkind IN ('r', 'p')
         -- a heir of one session, and gone with it
-        AND class.relpersistence <> 't';
+        AND class.relpersistence <> 't'
+    -- what is noted of each stands in the same order each time
+    ORDER BY member.oid;
 $function$;
 
 COMMENT ON FUNCTION llamalog.family(oid) IS

@@ -9,8 +9,9 @@ CREATE OR REPLACE FUNCTION llamalog.follow_renames(
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    v_watch   llamalog.watches;
-    v_renamed jsonb;
+    v_watch    llamalog.watches;
+    v_renamed  jsonb;
+    v_redacted text[];
 BEGIN
     SELECT watch.*
     INTO v_watch
@@ -18,7 +19,8 @@ BEGIN
     WHERE watch.entity_type = follow_renames.entity_type
         AND watch.unwatched_at IS NULL;
     v_renamed := llamalog.renamed_columns(v_watch, relation);
-    IF v_renamed = '{}' THEN
+    v_redacted := llamalog.redacted_now(v_watch, relation);
+    IF v_renamed = '{}' AND v_redacted <@ v_watch.redacted_columns THEN
         RETURN;
     END IF;
     v_watch := llamalog.with_new_names(
@@ -32,6 +34,15 @@ BEGIN
                 AND NOT attribute.attisdropped
         )
     );
+    IF NOT v_redacted <@ v_watch.redacted_columns THEN
+        v_watch.redacted_columns := ARRAY(
+            SELECT unnest(v_watch.redacted_columns)
+            UNION
+            SELECT unnest(v_redacted)
+            ORDER BY 1
+        );
+        v_watch.options := jsonb_set(v_watch.options, '{redact}', to_jsonb(v_watch.redacted_columns));
+    END IF;
     UPDATE llamalog.watches AS watch
     SET
         key_columns = v_watch.key_columns,

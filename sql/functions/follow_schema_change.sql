@@ -1,7 +1,8 @@
 -- After any DDL: keeps every watched table captured, in the same transaction as its change.
 --
 -- A table that no longer is what its capture was rendered for gets the tolerant capture until llamalog migrate renders
--- anew; new partitions and heirs get theirs; a renamed table keeps its entity type, a dropped one its history.
+-- anew; new partitions and heirs get theirs; a renamed table keeps its entity type, a dropped one its history. Nobody switches
+-- capture off on a table that he owns, but a superuser, or a member of the log's owner or of llamalog_admin.
 -- Runs as a superuser (only those may make event triggers), so it does nothing but hang our own functions. What it hangs
 -- fires it again: each step first leaves the mark by which the next round knows that there is nothing to do.
 CREATE OR REPLACE FUNCTION llamalog.follow_schema_change()
@@ -12,8 +13,24 @@ CREATE OR REPLACE FUNCTION llamalog.follow_schema_change()
     SET client_min_messages = warning
 AS $function$
 DECLARE
-    v_watch  record;
-    v_member oid;
+    v_watch   record;
+    v_member  oid;
+    v_lacking record;
+    -- who logged in: a function of somebody else's makes nobody trusted
+    v_is_trusted boolean := EXISTS (
+        SELECT
+        FROM pg_roles AS trusted
+        WHERE trusted.rolname = session_user AND trusted.rolsuper
+            OR pg_has_role(session_user, trusted.oid, 'MEMBER')
+                AND (
+                    trusted.rolname = 'llamalog_admin'
+                    OR trusted.oid = (
+                        SELECT namespace.nspowner
+                        FROM pg_namespace AS namespace
+                        WHERE namespace.nspname = 'llamalog'
+                    )
+                )
+    );
 BEGIN
     IF TG_EVENT = 'ddl_command_end'
         AND NOT EXISTS (
@@ -133,6 +150,58 @@ BEGIN
             ELSE
                 PERFORM llamalog.hang_tolerant_capture(v_member, v_watch.entity_type);
             END IF;
+        END LOOP;
+        CONTINUE WHEN v_is_trusted;
+        FOR v_lacking IN
+            SELECT
+                member.oid AS relation,
+                event.name AS event,
+                hung.tgenabled IN ('D', 'R') AS is_off
+            FROM llamalog.family(v_watch.relation) AS member (oid)
+            JOIN pg_class AS class
+                ON class.oid = member.oid
+            JOIN pg_namespace AS namespace
+                ON namespace.oid = class.relnamespace
+            CROSS JOIN unnest(llamalog.lacking_triggers(member.oid, v_watch.entity_type)) AS event (name)
+            LEFT JOIN pg_trigger AS hung
+                ON hung.tgrelid = member.oid
+                AND hung.tgname = '00_llamalog_' || event.name
+            WHERE hung.tgenabled IN ('D', 'R')
+                -- those of a partition are those of the whole
+                OR (event.name = 'truncate' OR NOT class.relispartition)
+                    AND (
+                        hung.oid IS NOT NULL
+                        -- one that is not there yet may be about to be hung
+                        OR TG_EVENT = 'sql_drop'
+                            AND EXISTS (
+                                SELECT
+                                FROM pg_event_trigger_dropped_objects() AS dropped
+                                WHERE dropped.object_type = 'trigger'
+                                    AND dropped.address_names[1:2] = ARRAY[namespace.nspname, class.relname]::text[]
+                            )
+                    )
+        LOOP
+            -- the round that the one before has fired may have done it
+            CONTINUE WHEN v_lacking.event <> ALL (llamalog.lacking_triggers(v_lacking.relation, v_watch.entity_type));
+            IF v_lacking.is_off THEN
+                EXECUTE format(
+                    'ALTER TABLE %s ENABLE TRIGGER %I', v_lacking.relation::regclass, '00_llamalog_' || v_lacking.event
+                );
+            ELSIF v_lacking.event = 'truncate' THEN
+                PERFORM llamalog.hang_truncate_capture(v_lacking.relation, v_watch.entity_type);
+            ELSE
+                UPDATE llamalog.watches AS watch
+                SET
+                    capture = 'tolerant',
+                    rendered = 'fallen back'
+                WHERE watch.entity_type = v_watch.entity_type;
+                EXECUTE format(
+                    'CREATE OR REPLACE TRIGGER %I AFTER %s ON %s FOR EACH ROW EXECUTE FUNCTION llamalog.capture_row(%L)',
+                    '00_llamalog_' || v_lacking.event, v_lacking.event, v_lacking.relation::regclass, v_watch.entity_type
+                );
+            END IF;
+            RAISE WARNING 'trigger "%" of % stays on', '00_llamalog_' || v_lacking.event, v_lacking.relation::regclass
+                USING HINT = format('Who administers the log takes the capture off: llamalog unwatch %s', v_watch.entity_type);
         END LOOP;
     END LOOP;
 END;

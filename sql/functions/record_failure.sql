@@ -49,7 +49,9 @@ BEGIN
         coalesce(retry_count, 0), duration_ms,
         v_job_id, left(nullif(parent_job_id, ''), 200),
         left(coalesce(nullif(root_job_id, ''), nullif(parent_job_id, ''), v_job_id), 200),
-        left(triggered_by, 200), left(nullif(user_id, ''), 200), metadata
+        left(triggered_by, 200), left(nullif(user_id, ''), 200),
+        -- under "llamalog" only capture speaks
+        CASE jsonb_typeof(metadata) WHEN 'object' THEN metadata - 'llamalog' ELSE metadata END
     )
     RETURNING id INTO v_seq;
     RETURN v_seq;

@@ -1,4 +1,4 @@
--- Takes the capture off tables that have left the family of the watched one: detached partitions, disinherited heirs.
+-- Takes the capture off where it should not hang: see llamalog.stray_triggers().
 CREATE OR REPLACE FUNCTION llamalog.release_strays()
     RETURNS void
     LANGUAGE plpgsql
@@ -6,23 +6,16 @@ CREATE OR REPLACE FUNCTION llamalog.release_strays()
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    v_hung record;
+    v_stray record;
 BEGIN
-    FOR v_hung IN
-        SELECT hung.tgname AS name, hung.tgrelid::regclass AS relation
-        FROM llamalog.captured_tables() AS captured
-        JOIN pg_trigger AS hung
-            ON hung.tgrelid = captured.relation
-            AND hung.tgparentid = 0
-        JOIN pg_proc AS called
-            ON called.oid = hung.tgfoid
-            AND called.pronamespace = 'llamalog'::regnamespace
-        WHERE captured.is_stray
+    FOR v_stray IN
+        SELECT stray.name, stray.relation
+        FROM llamalog.stray_triggers() AS stray
     LOOP
-        EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s', v_hung.name, v_hung.relation);
+        EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s', v_stray.name, v_stray.relation);
     END LOOP;
 END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.release_strays() IS
-    'Drops our triggers from tables that are no longer part of a watched one.';
+    'Drops the triggers that llamalog.stray_triggers() finds.';

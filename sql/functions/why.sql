@@ -23,6 +23,7 @@ DECLARE
     v_since  timestamptz := llamalog.detail_since(v_type, v_id);
     v_change record;
     v_told   boolean := false;
+    v_is_adopted boolean := to_regclass('llamalog.adopted_seq') IS NOT NULL;
 BEGIN
     SELECT array_agg(held.id)
     INTO v_ids
@@ -138,7 +139,9 @@ BEGIN
             CASE
                 WHEN NOT v_change.is_own THEN format('%s: %s', v_name, v_change.company)
                 WHEN v_change.is_inferred THEN v_name || ' was there already'
-                WHEN v_change.category = 'CREATED' THEN v_name || ' was created'
+                -- where the log was the application's, its rows are all that is known; in ours, a claim is not a creation
+                WHEN v_change.category = 'CREATED' AND (v_change.op IS NOT NULL OR v_is_adopted)
+                    THEN v_name || ' was created'
                 WHEN v_change.category = 'FAILED' THEN format('An attempt on %s failed', v_name)
                 WHEN v_change.op = 'U' THEN format(
                     '%s was %s',

@@ -6,7 +6,7 @@ WITH ended AS (
         AND watch.entity_type = pause.entity_type AND watch.unwatched_at IS NOT NULL
 )
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', '0b9d22f1028b63640fda76f82c56a846')
+VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', '292a2bfc7e3fb8afa5f7b531c420f08e')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -152,8 +152,12 @@ BEGIN
     END IF;
     IF current_setting('llamalog.moved', true) <> '' THEN
         v_moved := concat_ws(E'\n', llamalog.statement_mark(), 'READING', '');
-        IF starts_with(current_setting('llamalog.moved', true), v_moved) THEN
-            v_moved := substr(current_setting('llamalog.moved', true), length(v_moved) + 1);
+        v_moved := CASE
+            WHEN NOT starts_with(current_setting('llamalog.moved'), v_moved) THEN NULL
+            WHEN currval('llamalog.last_move') = hashtextextended(current_setting('llamalog.moved'), 0)
+                THEN substr(current_setting('llamalog.moved'), length(v_moved) + 1)
+        END;
+        IF v_moved IS NOT NULL THEN
             v_previous_id := nullif(v_moved, llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')) COLLATE "default");
             v_metadata := llamalog.noted(v_metadata, 'moved', 'true');
             IF v_previous_id IS NOT NULL THEN
@@ -162,8 +166,6 @@ BEGIN
                     v_metadata := llamalog.noted(v_metadata, 'statement', to_jsonb(llamalog.statement_mark()));
                 END IF;
             END IF;
-        ELSE
-            v_moved := NULL;
         END IF;
         PERFORM set_config('llamalog.moved', '', true);
     END IF;
@@ -467,11 +469,12 @@ BEGIN
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
     v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
-    PERFORM set_config(
-        'llamalog.moved',
-        CASE WHEN llamalog.is_moving() THEN concat_ws(E'\n', llamalog.statement_mark(), 'READING', llamalog.key_text(OLD.sensor::text, (to_jsonb(OLD.day) #>> '{}')) COLLATE "default") ELSE '' END,
-        true
-    );
+    IF llamalog.is_moving() THEN
+        PERFORM set_config('llamalog.moved', concat_ws(E'\n', llamalog.statement_mark(), 'READING', llamalog.key_text(OLD.sensor::text, (to_jsonb(OLD.day) #>> '{}')) COLLATE "default"), true);
+        PERFORM setval('llamalog.last_move', hashtextextended(current_setting('llamalog.moved'), 0));
+    ELSE
+        PERFORM set_config('llamalog.moved', '', true);
+    END IF;
     INSERT INTO llamalog.llama_logs (
         op, entity_type, entity_id, related_type, related_id, link_type,
         operation, category, source, sources, reason, data_quality_before,
