@@ -80,7 +80,7 @@ def build(conn: Connection, watch: Watch) -> Capture:
     if watch.capture == "statement":
         settings["jit"] = "off"  # it would compile long expressions for each statement anew
     scopes = dict.fromkeys(EVENTS, "FOR EACH ROW")
-    if not watch.table.insert_is_by_row:
+    if not (watch.table.insert_is_by_row or watch.is_always):
         scopes["insert"] = "REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT"
     if watch.capture == "statement":
         scopes["update"] = (
@@ -126,7 +126,8 @@ def build(conn: Connection, watch: Watch) -> Capture:
         f"    EXECUTE FUNCTION llamalog.{ident(names[event])}({entity_type});\n"
         for event, scope in scopes.items()
     ]
-    return Capture(making, [truncate, *triggers], _reader(conn, watch))
+    always = f"SELECT llamalog.fire_always({table}::regclass, {entity_type});\n"
+    return Capture(making, [truncate, *triggers, *[always] * watch.is_always], _reader(conn, watch))
 
 
 def hang(conn: Connection, watch: Watch, capture: Capture) -> None:
@@ -176,16 +177,33 @@ def removal(conn: Connection, oid: int, entity_type: str) -> list[str]:
     ]
 
 
-def missing_triggers(conn: Connection, oid: int) -> list[str]:
-    """Return the names of our triggers that the table, a partition or an heir lacks, or has disabled."""
+def missing_triggers(conn: Connection, watch: Watch) -> list[str]:
+    """Return the names of our triggers that the table, a partition or an heir lacks, or that fire for no or not all writers."""
     found = rows(
         conn,
         "SELECT DISTINCT wanted.name FROM unnest(%s::text[]) AS wanted (name)"
         " CROSS JOIN llamalog.family(%s) AS member (oid) WHERE NOT EXISTS ("
         " SELECT FROM pg_trigger AS hung JOIN pg_proc AS called ON called.oid = hung.tgfoid"
-        " WHERE hung.tgrelid = member.oid AND hung.tgname = wanted.name AND hung.tgenabled <> 'D'"
+        " WHERE hung.tgrelid = member.oid AND hung.tgname = wanted.name AND hung.tgenabled = ANY (%s)"
         " AND called.pronamespace = 'llamalog'::regnamespace) ORDER BY 1",
-        [[trigger_name(event) for event in (*EVENTS, "truncate")], oid],
+        [
+            [trigger_name(event) for event in (*EVENTS, "truncate")],
+            watch.table.oid,
+            # ENABLE ALWAYS; and as CREATE TRIGGER makes it: but not ENABLE REPLICA, for replication alone
+            ["A"] if watch.is_always else ["A", "O"],
+        ],
+    )
+    return [str(name) for (name,) in found]
+
+
+def subscriptions(conn: Connection, oid: int) -> list[str]:
+    """Return the names of the subscriptions that write to the table, a partition or an heir."""
+    found = rows(
+        conn,
+        "SELECT DISTINCT subscription.subname FROM pg_subscription AS subscription"
+        " JOIN pg_subscription_rel AS target ON target.srsubid = subscription.oid"
+        " JOIN llamalog.family(%s) AS member (oid) ON member.oid = target.srrelid ORDER BY 1",
+        [oid],
     )
     return [str(name) for (name,) in found]
 

@@ -31,6 +31,7 @@ from llamalog_sql.render import comment
 __all__ = [
     "Options",
     "Outcome",
+    "bypassed",
     "described",
     "drifted",
     "preview",
@@ -225,7 +226,7 @@ def drifted(conn: Connection) -> list[tuple[str, str, str]]:
     ]
     for one in _wanted(conn, []):
         stored, _ = _stored(conn, one.watch.entity_type)
-        missing = capture.missing_triggers(conn, one.watch.table.oid)
+        missing = capture.missing_triggers(conn, one.watch)
         if missing:
             problem = f"missing or disabled: {', '.join(missing)}"
         elif not one.watch.has_key:
@@ -238,6 +239,16 @@ def drifted(conn: Connection) -> list[tuple[str, str, str]]:
             continue
         findings.append((one.watch.entity_type, one.watch.table.shown, problem))
     return findings
+
+
+def bypassed(conn: Connection) -> list[tuple[str, str]]:
+    """Return (table, subscription) where replication writes to a watched table and nobody said whether to log that."""
+    return [
+        (target.table.shown, subscription)
+        for oid, target in _active(conn).items()
+        if target.options.always is None
+        for subscription in capture.subscriptions(conn, oid)
+    ]
 
 
 def _wanted(conn: Connection, names: list[str], options: Options | None = None) -> list[_Wanted]:
@@ -286,11 +297,7 @@ def _redacted_before(conn: Connection, table: Table) -> dict[str, Any]:
 def _apply(conn: Connection, one: _Wanted) -> Outcome:
     """Make the registry and the triggers of one table what they should be, where they are not."""
     stored, is_active = _stored(conn, one.watch.entity_type)
-    if (
-        is_active
-        and stored == one.rendered
-        and not capture.missing_triggers(conn, one.watch.table.oid)
-    ):
+    if is_active and stored == one.rendered and not capture.missing_triggers(conn, one.watch):
         return _outcome(one, "unchanged")
     # first, since the event trigger compares the table with it
     conn.execute(_registration(one))
@@ -410,6 +417,7 @@ def _replaced(conn: Connection) -> list[tuple[str, str]]:
 
 def _catch_up(conn: Connection) -> None:
     """Do what the event triggers would have done, where there are none."""
+    rows(conn, "SELECT llamalog.take_back_names()")
     rows(conn, "SELECT llamalog.release_strays()")
     rows(
         conn,
