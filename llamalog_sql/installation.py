@@ -201,6 +201,14 @@ def check(conn: Connection) -> list[Finding]:
         )
         for entity_type, table, problem in watching.drifted(conn)
     ]
+    findings += [
+        Finding(
+            table,
+            f"what subscription {subscription} writes to it goes unlogged",
+            f"Run: llamalog watch {table} --always, or with --no-always if that is meant",
+        )
+        for table, subscription in watching.bypassed(conn)
+    ]
     findings += _of_adoption(conn)
     findings += [
         Finding(
