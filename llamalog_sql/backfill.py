@@ -19,7 +19,14 @@ from llamalog_sql.adoption import as_owner as as_owner_of_table
 from llamalog_sql.adoption import indexes, state
 from llamalog_sql.adoption.lens import FIRST_SEQ
 from llamalog_sql.adoption.shape import Shape
-from llamalog_sql.connection import Connection, as_owner, first_row, owner_of_the_log, rows
+from llamalog_sql.connection import (
+    Connection,
+    as_owner,
+    first_row,
+    owner_of_the_log,
+    refuse_pooler,
+    rows,
+)
 from llamalog_sql.errors import LlamaLogError
 from llamalog_sql.render import ident, literal
 
@@ -134,6 +141,7 @@ def script(conn: Connection) -> list[str]:
 
 @contextmanager
 def _alone(conn: Connection) -> Iterator[None]:
+    refuse_pooler(conn, "locks and settings")
     got = first_row(conn, "SELECT pg_try_advisory_lock(hashtextextended('llamalog.backfill', 0))")
     if got != (True,):
         raise LlamaLogError(

@@ -26,9 +26,9 @@ import psycopg
 
 from llamalog_sql import stand_in, watching
 from llamalog_sql.catalog import Table
-from llamalog_sql.connection import Connection, as_owner, owner_of_the_log, rows
+from llamalog_sql.connection import Connection, as_owner, owner_of_the_log, refuse_pooler, rows
 from llamalog_sql.describe import Options, Watch
-from llamalog_sql.errors import CannotWatch, EntityTypeTaken, LlamaLogError
+from llamalog_sql.errors import CannotWatch, EntityTypeTaken
 from llamalog_sql.render import ident, literal
 from llamalog_sql.stand_in import StandIn
 
@@ -147,7 +147,7 @@ def bench(
     Raises CannotWatch (LL009, 42P01, 42501) as `watch` does, and for a table that has less than two rows; 42703 for a column
     that is not there, LL009 for one that cannot be changed; class 23 where its rules forbid that; 55P03 when the table stays locked.
     """
-    _refuse_pooler(conn)
+    refuse_pooler(conn, "temporary tables")
     try:
         with conn.transaction():
             subject = _sampled(conn, name, columns or [], row_count)
@@ -641,12 +641,3 @@ def _cost(
         log_bytes=round(size.log_bytes) if size else None,
         wal_bytes=round(size.wal_bytes) if size and size.wal_bytes is not None else None,
     )
-
-
-def _refuse_pooler(conn: Connection) -> None:
-    """Raise where what is temporary might be handed on to others."""
-    if not rows(conn, "SELECT 1 WHERE pg_backend_pid() = %s", [conn.info.backend_pid]):
-        raise LlamaLogError(
-            "a connection pooler stands in between, and would hand on temporary tables",
-            hint="Connect to the server itself.",
-        )

@@ -80,7 +80,7 @@ def build(conn: Connection, watch: Watch) -> Capture:
     if watch.capture == "statement":
         settings["jit"] = "off"  # it would compile long expressions for each statement anew
     scopes = dict.fromkeys(EVENTS, "FOR EACH ROW")
-    if not watch.table.insert_is_by_row:
+    if not (watch.table.insert_is_by_row or watch.is_always):
         scopes["insert"] = "REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT"
     if watch.capture == "statement":
         scopes["update"] = (
@@ -126,7 +126,8 @@ def build(conn: Connection, watch: Watch) -> Capture:
         f"    EXECUTE FUNCTION llamalog.{ident(names[event])}({entity_type});\n"
         for event, scope in scopes.items()
     ]
-    return Capture(making, [truncate, *triggers], _reader(conn, watch))
+    always = f"SELECT llamalog.fire_always({table}::regclass, {entity_type});\n"
+    return Capture(making, [truncate, *triggers, *[always] * watch.is_always], _reader(conn, watch))
 
 
 def hang(conn: Connection, watch: Watch, capture: Capture) -> None:
@@ -178,7 +179,7 @@ def removal(conn: Connection, oid: int, entity_type: str) -> list[str]:
     ]
 
 
-def faulty_triggers(conn: Connection, oid: int, entity_type: str) -> tuple[set[str], set[str]]:
+def faulty_triggers(conn: Connection, watch: Watch) -> tuple[set[str], set[str]]:
     """Return the names of our triggers that the table, a partition or an heir lacks, and of those that are off or hung otherwise than we hang them."""
     found = rows(
         conn,
@@ -187,10 +188,22 @@ def faulty_triggers(conn: Connection, oid: int, entity_type: str) -> tuple[set[s
         " LEFT JOIN (pg_trigger AS hung JOIN pg_proc AS called ON called.oid = hung.tgfoid"
         " AND called.pronamespace = 'llamalog'::regnamespace)"
         " ON hung.tgrelid = member.oid AND hung.tgname = '00_llamalog_' || lacking.event",
-        [oid, entity_type],
+        [watch.table.oid, watch.entity_type],
     )
     missing = {trigger_name(event) for event, is_missing in found if is_missing}
     return missing, {trigger_name(event) for event, _ in found} - missing
+
+
+def subscriptions(conn: Connection, oid: int) -> list[str]:
+    """Return the names of the subscriptions that write to the table, a partition or an heir."""
+    found = rows(
+        conn,
+        "SELECT DISTINCT subscription.subname FROM pg_subscription AS subscription"
+        " JOIN pg_subscription_rel AS target ON target.srsubid = subscription.oid"
+        " JOIN llamalog.family(%s) AS member (oid) ON member.oid = target.srrelid ORDER BY 1",
+        [oid],
+    )
+    return [str(name) for (name,) in found]
 
 
 def trigger_name(event: str) -> str:

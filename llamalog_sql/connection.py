@@ -16,7 +16,13 @@ from psycopg.rows import class_row, tuple_row
 from psycopg.types.json import set_json_loads
 
 from llamalog_sql.connection_string import connection_string
-from llamalog_sql.errors import NotInstalled, ServerTooOld, Unreachable, translate
+from llamalog_sql.errors import (
+    LlamaLogError,
+    NotInstalled,
+    ServerTooOld,
+    Unreachable,
+    translate,
+)
 
 Connection = psycopg.Connection[Any]
 Parameters = Sequence[Any] | Mapping[str, Any] | None
@@ -56,7 +62,21 @@ def connect(dsn: str | None = None) -> Connection:
         version = conn.info.parameter_status("server_version")
         conn.close()
         raise ServerTooOld(f"the server is PostgreSQL {version}, older than {OLDEST_SERVER}")
+    # a pooler hands the server's session on, with what was prepared in it
+    conn.prepare_threshold = None
     return conn
+
+
+def refuse_pooler(conn: Connection, what: str) -> None:
+    """Raise where a pooler would hand on to other clients what this command leaves in its session.
+
+    what: as "temporary tables".  It shows by a process id that is not the server's.
+    """
+    if not rows(conn, "SELECT 1 WHERE pg_backend_pid() = %s", [conn.info.backend_pid]):
+        raise LlamaLogError(
+            f"a connection pooler stands in between, and would hand on {what}",
+            hint="Connect to the server itself.",
+        )
 
 
 def rows(

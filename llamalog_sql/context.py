@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
 logger = logging.getLogger(__name__)
+
+#: Seconds that a block which failed waits for the record of it: a pool may have no second connection for it just now.
+PATIENCE = 6.0
 
 #: Everything that llamalog.set_context() sets, to be put back after a nested block.
 SETTINGS = (
@@ -117,6 +121,7 @@ def _settings(conn: psycopg.Connection[Any]) -> dict[str, str]:
             "SELECT setting.name, coalesce(current_setting('llamalog.' || setting.name, true), '')"
             " FROM unnest(%s::text[]) AS setting (name)",
             [list(SETTINGS)],
+            prepare=False,
         ).fetchall()
     return dict(rows)
 
@@ -127,11 +132,15 @@ def _restore(conn: psycopg.Connection[Any], settings: dict[str, str]) -> None:
             "SELECT set_config('llamalog.' || setting.name, setting.value, true)"
             " FROM unnest(%s::text[], %s::text[]) AS setting (name, value)",
             [list(settings), list(settings.values())],
+            prepare=False,
         )
 
 
 def _cursor(conn: psycopg.Connection[Any]) -> psycopg.Cursor[tuple[Any, ...]]:
-    """Return a plain cursor, whatever kinds of cursor and row the connection makes for its owner."""
+    """Return a plain cursor, whatever kinds of cursor and row the connection makes for its owner.
+
+    What it runs is never prepared: a pooler may hand the session on, where the name is taken, or not known.
+    """
     return psycopg.Cursor(conn, row_factory=tuple_row)
 
 
@@ -145,7 +154,7 @@ def _call(conn: psycopg.Connection[Any], function: str, arguments: dict[str, Any
     schema, name = function.split(".")
     query = psycopg.sql.SQL("SELECT {}({})").format(psycopg.sql.Identifier(schema, name), named)
     with _cursor(conn) as cursor:
-        row = cursor.execute(query, arguments).fetchone()
+        row = cursor.execute(query, arguments, prepare=False).fetchone()
     assert row is not None
     return row[0]
 
@@ -157,7 +166,11 @@ def _record_failure(
     entity: tuple[str, object] | None,
     duration_ms: int,
 ) -> None:
-    """Write the FAILED row on a connection of its own; a failure to do so is logged and hides nothing."""
+    """Write the FAILED row on a connection of its own; a failure to do so is logged and hides nothing.
+
+    Written beside the caller, who waits no longer than PATIENCE. Where the block is part of a transaction, that keeps its own
+    connection; if it is the last one of a pooler, the row is written when the pooler gives another one, or this one.
+    """
     name = type(error).__name__
     code, message = name, None
     if isinstance(error, psycopg.Error):
@@ -171,17 +184,24 @@ def _record_failure(
         "entity_id": str(entity[1]) if entity else None,
         "duration_ms": duration_ms,
     }
-    try:
-        with psycopg.connect(dsn, autocommit=True, connect_timeout=5) as second:
-            _call(second, "llamalog.record_failure", arguments)
-    except psycopg.Error as trouble:
+
+    def warn(how: str) -> None:
         logger.warning(
-            "[🦙 LlamaLog] the failure of job %s (%s: %s) could not be recorded: %s",
-            given["job_id"],
-            code,
-            message,
-            trouble.diag.message_primary or trouble,
+            "[🦙 LlamaLog] the failure of job %s (%s: %s) %s", given["job_id"], code, message, how
         )
+
+    def write() -> None:
+        try:
+            with psycopg.connect(dsn, autocommit=True, connect_timeout=5) as second:
+                _call(second, "llamalog.record_failure", arguments)
+        except psycopg.Error as trouble:
+            warn(f"could not be recorded: {trouble.diag.message_primary or trouble}")
+
+    writing = threading.Thread(target=write, name="llamalog-failure", daemon=True)
+    writing.start()
+    writing.join(PATIENCE)
+    if writing.is_alive():
+        warn("is not recorded yet: no second connection was to be had")
 
 
 def _text_of(error: BaseException) -> str:

@@ -44,6 +44,7 @@ class Options:
     """What `llamalog watch` was told; None leaves the decision to the catalogue.
 
     kind: "entity" or "link".  part_of: the column that refers to the whole, or "none".
+    always: whether rows that replication applies are logged too; None: not, and check says so where there are any.
     """
 
     entity_type: str | None = None
@@ -58,6 +59,7 @@ class Options:
     image: str | None = None
     on_truncate: str | None = None
     capture: str | None = None
+    always: bool | None = None
 
     def given(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -115,6 +117,11 @@ class Watch:
         return self.related_type is None
 
     @property
+    def is_always(self) -> bool:
+        """Whether rows that replication applies are logged too."""
+        return bool(self.options.get("always"))
+
+    @property
     def description(self) -> str:
         """What it was taken for, in a line."""
         if self.is_link:
@@ -142,6 +149,8 @@ class Watch:
             parts.append("tolerant capture")
         if self.capture == "statement":
             parts.append("captured by statement")
+        if self.is_always:
+            parts.append("replicated rows too")
         return "; ".join(parts)
 
 
@@ -293,7 +302,7 @@ def describe(
             on_truncate=options.on_truncate or "log",
             capture="tolerant"
             if inherited or not found[oid][1]
-            else _capture(options.capture or fast, table, oid in strict),
+            else _capture(options, fast, table, oid in strict),
             options=options.given(),
             fingerprint=table.fingerprint,
             table=table,
@@ -567,13 +576,16 @@ def _ignored(
     ]
 
 
-def _capture(wanted: str, table: Table, strict: bool) -> str:
-    """Return the kind of capture; one by statement only where it keeps the order of the writes."""
-    if wanted != "statement" or not table.insert_is_by_row:
+def _capture(options: Options, usual: str, table: Table, strict: bool) -> str:
+    """Return the kind of capture; one by statement only where it keeps the order of the writes, and sees them all."""
+    wanted = options.capture or usual
+    if wanted != "statement" or not (table.insert_is_by_row or options.always):
         return wanted
     if strict:
         why = (
-            "it has partitions or heirs, whose columns may differ"
+            "replication fires no statement triggers, and it is watched with --always"
+            if options.always
+            else "it has partitions or heirs, whose columns may differ"
             if table.is_family
             else "the database has AFTER triggers, whose writes would be logged before the statement that fires them"
         )

@@ -234,6 +234,15 @@ def checked(conn: Connection) -> tuple[list[Finding], list[tuple[Watch, Capture]
         for one in _watched(conn)
         if one.paused_at
     ]
+    findings += [
+        Finding(
+            table,
+            f"what subscription {subscription} writes to it goes unlogged",
+            f"Run: llamalog watch {table} --always, or with --no-always if that is meant",
+            "subscription-unlogged",
+        )
+        for table, subscription in watching.bypassed(conn)
+    ]
     findings += _of_adoption(conn)
     findings += [
         Finding(

@@ -23,7 +23,13 @@ from psycopg.types.json import Jsonb
 
 from llamalog_sql import archive
 from llamalog_sql.adoption import state
-from llamalog_sql.connection import Connection, first_row, owner_of_the_log, rows
+from llamalog_sql.connection import (
+    Connection,
+    first_row,
+    owner_of_the_log,
+    refuse_pooler,
+    rows,
+)
 from llamalog_sql.errors import LlamaLogError, Misuse, translate
 from llamalog_sql.render import ident, literal
 
@@ -543,6 +549,7 @@ def _tidy(conn: Connection) -> None:
 @contextmanager
 def _alone(conn: Connection) -> Iterator[None]:
     """Keep llamalog.maintain() waiting meanwhile: it would lock the log, and wait for us with every writer behind it."""
+    refuse_pooler(conn, "locks and settings")
     if rows(conn, f"SELECT pg_try_advisory_lock({_LOCK})") != [(True,)]:
         raise LlamaLogError(
             "another llamalog maintain is at work in this database",

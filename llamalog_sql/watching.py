@@ -32,6 +32,7 @@ __all__ = [
     "Drift",
     "Options",
     "Outcome",
+    "bypassed",
     "compared",
     "described",
     "drifted",
@@ -259,9 +260,7 @@ def compared(conn: Connection) -> tuple[list[Drift], list[tuple[Watch, Capture]]
         stored, _ = _stored(conn, one.watch.entity_type)
         if stored == one.rendered:
             captures.append((one.watch, one.capture))
-        missing, disabled = capture.faulty_triggers(
-            conn, one.watch.table.oid, one.watch.entity_type
-        )
+        missing, disabled = capture.faulty_triggers(conn, one.watch)
         if missing or disabled:
             problem = f"missing or disabled: {', '.join(sorted(missing | disabled))}"
             kind = "trigger-missing" if missing else "trigger-disabled"
@@ -278,6 +277,16 @@ def compared(conn: Connection) -> tuple[list[Drift], list[tuple[Watch, Capture]]
             continue
         drifts.append(Drift(one.watch.entity_type, one.watch.table.shown, problem, kind))
     return drifts, captures
+
+
+def bypassed(conn: Connection) -> list[tuple[str, str]]:
+    """Return (table, subscription) where replication writes to a watched table and nobody said whether to log that."""
+    return [
+        (target.table.shown, subscription)
+        for oid, target in _active(conn).items()
+        if target.options.always is None
+        for subscription in capture.subscriptions(conn, oid)
+    ]
 
 
 def _wanted(conn: Connection, names: list[str], options: Options | None = None) -> list[_Wanted]:
@@ -329,7 +338,7 @@ def _apply(conn: Connection, one: _Wanted) -> Outcome:
     if (
         is_active
         and stored == one.rendered
-        and not any(capture.faulty_triggers(conn, one.watch.table.oid, one.watch.entity_type))
+        and not any(capture.faulty_triggers(conn, one.watch))
     ):
         return _outcome(one, "unchanged")
     # first, since the event trigger compares the table with it
@@ -455,6 +464,7 @@ def _replaced(conn: Connection) -> list[tuple[str, str]]:
 
 def _catch_up(conn: Connection) -> None:
     """Do what the event triggers would have done, where there are none."""
+    rows(conn, "SELECT llamalog.take_back_names()")
     rows(conn, "SELECT llamalog.release_strays()")
     rows(
         conn,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from llamalog_sql.connection import Connection, rows
+from llamalog_sql.connection import Connection, refuse_pooler, rows
 from llamalog_sql.errors import LlamaLogError
 
 logger = logging.getLogger(__name__)
@@ -72,6 +72,7 @@ def exclusively(
 @contextmanager
 def alone(conn: Connection) -> Iterator[None]:
     """Let no two adoptions, or one and its undoing, work at once.  Raises LlamaLogError (55006)."""
+    refuse_pooler(conn, "locks and settings")
     key = "hashtextextended('llamalog.adopt', 0)"
     if rows(conn, f"SELECT pg_try_advisory_lock({key})") != [(True,)]:
         raise LlamaLogError(

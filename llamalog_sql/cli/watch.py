@@ -64,6 +64,11 @@ from llamalog_sql.watching import Options, Outcome
     type=click.Choice(["rendered", "statement", "tolerant"]),
     help="For this table; all rows of a statement at once; proof against any DDL.",
 )
+@click.option(
+    "--always/--no-always",
+    default=None,
+    help="Log rows that replication applies too, by ENABLE ALWAYS TRIGGER.  [default: no]",
+)
 @sql_option
 @dry_run_option
 @dsn_option

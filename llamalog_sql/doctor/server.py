@@ -304,7 +304,7 @@ def jobs(conn: Connection) -> Iterator[Finding]:
 
 
 def replication(conn: Connection) -> Iterator[Finding]:
-    """What of ours is published, and whether it can be; which watched tables are written by a subscription unseen."""
+    """What of ours is published, and whether it can be."""
     shape = state.adopted(conn)
     published: dict[str, list[str]] = {}
     for publication, table, can_be_told in rows(
@@ -336,20 +336,4 @@ def replication(conn: Connection) -> Iterator[Finding]:
             f"carries {several(tables)}: what is archived is deleted where it goes, too",
             "",
             "published",
-        )
-    for table, subscription, triggers in rows(
-        conn,
-        "SELECT applied.srrelid::regclass::text, subscription.subname::text, array_agg(hung.tgname::text ORDER BY hung.tgname)"
-        " FROM pg_subscription_rel AS applied JOIN pg_subscription AS subscription ON subscription.oid = applied.srsubid"
-        " JOIN pg_trigger AS hung ON hung.tgrelid = applied.srrelid AND hung.tgname LIKE '00\\_llamalog\\_%'"
-        " AND hung.tgenabled <> 'A'"
-        " JOIN pg_proc AS called ON called.oid = hung.tgfoid AND called.pronamespace = 'llamalog'::regnamespace"
-        " GROUP BY 1, 2 ORDER BY 1, 2",
-    ):
-        always = ", ".join(f"ENABLE ALWAYS TRIGGER {ident(name)}" for name in triggers)
-        yield Finding(
-            table,
-            f"is written by subscription {subscription}, which fires none of its captures: that goes unlogged",
-            f"ALTER TABLE {table} {always}",
-            "subscription-unlogged",
         )

@@ -40,7 +40,7 @@ BEGIN
     IF v_watch.unwatched_at IS NOT NULL OR v_table IS NULL THEN
         RAISE EXCEPTION 'what every % was at % is not known', v_type, as_of_all.at
             USING ERRCODE = 'LL016',
-                  DETAIL  = format('Its table is no longer watched since %s; what its rows have become since is not in the log.', v_watch.unwatched_at),
+                  DETAIL  = format('Its table is no longer watched since %s; what its rows have become since is not in the log.', coalesce(v_watch.unwatched_at::text, 'it was dropped')),
                   HINT    = format('llamalog as-of %s ID TIME answers for a row whose removal is in the log.', v_type);
     END IF;
     SELECT pause.*

@@ -74,6 +74,7 @@ BEGIN
     THEN
         RETURN;
     END IF;
+    PERFORM llamalog.take_back_names();
     PERFORM llamalog.release_strays();
     FOR v_watch IN
         SELECT
@@ -117,6 +118,8 @@ BEGIN
             FROM llamalog.family(v_watch.relation) AS member (oid);
         END IF;
         PERFORM llamalog.follow_columns(v_watch.entity_type, v_watch.relation, true);
+        -- it may have another one, whatever captures it
+        PERFORM llamalog.let_owner_hang(v_watch.relation);
         IF v_watch.capture <> 'tolerant'
             AND (SELECT traits.fingerprint FROM llamalog.table_traits(v_watch.relation) AS traits) <> v_watch.fingerprint
         THEN

@@ -21,6 +21,7 @@ BEGIN
             '00_llamalog_' || v_event, v_event, relation::regclass, entity_type
         );
     END LOOP;
+    PERFORM llamalog.fire_always(relation, entity_type);
 END;
 $function$;
 

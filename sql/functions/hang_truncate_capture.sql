@@ -56,6 +56,7 @@ BEGIN
             relation::regclass, entity_type
         );
     END IF;
+    PERFORM llamalog.fire_always(relation, entity_type);
 END;
 $function$;
 

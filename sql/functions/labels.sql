@@ -30,25 +30,28 @@ BEGIN
         RETURN;
     END IF;
     v_table := llamalog.table_of(v_watch);
-    BEGIN
-        FOR v_id, v_label IN EXECUTE format(
-            'SELECT wanted.id, llamalog.short_label(%s) AS label FROM unnest($1) AS wanted (id) JOIN %s AS live ON %s',
-            llamalog.label_expression(v_table, v_watch.label_column, 'live'),
-            v_table::regclass,
-            llamalog.key_match(v_table, v_watch.key_columns, 'live', 'wanted.id')
-        )
-        USING labels.entity_ids
-        LOOP
-            v_alive := v_alive || v_id;
-            RETURN NEXT ROW(v_id, v_label, true)::llamalog.entity_label;
-        END LOOP;
-    EXCEPTION
-        -- the log must be readable where the table is not: no right to it, dropped, renamed, its key of another type now
-        WHEN insufficient_privilege OR undefined_table OR undefined_column OR invalid_schema_name OR data_exception
-            OR undefined_function OR datatype_mismatch OR cannot_coerce OR null_value_not_allowed
-        THEN
-            NULL;
-    END;
+    -- it may be dropped
+    IF v_table IS NOT NULL THEN
+        BEGIN
+            FOR v_id, v_label IN EXECUTE format(
+                'SELECT wanted.id, llamalog.short_label(%s) AS label FROM unnest($1) AS wanted (id) JOIN %s AS live ON %s',
+                llamalog.label_expression(v_table, v_watch.label_column, 'live'),
+                v_table::regclass,
+                llamalog.key_match(v_table, v_watch.key_columns, 'live', 'wanted.id')
+            )
+            USING labels.entity_ids
+            LOOP
+                v_alive := v_alive || v_id;
+                RETURN NEXT ROW(v_id, v_label, true)::llamalog.entity_label;
+            END LOOP;
+        EXCEPTION
+            -- the log must be readable where the table is not: no right to it, dropped, renamed, its key of another type now
+            WHEN insufficient_privilege OR undefined_table OR undefined_column OR invalid_schema_name OR data_exception
+                OR undefined_function OR datatype_mismatch OR cannot_coerce OR null_value_not_allowed
+            THEN
+                NULL;
+        END;
+    END IF;
     v_gone := ARRAY(
         SELECT unnest(labels.entity_ids)
         EXCEPT

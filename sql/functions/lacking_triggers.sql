@@ -18,7 +18,15 @@ AS $function$
             AND called.pronamespace = 'llamalog'::regnamespace
         WHERE hung.tgrelid = lacking_triggers.relation
             AND hung.tgname = '00_llamalog_' || wanted.event
-            AND hung.tgenabled IN ('O', 'A')
+            AND (
+                hung.tgenabled = 'A'
+                OR hung.tgenabled = 'O' AND NOT EXISTS (
+                    SELECT
+                    FROM llamalog.watches AS watch
+                    WHERE watch.entity_type = lacking_triggers.entity_type
+                        AND (watch.options ->> 'always')::boolean
+                )
+            )
             AND CASE called.proname
                 WHEN 'capture_truncate' THEN wanted.event = 'truncate'
                 WHEN 'capture_row' THEN wanted.event <> 'truncate' AND hung.tgtype & 1 > 0

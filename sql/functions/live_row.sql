@@ -26,6 +26,9 @@ DECLARE
     v_is_current boolean := false;
     v_row        jsonb;
 BEGIN
+    IF v_table IS NULL THEN
+        RETURN NULL;  -- dropped, and nobody told the registry yet
+    END IF;
     IF NOT v_is_cut AND has_function_privilege(v_reader, 'EXECUTE') THEN
         EXECUTE format('SELECT read.is_current, read.image FROM %s($1, $2) AS read', v_reader)
         INTO v_is_current, v_row
