@@ -32,7 +32,7 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value',
                   HINT    = 'Swap them.';
     END IF;
-    v_query := md5(concat_ws('|', 'chain', v_type, v_id, v_categories, chain.start_date, chain.end_date));
+    v_query := llamalog.question_key(concat_ws('|', 'chain', v_type, v_id, v_categories, chain.start_date, chain.end_date));
     v_page := llamalog.open_page(chain.cursor, v_query);
     RETURN QUERY
     WITH
