@@ -441,29 +441,40 @@ def test_cursors_of_before_the_dump_are_refused(sources, target, directory):
             assert rows(conn, question % "")
 
 
-def test_without_its_owners_and_rights_it_answers_and_migrate_closes_it_again(
-    sources, target, directory
+@pytest.mark.parametrize(
+    "left_out",
+    [
+        ["--no-privileges"],
+        pytest.param(["--no-owner", "--no-privileges"], marks=pytest.mark.slow),
+    ],
+    ids=" ".join,
+)
+def test_what_a_restore_without_rights_leaves_out_migrate_grants_and_closes(
+    sources, target, directory, left_out
 ):
-    """--no-owner --no-privileges: as it is restored where none of the roles is."""
     source, before = sources(OLDER)
-    name, file = target.new_database(), str(directory / "no owner")
+    name, file = target.new_database(), str(directory / "-".join(left_out))
     target.run("pg_dump", "-Fc", "--file", file, "full_one", at=source.server.dsn)
-    target.run("pg_restore", "--exit-on-error", "--no-owner", "--no-privileges", "-d", name, file)
+    target.run("pg_restore", "--exit-on-error", *left_out, "-d", name, file)
     with target.connect(name) as conn:
-        assert differing(before, answers(conn)) == {}
-        migrate.migrate(conn)
-        assert installation.check(conn) == []
-        # nobody hangs a capture on a table of his own
-        assert (
-            value(
-                conn,
-                "SELECT count(*) FROM pg_proc WHERE pronamespace = 'llamalog'::regnamespace"
-                " AND prorettype = 'trigger'::regtype AND has_function_privilege('public', oid, 'EXECUTE')",
-            )
-            == 0
+        open_to_all = (
+            "SELECT has_schema_privilege('public', 'llamalog', 'USAGE'), count(*) > 0 FROM pg_proc"
+            " WHERE pronamespace = 'llamalog'::regnamespace AND prorettype = 'trigger'::regtype"
+            " AND has_function_privilege('public', oid, 'EXECUTE')"
         )
+        assert rows(conn, open_to_all) == [(False, True)]
+        migrate.migrate(conn)
+        # everybody says who he is; nobody hangs a capture on a table of his own
+        assert rows(conn, open_to_all) == [(True, False)]
+        assert installation.check(conn) == []
         assert differing(before, answers(conn)) == {}
         goes_on(conn)
+        conn.execute("TRUNCATE parcels")
+        assert rows(conn, "SELECT op FROM llamalog.log ORDER BY seq DESC LIMIT 2") == [
+            ("T",),
+            ("T",),
+        ]
+        assert migrate.migrate(conn).is_empty
 
 
 @pytest.mark.slow
