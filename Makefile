@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all coverage lint check bench bench-profile bench-growth bench-queries bench-backfill bench-retention clean
+.PHONY: demo test test-all coverage lint check bench bench-profile bench-growth bench-queries bench-backfill bench-retention soak clean
 
 demo: $(VENV)/.demo  ## a music application writes, and the story of an album is told
 	@$(BIN)/llamalog demo
@@ -42,6 +42,9 @@ bench-retention: $(VENV)/.test  ## what archiving twelve of 36 months costs besi
 
 bench-queries: $(VENV)/.test  ## how long each question takes in a large log; ROWS=20000000
 	@$(BIN)/python bench/queries.py $(or $(ROWS),20000000) $(BENCH)
+
+soak: $(VENV)/.test  ## everything at once, with kills and restarts, then the proof; DURATION=1800 seconds, SOAK=--clients=16
+	@$(BIN)/python tests/soak.py --seconds=$(or $(DURATION),1800) $(SOAK)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

@@ -34,6 +34,7 @@ from llamalog_sql.errors import (
     NotInstalled,
 )
 from llamalog_sql.files import sql_directory
+from llamalog_sql.holding import REMOVING
 from llamalog_sql.render import IMAGE_SETTINGS, ident, literal, render
 
 logger = logging.getLogger(__name__)
@@ -111,6 +112,21 @@ BEGIN
 END;
 $do$;
 """
+
+#: Whether a restore has left out what is granted: it opens what was closed, and closes what was open.
+_LACKS_PRIVILEGES = """\
+SELECT bool_or(namespace.nspacl IS NULL) OR count(function.oid) > 0
+FROM pg_namespace AS namespace
+LEFT JOIN pg_proc AS function
+    ON function.pronamespace = namespace.oid
+    AND function.prorettype = 'trigger'::regtype
+    AND function.proacl IS NULL
+    AND pg_has_role(function.proowner, 'USAGE')
+WHERE namespace.nspname = 'llamalog'
+    AND pg_has_role(namespace.nspowner, 'USAGE')
+"""
+
+_OPEN_SCHEMA = "GRANT USAGE ON SCHEMA llamalog TO PUBLIC;\n"
 
 #: The event triggers by name; who creates them is a superuser, and owns the function that they run.
 EVENT_TRIGGERS = {
@@ -229,6 +245,11 @@ def migrate(conn: Connection) -> Report:
         _lock(conn)
         todo = _checked_plan(conn)
         lacking = access.lacking(conn)
+        if todo.pending:
+            for piece in todo.pending:
+                _statements(piece.text)  # takes longer than to run them: not while others wait
+            # a migration may lock the log; who writes has locked the table by then
+            watching.hold_captured(conn)
         for step in _steps(conn, todo, report.notes):
             _execute_file(conn, step)
         if todo.changed:
@@ -297,6 +318,7 @@ def rollback(conn: Connection, *, everything: bool = False, drop_log: bool = Fal
     with conn.transaction():
         _lock(conn)
         victims = rollback_plan(conn, everything=everything, drop_log=drop_log)
+        watching.hold_captured(conn, REMOVING)
         for step in _undoing(conn, victims):
             _execute_file(conn, step)
     return victims
@@ -364,7 +386,11 @@ def repeatables(adopted: Shape | None = None) -> list[Piece]:
     directory = sql_directory()
     own = directory / "views" / "log.sql"
     seen = _piece(own)
-    functions = sorted((directory / "functions").glob("*.sql"))
+    # the event triggers' function first: it knows what the others' replacement drops
+    functions = sorted(
+        (directory / "functions").glob("*.sql"),
+        key=lambda path: (path.name != Path(_EVENT_FUNCTION).name, path.name),
+    )
     views = sorted(path for path in (directory / "views").glob("*.sql") if path != own)
     return [
         seen if adopted is None else Piece(seen.name, lens.reader(adopted)),
@@ -496,7 +522,7 @@ def _steps(conn: Connection, todo: Plan, notes: list[str]) -> Iterator[Piece]:
         yield Piece(
             "",
             f"{making}CREATE SCHEMA IF NOT EXISTS llamalog;\nALTER SCHEMA llamalog OWNER TO {owner};\n"
-            f"COMMENT ON SCHEMA llamalog IS {literal(_COMMENT)};\nGRANT USAGE ON SCHEMA llamalog TO PUBLIC;\n",
+            f"COMMENT ON SCHEMA llamalog IS {literal(_COMMENT)};\n{_OPEN_SCHEMA}",
         )
         yield as_owner
         yield Piece("", _BOOTSTRAP)
@@ -513,6 +539,7 @@ def _steps(conn: Connection, todo: Plan, notes: list[str]) -> Iterator[Piece]:
                 f"'{hashes[name]}', '{name}', clock_timestamp() AT TIME ZONE 'UTC', '{piece.checksum}');\n",
             )
         yield as_before
+    lacks_privileges = False
     if todo.changed:
         # they call each other: bodies are looked into when all are there
         yield Piece("", "SET LOCAL check_function_bodies = off;\n")
@@ -535,13 +562,16 @@ def _steps(conn: Connection, todo: Plan, notes: list[str]) -> Iterator[Piece]:
         yield as_before
         yield Piece("", "SET LOCAL check_function_bodies = on;\n")
         yield Piece("", _CLOSE_TO_PUBLIC)
-    if todo.pending or todo.changed or roles:
+    elif lacks_privileges := bool(_value(conn, _LACKS_PRIVILEGES)):
+        yield Piece("", _OPEN_SCHEMA)
+        yield Piece("", _CLOSE_TO_PUBLIC)
+    if todo.pending or todo.changed or roles or lacks_privileges:
         yield as_owner
         yield Piece("", access.GRANTING)
         yield as_before
-    if missing := [text for name, text in EVENT_TRIGGERS.items() if name not in present]:
+    if absent := [text for name, text in EVENT_TRIGGERS.items() if name not in present]:
         if is_superuser:
-            for text in (OWN_EVENT_FUNCTION, *missing):
+            for text in (OWN_EVENT_FUNCTION, *absent):
                 yield Piece("", text)
         else:
             notes.append(
@@ -609,7 +639,10 @@ def _execute_file(conn: Connection, piece: Piece) -> None:
     for statement in statements:
         start = piece.text.index(statement, start)
         try:
-            conn.execute(statement.encode())
+            if piece.name.startswith("functions/"):
+                _replace_function(conn, Path(piece.name).stem, statement)
+            else:
+                conn.execute(statement.encode())
         except psycopg.Error as error:
             if not piece.name:
                 raise
@@ -619,6 +652,22 @@ def _execute_file(conn: Connection, piece: Piece) -> None:
             offset = int(position) - 1 if position else opening.end() if opening else 0
             raise _failure(piece, start + offset, error) from error
         start += len(statement)
+
+
+def _replace_function(conn: Connection, name: str, text: str) -> None:
+    """Run a function's file; one of an earlier version whose result or parameters are others is dropped first."""
+    try:
+        with conn.transaction():
+            conn.execute(text.encode())
+    except psycopg.errors.InvalidFunctionDefinition:
+        for (function,) in rows(
+            conn,
+            "SELECT oid::regprocedure::text FROM pg_proc"
+            " WHERE pronamespace = 'llamalog'::regnamespace AND proname = %s",
+            [name],
+        ):
+            conn.execute(f"DROP FUNCTION {function}".encode())
+        conn.execute(text.encode())
 
 
 @cache

@@ -26,6 +26,7 @@ from llamalog_sql.describe import (
     refuse_unwatchable,
 )
 from llamalog_sql.errors import Misuse, NotWatched
+from llamalog_sql.holding import HANGING, REMOVING, hold
 from llamalog_sql.render import comment
 
 __all__ = [
@@ -46,7 +47,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: How long to wait for a table, where the session does not say so itself.
+#: How long to wait for tables, where the session does not say so itself.
 LOCK_TIMEOUT = "5s"
 
 #: The columns of llamalog.watches that describing a table fills.
@@ -119,7 +120,7 @@ def watch(conn: Connection, names: list[str], options: Options | None = None) ->
     with conn.transaction(), _locked(conn):
         _catch_up(conn)
         wanted = _wanted(conn, names, options)
-        outcomes = [_apply(conn, one) for one in wanted]
+        outcomes = _apply(conn, wanted)
     for one in wanted:
         if one.is_asked and one.watch.capture != "tolerant" and not has_event_triggers(conn):
             logger.warning(
@@ -178,7 +179,7 @@ def refresh(conn: Connection) -> list[str]:
                 " WHERE entity_type = %s",
                 [entity_type],
             )
-        outcomes = [_apply(conn, one) for one in _wanted(conn, [])]
+        outcomes = _apply(conn, _wanted(conn, []))
     return [outcome.table for outcome in outcomes if outcome.action != "unchanged"]
 
 
@@ -202,8 +203,9 @@ def unwatch(conn: Connection, names: list[str]) -> list[Outcome]:
     """
     outcomes = []
     with conn.transaction(), _locked(conn):
-        for name in names:
-            target = watched(conn, name)
+        targets = [watched(conn, name) for name in names]
+        hold(conn, [target.table.oid for target in targets], REMOVING)
+        for target in targets:
             for statement in _unwatching(conn, target):
                 conn.execute(statement.encode())
             outcomes.append(
@@ -212,7 +214,7 @@ def unwatch(conn: Connection, names: list[str]) -> list[Outcome]:
                 )
             )
         # those whose part or whole it was are something else now
-        others = [_apply(conn, one) for one in _wanted(conn, [])]
+        others = _apply(conn, _wanted(conn, []))
     return [*outcomes, *(other for other in others if other.action != "unchanged")]
 
 
@@ -220,6 +222,28 @@ def unwatch_script(conn: Connection, names: list[str]) -> Iterator[str]:
     """Yield the SQL that `unwatch` would run; changes nothing.  Raises NotWatched (LL002)."""
     for name in names:
         yield from _unwatching(conn, watched(conn, name))
+
+
+def hold_captured(conn: Connection, mode: str = HANGING) -> None:
+    """Lock every captured table, as who writes does before he writes to the log: in this order nobody waits for the other.
+
+    Raises 55P03 when they cannot be had within `LOCK_TIMEOUT`, or the lock_timeout of the session.
+    """
+    with _locked(conn):
+        hold(
+            conn,
+            [
+                oid
+                for (oid,) in rows(
+                    conn,
+                    "SELECT DISTINCT hung.tgrelid::bigint FROM pg_trigger AS hung JOIN pg_proc AS called"
+                    " ON called.oid = hung.tgfoid AND called.pronamespace = to_regnamespace('llamalog')"
+                    # what fills an adopted log hangs on the log itself
+                    " WHERE called.proname NOT IN ('fill_adopted', 'refill_adopted')",
+                )
+            ],
+            mode,
+        )
 
 
 def take_down(conn: Connection) -> None:
@@ -332,19 +356,25 @@ def _redacted_before(conn: Connection, table: Table) -> dict[str, Any]:
     return {"redact": [name for name in found[0] if name in existing]} if found else {}
 
 
-def _apply(conn: Connection, one: _Wanted) -> Outcome:
-    """Make the registry and the triggers of one table what they should be, where they are not."""
-    stored, is_active = _stored(conn, one.watch.entity_type)
-    if (
-        is_active
-        and stored == one.rendered
-        and not any(capture.faulty_triggers(conn, one.watch))
-    ):
-        return _outcome(one, "unchanged")
-    # first, since the event trigger compares the table with it
-    conn.execute(_registration(one))
-    capture.hang(conn, one.watch, one.capture)
-    return _outcome(one, "changed" if is_active else "watched")
+def _apply(conn: Connection, wanted: list[_Wanted]) -> list[Outcome]:
+    """Make the registry and the triggers of tables what they should be, where they are not."""
+    known = [
+        (one, is_active, is_active and stored == one.rendered)
+        for one in wanted
+        for stored, is_active in [_stored(conn, one.watch.entity_type)]
+    ]
+    due = [
+        (one, is_active)
+        for one, is_active, is_current in known
+        if not is_current or any(capture.faulty_triggers(conn, one.watch))
+    ]
+    hold(conn, [one.watch.table.oid for one, _ in due], HANGING)
+    for one, _ in due:
+        # first, since the event trigger compares the table with it
+        conn.execute(_registration(one))
+        capture.hang(conn, one.watch, one.capture)
+    actions = {one.watch.table.oid: "changed" if is_active else "watched" for one, is_active in due}
+    return [_outcome(one, actions.get(one.watch.table.oid, "unchanged")) for one in wanted]
 
 
 def _outcome(one: _Wanted, action: str) -> Outcome:
@@ -463,13 +493,22 @@ def _replaced(conn: Connection) -> list[tuple[str, str]]:
 
 
 def _catch_up(conn: Connection) -> None:
-    """Do what the event triggers would have done, where there are none."""
+    """Do what the event triggers would have done, where there are none; and what a restore has left out."""
     rows(conn, "SELECT llamalog.take_back_names()")
     rows(conn, "SELECT llamalog.release_strays()")
     rows(
         conn,
         "SELECT llamalog.follow_columns(captured.entity_type, captured.relation, false)"
         " FROM llamalog.captured_tables() AS captured WHERE captured.is_top",
+    )
+    # a restore may leave out what was granted, or somebody have revoked it: TRUNCATE would fail
+    rows(
+        conn,
+        "SELECT llamalog.hang_truncate_capture(captured.relation, captured.entity_type)"
+        " FROM llamalog.captured_tables() AS captured JOIN pg_class AS class ON class.oid = captured.relation"
+        " JOIN pg_namespace AS ours ON ours.nspname = 'llamalog'"
+        " WHERE NOT captured.is_stray AND NOT (has_table_privilege(ours.nspowner, class.oid, 'SELECT')"
+        " AND has_schema_privilege(ours.nspowner, class.relnamespace, 'USAGE'))",
     )
 
 

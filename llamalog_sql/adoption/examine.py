@@ -101,7 +101,12 @@ def _examined(conn: Connection, name: str, mapping: dict[str, str], extend_enums
         " JOIN pg_class AS s ON d.refclassid = 'pg_class'::regclass AND s.oid = d.refobjid"
         " JOIN pg_namespace AS n ON n.oid = s.relnamespace"
         " WHERE a.adrelid = %(oid)s"
-        " AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(%(owner)s::name, s.oid, 'USAGE') END ORDER BY 1",
+        " AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(%(owner)s::name, s.oid, 'USAGE') END"
+        # that of the table, and those of its columns' types
+        " UNION SELECT format('USAGE ON SCHEMA %%I', n.nspname) FROM pg_namespace AS n WHERE n.oid IN ("
+        "SELECT c.relnamespace FROM pg_class AS c WHERE c.oid = %(oid)s UNION SELECT t.typnamespace FROM pg_attribute AS a"
+        " JOIN pg_type AS t ON t.oid = a.atttypid WHERE a.attrelid = %(oid)s AND a.attnum > 0)"
+        " AND NOT has_schema_privilege(%(owner)s::name, n.oid, 'USAGE') ORDER BY 1",
         {"table": shape.old_table, "owner": owner, "oid": table.oid},
     )
     return replace(

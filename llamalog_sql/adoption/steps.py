@@ -223,17 +223,6 @@ def _switch(conn: Connection, shape: Shape, renamed: list[list[str]], owner: str
         f"ALTER SEQUENCE llamalog.adopted_seq OWNER TO {ident(owner)}",
         f"ALTER TABLE {shape.table} "
         + ", ".join(f"ADD COLUMN {ident(name)} {kind}" for name, kind in shape.added.items()),
-        f"GRANT USAGE ON SCHEMA {schema} TO {ident(owner)}",
-        *(
-            f"GRANT USAGE ON SCHEMA {ident(name)} TO {ident(owner)}"
-            for (name,) in rows(
-                conn,
-                "SELECT DISTINCT n.nspname FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid"
-                " JOIN pg_namespace AS n ON n.oid = t.typnamespace WHERE a.attrelid IN (to_regclass(%s), to_regclass(%s))"
-                " AND a.attnum > 0 AND NOT a.attisdropped AND n.nspname NOT IN ('pg_catalog', %s) ORDER BY 1",
-                [shape.table, shape.old_table, shape.schema_name],
-            )
-        ),
         *(f"GRANT {right} TO {ident(owner)}" for right in shape.granted_on(shape.table)),
         *filling(shape, owner),
     ]

@@ -142,8 +142,24 @@ def _cleaning(shape: Shape, owner: str) -> list[str]:
         f"ALTER TABLE {table} "
         + ", ".join(f"DROP COLUMN IF EXISTS {ident(name)}" for name in shape.added),
         "DROP SEQUENCE IF EXISTS llamalog.adopted_seq",
-        *(f"REVOKE {right} FROM {ident(owner)}" for right in shape.granted),
+        *(_taking_back(right, owner) for right in shape.granted),
     ]
+
+
+def _taking_back(right: str, owner: str) -> str:
+    """Return the SQL that revokes what was granted; a schema in which a watched table is stays open until that is unwatched."""
+    revoking = f"REVOKE {right} FROM {ident(owner)}"
+    schema = right.removeprefix("USAGE ON SCHEMA ")
+    if schema == right:
+        return revoking
+    return (
+        "DO $do$ DECLARE v_type text := (SELECT min(captured.entity_type) FROM llamalog.captured_tables() AS captured"
+        " JOIN pg_class AS class ON class.oid = captured.relation"
+        f" WHERE class.relnamespace = to_regnamespace({literal(schema)})); BEGIN"
+        f" IF v_type IS NULL THEN {revoking}; ELSE"
+        f" UPDATE llamalog.watches AS watch SET grants = watch.grants || {literal(right)}::text"
+        " WHERE watch.entity_type = v_type; END IF; END $do$"
+    )
 
 
 def _with_own_ids(conn: Connection, shape: Shape) -> Shape:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import psycopg
 
-from llamalog_sql import __version__, migrate
+from llamalog_sql import __version__, access, migrate
 from llamalog_sql.adoption import state
 from llamalog_sql.connection import Connection, owner_of_the_log, rows
 from llamalog_sql.doctor.facts import member_of, several
@@ -153,8 +153,8 @@ def roles(conn: Connection) -> Iterator[Finding]:
             f"role {owner}",
             "owns the log and can log in: who has its password changes history",
             f"ALTER ROLE {name} NOLOGIN"
-            if owner == migrate.OWNER
-            else f"Let a superuser make {migrate.OWNER} first where one can be had: see docs/doctor.md",
+            if owner == access.OWNER
+            else f"Let a superuser make {access.OWNER} first where one can be had: see docs/doctor.md",
             "owner-can-log-in",
         )
     if members := [] if is_superuser else member_of(conn, owner):

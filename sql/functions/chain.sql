@@ -28,7 +28,7 @@ BEGIN
     PERFORM llamalog.check_row_limit(chain.row_limit);
     v_categories := llamalog.checked_categories(chain.categories);
     PERFORM llamalog.check_span(chain.start_date, chain.end_date);
-    v_query := md5(concat_ws('|', 'chain', v_type, v_id, v_categories, chain.start_date, chain.end_date));
+    v_query := llamalog.question_key(concat_ws('|', 'chain', v_type, v_id, v_categories, chain.start_date, chain.end_date));
     v_page := llamalog.open_page(chain.cursor, v_query);
     RETURN QUERY
     WITH

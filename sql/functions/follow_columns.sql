@@ -10,9 +10,10 @@ CREATE OR REPLACE FUNCTION llamalog.follow_columns(
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    v_watch   llamalog.watches;
-    v_numbers jsonb;
-    v_now     timestamptz := clock_timestamp();
+    v_watch         llamalog.watches;
+    v_numbers       jsonb;
+    v_is_renumbered boolean;
+    v_now           timestamptz := clock_timestamp();
 BEGIN
     SELECT watch.*
     INTO v_watch
@@ -30,6 +31,7 @@ BEGIN
     IF v_watch.entity_type IS NULL OR v_numbers IS NULL OR v_watch.column_numbers IN (v_numbers, '{}') THEN
         RETURN;
     END IF;
+    v_is_renumbered := llamalog.is_renumbered(v_watch, relation);
     INSERT INTO llamalog.column_changes (entity_type, change, column_name, old_name, after_at, noticed_at)
     WITH
     renamed AS MATERIALIZED (
@@ -44,7 +46,8 @@ BEGIN
             v_numbers ? each.key
                 AND each.key NOT IN (SELECT renamed.old_name FROM renamed)
                 AND (
-                    v_numbers -> each.key = each.value
+                    v_is_renumbered
+                    OR v_numbers -> each.key = each.value
                     OR NOT EXISTS (
                         SELECT
                         FROM pg_attribute AS attribute

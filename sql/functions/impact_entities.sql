@@ -33,7 +33,7 @@ BEGIN
             impact_entities.job_id, impact_entities.source, impact_entities.user_id,
             impact_entities.start_date, impact_entities.end_date
         );
-    v_query := md5(
+    v_query := llamalog.question_key(
         jsonb_build_array(
             'impact', impact_entities.job_id, impact_entities.source, impact_entities.user_id,
             impact_entities.start_date, impact_entities.end_date

@@ -28,6 +28,18 @@ BEGIN
     v_page.last_at := to_timestamp(0) + v_parts[3]::bigint * interval '1 microsecond';
     v_page.last_seq := v_parts[4]::bigint;
     v_page.last_id := array_to_string(v_parts[6:], ' ');
+    IF split_part(v_parts[5], '@', 1) = split_part(query, '@', 1)
+        AND (
+            v_parts[5] <> query
+            -- of a later state than the one that was restored
+            OR pg_snapshot_xmax(v_page.snapshot) > pg_snapshot_xmax(pg_current_snapshot())
+        )
+    THEN
+        RAISE EXCEPTION 'the cursor belongs to another state of the database'
+            USING ERRCODE = 'LL006',
+                  DETAIL  = 'The database was restored or upgraded since: what the first page could see cannot be told by it.',
+                  HINT    = 'Ask without cursor.';
+    END IF;
     IF v_parts[5] <> query THEN
         RAISE EXCEPTION 'the cursor belongs to another question'
             USING ERRCODE = 'LL006',
