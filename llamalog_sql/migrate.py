@@ -245,7 +245,7 @@ def migrate(conn: Connection) -> Report:
         _lock(conn)
         todo = _checked_plan(conn)
         lacking = access.lacking(conn)
-        if todo.pending:
+        if todo.is_installed and todo.pending:
             for piece in todo.pending:
                 _statements(piece.text)  # takes longer than to run them: not while others wait
             # a migration may lock the log; who writes has locked the table by then
