@@ -179,19 +179,22 @@ def removal(conn: Connection, oid: int, entity_type: str) -> list[str]:
     ]
 
 
-def faulty_triggers(conn: Connection, watch: Watch) -> tuple[set[str], set[str]]:
-    """Return the names of our triggers that the table, a partition or an heir lacks, and of those that are off or hung otherwise than we hang them."""
+def faulty_triggers(conn: Connection, watch: Watch) -> dict[str, list[str]]:
+    """Return, as missing, disabled and edited, the names of our triggers that a table, a partition or an heir has so; {} when all is well."""
     found = rows(
         conn,
-        "SELECT DISTINCT lacking.event, hung.tgname IS NULL FROM llamalog.family(%s) AS member (oid)"
+        "SELECT fault.state, array_agg(DISTINCT fault.event) FROM ("
+        "SELECT CASE WHEN hung.tgname IS NULL THEN 'missing' WHEN hung.tgenabled = ANY (%s) THEN 'edited' ELSE 'disabled' END,"
+        " lacking.event FROM llamalog.family(%s) AS member (oid)"
         " CROSS JOIN unnest(llamalog.lacking_triggers(member.oid, %s)) AS lacking (event)"
         " LEFT JOIN (pg_trigger AS hung JOIN pg_proc AS called ON called.oid = hung.tgfoid"
         " AND called.pronamespace = 'llamalog'::regnamespace)"
-        " ON hung.tgrelid = member.oid AND hung.tgname = '00_llamalog_' || lacking.event",
-        [watch.table.oid, watch.entity_type],
+        " ON hung.tgrelid = member.oid AND hung.tgname = '00_llamalog_' || lacking.event"
+        ") AS fault (state, event) GROUP BY 1",
+        # ENABLE ALWAYS; and as CREATE TRIGGER makes it: but not ENABLE REPLICA, for replication alone
+        [["A"] if watch.is_always else ["A", "O"], watch.table.oid, watch.entity_type],
     )
-    missing = {trigger_name(event) for event, is_missing in found if is_missing}
-    return missing, {trigger_name(event) for event, _ in found} - missing
+    return {state: [trigger_name(event) for event in events] for state, events in found}
 
 
 def subscriptions(conn: Connection, oid: int) -> list[str]:

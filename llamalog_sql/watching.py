@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from psycopg import sql
@@ -280,14 +281,25 @@ def compared(conn: Connection) -> tuple[list[Drift], list[tuple[Watch, Capture]]
         for entity_type, table in _replaced(conn)
     ]
     captures = []
+    # their captures do nothing, as they should
+    paused = {
+        str(entity_type)
+        for (entity_type,) in rows(
+            conn, "SELECT entity_type FROM llamalog.pauses WHERE resumed_at IS NULL"
+        )
+    }
     for one in _wanted(conn, []):
         stored, _ = _stored(conn, one.watch.entity_type)
-        if stored == one.rendered:
+        faults = capture.faulty_triggers(conn, one.watch)
+        edited = faults.pop("edited", [])
+        if stored == one.rendered and not edited and one.watch.entity_type not in paused:
             captures.append((one.watch, one.capture))
-        missing, disabled = capture.faulty_triggers(conn, one.watch)
-        if missing or disabled:
-            problem = f"missing or disabled: {', '.join(sorted(missing | disabled))}"
-            kind = "trigger-missing" if missing else "trigger-disabled"
+        if faults:
+            problem = f"missing or disabled: {', '.join(sorted({*chain(*faults.values())}))}"
+            kind = "trigger-missing" if "missing" in faults else "trigger-disabled"
+        elif edited:
+            problem = f"edited: {', '.join(edited)}: writes may go unlogged"
+            kind = "trigger-edited"
         elif not one.watch.has_key:
             problem = "it has no key any more; add one, then run llamalog migrate"
             kind = "key-missing"
@@ -366,7 +378,7 @@ def _apply(conn: Connection, wanted: list[_Wanted]) -> list[Outcome]:
     due = [
         (one, is_active)
         for one, is_active, is_current in known
-        if not is_current or any(capture.faulty_triggers(conn, one.watch))
+        if not is_current or capture.faulty_triggers(conn, one.watch)
     ]
     hold(conn, [one.watch.table.oid for one, _ in due], HANGING)
     for one, _ in due:

@@ -261,11 +261,19 @@ TOLD = {
         "CREATE ROLE worker; ALTER ROLE worker SET llamalog.parent_job_id = 'nightly-7'",
         ("job-of-role", "role worker"),
     ),
+}
+
+#: Likewise, by the looks that llamalog check has too.
+CHECKED = {
     "a subscription writes a watched table": (
         "CREATE SUBSCRIPTION copies CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false, slot_name = NONE);"
         " INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate)"
         " SELECT oid, 'public.albums'::regclass, 'r' FROM pg_subscription WHERE subname = 'copies'",
         ("subscription-unlogged", "public.albums"),
+    ),
+    "capture is paused": (
+        "SELECT llamalog.pause('ALBUM', 'a large load')",
+        ("capture-paused", "public.albums"),
     ),
 }
 
@@ -331,6 +339,15 @@ def test_what_is_broken_is_found_and_put_right(db, quick, broken, found):
 
 @cases(TOLD)
 def test_what_a_person_must_decide_is_told_and_left_alone(db, quick, broken, found):
+    db.execute(broken.encode())
+    (fault,) = (f for f in doctor.examine(db) if f.is_fault and f.id not in OF_THE_SERVER)
+    assert (fault.id, fault.what) == found
+    assert fault.hint
+    assert repairs.plan([fault]) == []
+
+
+@cases(CHECKED)
+def test_what_check_tells_for_a_person_to_decide_the_doctor_tells(db, broken, found):
     db.execute(broken.encode())
     (fault,) = (f for f in doctor.examine(db) if f.is_fault and f.id not in OF_THE_SERVER)
     assert (fault.id, fault.what) == found
@@ -734,7 +751,7 @@ def test_who_may_not_put_it_right_is_told_what_he_lacks(database, connect):
                 'GRANT "llamalog_owner" TO "helper", or connect as a superuser.',
             ),
             (
-                "permission denied for table watches",
+                "permission denied for table _yoyo_migration",
                 'Connect as a superuser, or as the owner of the table with: GRANT "llamalog_owner" TO "helper"',
             ),
         ]

@@ -201,7 +201,7 @@ def roles(db):
     """Logins: app, who owns Goods and all that he needs; chief, of llamalog_admin; and functions by which others pause."""
     shop(db)
     db.execute("""
-        CREATE ROLE app LOGIN; CREATE ROLE chief LOGIN; CREATE ROLE llamalog_admin NOLOGIN; GRANT llamalog_admin TO chief;
+        CREATE ROLE app LOGIN; CREATE ROLE chief LOGIN; GRANT llamalog_admin TO chief;
         CREATE ROLE keeper LOGIN NOINHERIT; GRANT llamalog_admin TO keeper;
         ALTER TABLE "Goods" OWNER TO app;
         GRANT SELECT, INSERT ON llamalog.log, llamalog.pauses TO app;
