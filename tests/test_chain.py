@@ -515,7 +515,7 @@ def test_on_a_standby_later_pages_show_what_commits_after_the_first_and_nothing_
         )
 
         def caught_up():
-            (written,) = quick.execute("SELECT pg_current_wal_lsn()").fetchone()
+            (written,) = quick.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
             while not reader.execute(
                 "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", [written]
             ).fetchone()[0]:

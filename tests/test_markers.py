@@ -341,7 +341,10 @@ def test_who_could_read_the_log_reads_what_came_of_columns_and_nobody_writes_it(
     ((me,),) = db.execute("SELECT current_user").fetchall()
     db.execute(f'ALTER DEFAULT PRIVILEGES FOR ROLE "{me}" GRANT ALL ON TABLES TO by_default')
     migration = migrate.sql_directory() / "migrations" / "0012_column_changes"
-    db.execute("DROP FUNCTION llamalog.columns_changed_since, llamalog.before_column_changes")
+    db.execute(
+        "DROP FUNCTION llamalog.columns_changed_since, llamalog.before_column_changes,"
+        " llamalog.after_column_changes, llamalog.with_present_columns"
+    )
     db.execute(migration.with_suffix(".rollback.sql").read_text())
     db.execute(migration.with_suffix(".sql").read_text())
     rights = db.execute(

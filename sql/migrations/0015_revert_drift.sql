@@ -2,10 +2,16 @@
 --
 -- Locks nothing of the application's.
 DO $do$
+DECLARE
+    v_function regprocedure;
 BEGIN
-    -- a new installation never had it, and would hear so
-    IF to_regprocedure('llamalog.revert_drift(llamalog.revert_step)') IS NOT NULL THEN
-        DROP FUNCTION llamalog.revert_drift(llamalog.revert_step);
-    END IF;
+    FOR v_function IN
+        SELECT former.oid
+        FROM pg_proc AS former
+        WHERE former.pronamespace = 'llamalog'::regnamespace
+            AND former.proname = 'revert_drift'
+    LOOP
+        EXECUTE format('DROP FUNCTION %s', v_function);
+    END LOOP;
 END;
 $do$;
