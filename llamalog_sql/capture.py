@@ -100,11 +100,11 @@ def build(conn: Connection, watch: Watch) -> Capture:
         "settings": settings,
         "stored_columns": [c for c in watch.columns if not c.is_generated],
         "columns": [
-            c
-            for c in watch.columns
-            if c.name not in watch.ignored_columns
-            and (not c.is_generated or c.name in watch.key_columns)
+            c for c in watch.columns if c.name not in watch.ignored_columns and not c.is_generated
         ],
+        "has_generated_key": any(
+            c.is_generated for c in watch.columns if c.name in watch.key_columns
+        ),
     }
     comment = literal(f"Capture of {watch.table.shown}, rendered by llamalog watch.")
     making = [
@@ -237,7 +237,10 @@ def _row_expressions(conn: Connection, watch: Watch) -> dict[str, RowExpressions
             "SELECT llamalog.key_expression(%(oid)s, %(subject)s, %(row)s) AS id,"
             " coalesce(llamalog.key_expression(%(oid)s, %(related)s, %(row)s), 'NULL') AS related_id,"
             " llamalog.image_expression(%(oid)s, %(redacted)s, %(row)s) AS image,"
-            " llamalog.fields_expression(%(oid)s, %(ignored)s, %(row)s) AS fields",
+            " llamalog.fields_expression(%(oid)s, %(ignored)s, %(row)s) AS fields,"
+            " coalesce(llamalog.text_expression(%(oid)s, %(quality)s, %(row)s), 'NULL') AS quality,"
+            " coalesce('coalesce(v_sources, ARRAY[' || llamalog.text_expression(%(oid)s, %(source)s, %(row)s) || '])',"
+            " 'v_sources') AS sources",
             {
                 "oid": watch.table.oid,
                 "row": anyone,
@@ -245,6 +248,8 @@ def _row_expressions(conn: Connection, watch: Watch) -> dict[str, RowExpressions
                 "related": watch.related_columns,
                 "redacted": watch.redacted_columns,
                 "ignored": watch.ignored_columns,
+                "quality": watch.quality_column,
+                "source": watch.source_column,
             },
         ).fetchall()
 
@@ -252,10 +257,6 @@ def _row_expressions(conn: Connection, watch: Watch) -> dict[str, RowExpressions
         made = {name: text and text.replace(anyone, row) for name, text in asked.items()}
         return RowExpressions(
             **made,
-            quality=_text_of(watch, watch.quality_column, row) or "NULL",
-            sources=f"coalesce(v_sources, ARRAY[{source}])"
-            if (source := _text_of(watch, watch.source_column, row))
-            else "v_sources",
             ends=[
                 {
                     "type": literal(kind),
@@ -267,16 +268,6 @@ def _row_expressions(conn: Connection, watch: Watch) -> dict[str, RowExpressions
         )
 
     return {row: of(row) for row in (*_ROWS, _free_name(watch, "new_row"))}
-
-
-def _text_of(watch: Watch, column: str | None, row: str) -> str | None:
-    """Return the SQL of the text of a column, null where it is empty; by output functions only, never by a cast."""
-    if column is None:
-        return None
-    value = f"{row}.{ident(column)}"
-    if next(c.is_enum for c in watch.columns if c.name == column):
-        return f"CASE WHEN {value} IS NOT NULL THEN concat({value}) END"
-    return f"nullif(concat({value}), '')"
 
 
 def _free_name(watch: Watch, wanted: str) -> str:

@@ -31,11 +31,6 @@ class Column:
     base_type: str
 
     @property
-    def is_enum(self) -> bool:
-        """Whether it is of an enum: no other type of somebody's own is compared by equality."""
-        return not self.is_builtin and self.compare == "distinct"
-
-    @property
     def array_type(self) -> str:
         """The type of an array that compares such columns as they are compared themselves; '' where none does.
 
@@ -181,6 +176,22 @@ def column_numbers(conn: Connection, oid: int) -> dict[str, int]:
             [oid],
         )
     )
+
+
+def made_from(conn: Connection, oid: int, names: set[str]) -> set[str]:
+    """Return the columns that generated ones of these are made from."""
+    found = rows(
+        conn,
+        "SELECT base.attname::text FROM pg_attrdef AS made"
+        " JOIN pg_attribute AS generated ON generated.attrelid = made.adrelid AND generated.attnum = made.adnum"
+        " JOIN pg_depend AS needed ON needed.classid = 'pg_attrdef'::regclass AND needed.objid = made.oid"
+        " AND needed.refclassid = 'pg_class'::regclass AND needed.refobjid = made.adrelid"
+        " JOIN pg_attribute AS base ON base.attrelid = made.adrelid AND base.attnum = needed.refobjsubid"
+        " WHERE made.adrelid = %s AND generated.attgenerated <> '' AND generated.attname = ANY (%s::text[])"
+        " AND base.attnum > 0 AND base.attnum <> made.adnum",
+        [oid, sorted(names)],
+    )
+    return {str(name) for (name,) in found}
 
 
 def unique_keys(conn: Connection, oid: int) -> list[list[str]]:

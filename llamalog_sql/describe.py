@@ -541,6 +541,9 @@ def _ignored(
 ) -> list[str]:
     """Return the columns whose change alone is no change; never one that says which entity it is."""
     wanted = _wanted_columns(conn, target, "ignore", strict) or []
+    if any(column.is_generated for column in columns if column.name in identity):
+        # a change of them is one of the key
+        identity = identity | catalog.made_from(conn, target.table.oid, identity)
     if strict and identity & set(wanted):
         raise CannotWatch(
             f"column {sorted(identity & set(wanted))[0]} of {target.table.shown} cannot be ignored",

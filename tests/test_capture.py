@@ -683,7 +683,24 @@ def test_key_of_columns_that_are_ignored_elsewhere_is_followed(each_db, watch, c
         each_db.execute("INSERT INTO things (v) VALUES (1)")
         each_db.execute("UPDATE things SET v = 5")
         expected = [("2", None), ("6", "2")]
+        # the server makes it anew: what changed is what it is made from
+        assert changes(each_db, "fields_enriched, before, after", op="U") == [
+            (["v"], {"v": 1}, {"v": 5})
+        ]
     assert changes(each_db, "entity_id, previous_id", entity_type="THING") == expected
+
+
+def test_an_empty_label_of_an_enum_is_a_quality_and_an_empty_text_is_none(each_db, watch, changes):
+    each_db.execute("CREATE TYPE quality AS ENUM ('', 'HIGH')")
+    each_db.execute(
+        "CREATE TABLE things (id integer PRIMARY KEY, data_quality quality, source text)"
+    )
+    watch("things")
+    each_db.execute("INSERT INTO things VALUES (1, '', ''), (2, NULL, 'SPOTIFY')")
+    assert changes(each_db, "data_quality_after, sources", entity_type="THING") == [
+        ("", [None]),
+        (None, ["SPOTIFY"]),
+    ]
 
 
 # -- every way to write -----------------------------------------------------------------------------------------------

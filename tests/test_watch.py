@@ -561,6 +561,16 @@ def test_key_column_cannot_be_ignored(bare):
         watch(bare, "orders", ignore=["id"])
 
 
+def test_what_a_key_is_made_from_cannot_be_ignored(bare):
+    bare.execute(
+        "CREATE TABLE slots (id integer GENERATED ALWAYS AS (room * 100 + updated) STORED PRIMARY KEY,"
+        " room integer, updated integer, note text)"
+    )
+    with pytest.raises(CannotWatch, match=r"column updated of public\.slots cannot be ignored"):
+        watch(bare, "slots", ignore=["updated"])
+    watch(bare, "slots", ignore=["note"])
+
+
 def test_table_of_somebody_else_is_refused(empty, connect):
     empty.execute("DROP ROLE IF EXISTS llamalog_test_installer")
     empty.execute("CREATE ROLE llamalog_test_installer LOGIN PASSWORD 'x'")

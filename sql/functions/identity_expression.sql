@@ -14,14 +14,8 @@ AS $function$
         -- a table that has lost its key has nulls in what stands for it, or nothing to stand for it
         coalesce(llamalog.key_expression(relation, watch.subject_columns, row_name), 'NULL::text'),
         coalesce(llamalog.key_expression(relation, watch.related_columns, row_name), 'NULL::text'),
-        CASE
-            WHEN watch.quality_column IS NULL THEN 'NULL::text'
-            ELSE format('nullif(concat(%s.%I), '''')', row_name, watch.quality_column)
-        END,
-        CASE
-            WHEN watch.source_column IS NULL THEN 'NULL::text[]'
-            ELSE format('ARRAY[nullif(concat(%s.%I), '''')]', row_name, watch.source_column)
-        END
+        coalesce(llamalog.text_expression(relation, watch.quality_column, row_name), 'NULL::text'),
+        coalesce('ARRAY[' || llamalog.text_expression(relation, watch.source_column, row_name) || ']', 'NULL::text[]')
     );
 $function$;
 

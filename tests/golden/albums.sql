@@ -1,6 +1,6 @@
 -- public.albums as ALBUM: entity; key id; label title; quality data_quality; source source; ignores search_vector, updated_at
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', '7864cdcb1c32df62e4f666204727e3a9', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', '4c6739699a1b735662b7b300311d40db')
+VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', '7864cdcb1c32df62e4f666204727e3a9', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', 'a5ff53ce411d516e70f586c9a45fcbf3')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -138,7 +138,7 @@ BEGIN
         'I', 'ALBUM', new_row.id::text, NULL, NULL,
         NULL, NULL,
         coalesce(v_operation, 'album:created:' || v_source, 'album:created'), 'CREATED', v_source,
-        coalesce(v_sources, ARRAY[CASE WHEN new_row."source" IS NOT NULL THEN concat(new_row."source") END]), v_reason,
+        coalesce(v_sources, ARRAY[CASE WHEN new_row.source IS NOT NULL THEN concat(new_row.source) END]), v_reason,
         array_remove(
             ARRAY[
                 CASE WHEN new_row.id IS NOT NULL THEN 'id' END,
@@ -173,7 +173,7 @@ BEGIN
             ],
             NULL
         ),
-        CASE WHEN new_row."data_quality" IS NOT NULL THEN concat(new_row."data_quality") END,
+        CASE WHEN new_row.data_quality IS NOT NULL THEN concat(new_row.data_quality) END,
         v_triggered_by, v_user_id,
         NULL,
         v_metadata,
@@ -498,9 +498,9 @@ BEGIN
         'U', 'ALBUM', NEW.id::text, NULL, NULL,
         NULL, v_previous_id,
         v_operation, v_category, v_source,
-        coalesce(v_sources, ARRAY[CASE WHEN NEW."source" IS NOT NULL THEN concat(NEW."source") END]), v_reason, v_fields,
-        CASE WHEN OLD."data_quality" IS NOT NULL THEN concat(OLD."data_quality") END,
-        CASE WHEN NEW."data_quality" IS NOT NULL THEN concat(NEW."data_quality") END,
+        coalesce(v_sources, ARRAY[CASE WHEN NEW.source IS NOT NULL THEN concat(NEW.source) END]), v_reason, v_fields,
+        CASE WHEN OLD.data_quality IS NOT NULL THEN concat(OLD.data_quality) END,
+        CASE WHEN NEW.data_quality IS NOT NULL THEN concat(NEW.data_quality) END,
         v_triggered_by, v_user_id, v_before, v_after, v_metadata,
         v_job_id, v_parent_job_id, v_root_job_id
     );
@@ -628,7 +628,7 @@ BEGIN
         'D', 'ALBUM', OLD.id::text, NULL, NULL,
         NULL,
         coalesce(v_operation, 'album:deleted:' || v_source, 'album:deleted'), 'DELETED', v_source,
-        coalesce(v_sources, ARRAY[CASE WHEN OLD."source" IS NOT NULL THEN concat(OLD."source") END]), v_reason, CASE WHEN OLD."data_quality" IS NOT NULL THEN concat(OLD."data_quality") END,
+        coalesce(v_sources, ARRAY[CASE WHEN OLD.source IS NOT NULL THEN concat(OLD.source) END]), v_reason, CASE WHEN OLD.data_quality IS NOT NULL THEN concat(OLD.data_quality) END,
         v_triggered_by, v_user_id, v_before, v_metadata,
         v_job_id, v_parent_job_id, v_root_job_id
     );
