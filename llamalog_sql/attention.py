@@ -11,9 +11,8 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from llamalog_sql.connection import Connection, rows
+from llamalog_sql.connection import Connection, ask, rows
 from llamalog_sql.output import badge, clean, moment
-from llamalog_sql.queries import _ask
 
 #: The kinds of rules, the gravest first.
 RULES = ("no_parts", "failed", "value", "missing", "unknown_provenance")
@@ -23,11 +22,12 @@ RULES = ("no_parts", "failed", "value", "missing", "unknown_provenance")
 class Finding:
     """An entity that needs a person.  detail: what the rule says of it.  From since on: of the change that made it so.
 
+    entity_id: None where it is the rule itself that does not fit its table.
     since: None where the log does not have that change.  because: the same change as the end of a sentence.
     """
 
     entity_type: str
-    entity_id: str
+    entity_id: str | None
     label: str | None
     rule: str
     detail: str
@@ -43,6 +43,8 @@ class Finding:
 
     def commands(self) -> Iterator[str]:
         """Yield what to type next: how it came to that, then what would take the change back."""
+        if self.entity_id is None:
+            return
         # an id like -3 is no option
         end_of_options = ["--"] if self.entity_id.startswith("-") else []
         yield shlex.join(["llamalog", "why", *end_of_options, self.entity_type, self.entity_id])
@@ -107,10 +109,10 @@ def attention(
 
     rule: only this kind.  limit: most of each rule.
 
-    Raises UnknownEntityType (LL003), Misuse (22023), and 42703 for a declared rule whose column is gone.
+    Raises UnknownEntityType (LL003), Misuse (22023).
     Source: sql/functions/attention.sql
     """
-    return _ask(
+    return ask(
         conn,
         Finding,
         "SELECT * FROM llamalog.attention(%s, %s, %s::integer)",
@@ -132,7 +134,7 @@ def rules(conn: Connection, entity_type: str | None = None) -> list[Rule]:
 
     Source: sql/functions/rules_in_force.sql
     """
-    return _ask(conn, Rule, "SELECT * FROM llamalog.rules_in_force(%s)", [entity_type])
+    return ask(conn, Rule, "SELECT * FROM llamalog.rules_in_force(%s)", [entity_type])
 
 
 def failures(
@@ -149,7 +151,7 @@ def failures(
     Raises UnknownEntityType (LL003), Misuse (22023).
     Source: sql/functions/recent_failures.sql
     """
-    return _ask(
+    return ask(
         conn,
         Failure,
         "SELECT * FROM llamalog.recent_failures(%s, %s, make_interval(days => %s::integer), %s, %s::integer)",
@@ -172,6 +174,10 @@ def page(findings: Sequence[Finding], limit: int) -> tuple[list[Finding], list[s
 def findings_lines(findings: Sequence[Finding]) -> Iterator[RenderableType]:
     """Yield each finding as a paragraph that ends in what to type next."""
     for finding in findings:
+        if finding.entity_id is None:
+            yield Text(f"{clean(finding.entity_type)} {clean(finding.rule)}", style="bold yellow")
+            yield Padding(Text(clean(finding.detail)), (0, 0, 0, 4), expand=False)
+            continue
         head = Text(_name(finding.entity_type, finding.entity_id, finding.label), style="bold")
         head.append(f"  {clean(finding.detail)}", style="not bold")
         since = (

@@ -352,15 +352,29 @@ def test_a_rule_that_says_nothing_cannot_be_declared(db, values, constraint):
 
 
 def test_a_rule_that_does_not_fit_its_table_is_named(db):
-    with db.transaction(force_rollback=True):
-        rule(db, entity_type="ALBUM", rule="missing", columns=['isbn"; DROP TABLE albums; --'])
-        with pytest.raises(
-            LlamaLogError, match=r'attention rule \d+ names column "isbn'
-        ) as refused:
-            needy(db, "rule")
-    assert refused.value.sqlstate == "42703"
-    assert refused.value.detail == 'It is a rule "missing" for ALBUM.'
-    assert refused.value.hint == "Correct or delete the rule in llamalog.attention_rules."
+    album = db.execute(
+        "INSERT INTO albums (title, data_quality, updated_at) VALUES ('a', 'LOW', now()) RETURNING id::text"
+    ).fetchone()[0]
+    rule(db, entity_type="ALBUM", rule="missing", columns=['isbn"; DROP TABLE albums; --'])
+    rule(db, entity_type="ALBUM", rule="missing", columns=["label"])
+    found = needy(db, "rule", "entity_id", "detail", "since", "because")
+    assert [(kind, entity) for kind, entity, *_ in found] == [
+        ("no_parts", album),
+        ("value", album),
+        ("missing", album),
+        ("missing", None),
+    ]
+    *_, (_, _, detail, since, because) = found
+    assert re.fullmatch(
+        r'attention rule \d+ names column "isbn"; DROP TABLE albums; --", which public.albums does not have\.'
+        r' It is a rule "missing" for ALBUM\. Correct or delete the rule in llamalog\.attention_rules\.',
+        detail,
+    )
+    assert (since, because) == (None, None)
+    with pytest.raises(psycopg.errors.UndefinedColumn):
+        db.execute(
+            "SELECT llamalog.attention_query(broken) FROM llamalog.rules_in_force() AS broken WHERE columns[1] LIKE 'isbn%'"
+        )
 
 
 @pytest.mark.parametrize(
@@ -369,11 +383,10 @@ def test_a_rule_that_does_not_fit_its_table_is_named(db):
 )
 def test_a_rule_about_parts_that_are_none_is_named(db, part, detail):
     rule(db, entity_type="ALBUM", rule="no_parts", part_type=part)
-    with pytest.raises(
-        Misuse, match=f"takes {part} for parts of ALBUM, which they are not"
-    ) as refused:
-        needy(db, "rule")
-    assert (refused.value.detail, "--part-of" in refused.value.hint) == (detail, True)
+    ((entity, told),) = needy(db, "entity_id", "detail")
+    assert entity is None
+    assert f"takes {part} for parts of ALBUM, which they are not. {detail} Correct or" in told
+    assert told.endswith("--part-of.")
 
 
 def test_questions_that_cannot_be_are_refused(db):
@@ -650,6 +663,15 @@ def test_commands_say_what_needs_a_person_and_what_failed(llamalog, database, ne
     assert lines[first + 2] == f"    llamalog why ALBUM {album}"
     assert "ALBUM “\\x1b[31mred [b]x[/b]”  failed: no answer (E1)" in lines
     assert llamalog("attention", "--fail").exit_code == 1
+    rule(database, entity_type="TRACK", rule="missing", columns=["isbn"])
+    told = llamalog("attention", "TRACK", "--fail")
+    assert told.exit_code == 1
+    assert told.stdout.splitlines()[0] == "TRACK missing"
+    assert 'names column "isbn", which public.tracks does not have.' in " ".join(
+        told.stdout.split()
+    )
+    assert "why" not in told.stdout
+    database.execute("DELETE FROM llamalog.attention_rules")
     cut = llamalog("attention", "ALBUM", "--limit", "1", "--format", "jsonl")
     assert [json.loads(line)["rule"] for line in cut.stdout.splitlines()] == ["no_parts", "failed"]
     assert cut.stderr == "[🦙 LlamaLog] there are more than 1 of ALBUM no_parts: --limit\n"

@@ -13,7 +13,13 @@ from llamalog_sql.cli.shared import COUNT, dsn_option, format_option, say, sessi
 @main.command()
 @click.argument("entity_type", metavar="[TYPE]", required=False)
 @click.option("--rule", type=click.Choice(questions.RULES), help="Only by this kind of rule.")
-@click.option("--limit", default=10, show_default=True, type=COUNT, help="Most of each rule.")
+@click.option(
+    "--limit",
+    default=10,
+    show_default=True,
+    type=COUNT,
+    help="Most of each rule, the first by key.",
+)
 @click.option("--rules", "show_rules", is_flag=True, help="Show the rules, not what they find.")
 @click.option("--fail", is_flag=True, help="Exit 1 when there is anything.")
 @format_option
@@ -41,14 +47,14 @@ def attention(
             unread = [] if entity_type else questions.unreadable_types(conn)
     if show_rules:
         if form != "table":
-            output.write_rows(rules, form)
+            output.write_rows(rules, form, questions.Rule)
             return
         header = ["type", "rule", "looks at", "bad values", "period", "from"]
         output.console().print(output.grid(header, [line.cells() for line in rules]))
         return
     found, cut = questions.page(asked, limit)
     if form != "table":
-        output.write_rows(found, form)
+        output.write_rows(found, form, questions.Finding)
     else:
         console = output.console()
         for line in questions.findings_lines(found):
@@ -101,7 +107,7 @@ def failures(
         )
     found = asked[:limit]
     if form != "table":
-        output.write_rows(found, form)
+        output.write_rows(found, form, questions.Failure)
     else:
         console = output.console()
         for line in questions.failures_lines(found):

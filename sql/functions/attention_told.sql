@@ -14,7 +14,8 @@ DECLARE
 BEGIN
     SELECT change.*
     INTO v_change
-    FROM llamalog.turning_point(needy) AS change;
+    FROM llamalog.turning_point(needy) AS change
+    WHERE needy.entity_id IS NOT NULL;
     IF v_change.seq IS NOT NULL AND needy.rule <> 'unknown_provenance' THEN
         v_because := concat(
             CASE WHEN v_change.entity_type <> needy.entity_type THEN v_change.entity_type || ' ' END,

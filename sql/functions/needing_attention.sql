@@ -15,9 +15,13 @@ CREATE OR REPLACE FUNCTION llamalog.needing_attention(
 AS $function$
 #variable_conflict use_column
 DECLARE
-    v_type   text := CASE WHEN entity_type IS NOT NULL THEN llamalog.entity_type(entity_type) END;
-    v_unread text[] := llamalog.unreadable_types();
-    v_rule   llamalog.attention_rules;
+    v_type    text := CASE WHEN entity_type IS NOT NULL THEN llamalog.entity_type(entity_type) END;
+    v_unread  text[] := llamalog.unreadable_types();
+    v_rule    llamalog.attention_rules;
+    v_query   text;
+    v_message text;
+    v_detail  text;
+    v_hint    text;
 BEGIN
     IF row_limit IS NOT NULL THEN
         PERFORM llamalog.check_row_limit(row_limit);
@@ -77,13 +81,27 @@ BEGIN
             WHERE living.is_alive
             LIMIT row_limit;
         ELSE
+            BEGIN
+                v_query := llamalog.attention_query(v_rule);
+            EXCEPTION
+                WHEN undefined_column OR invalid_parameter_value THEN
+                    -- it would find nothing for ever: that needs a person too, and keeps no other rule from its answer
+                    GET STACKED DIAGNOSTICS
+                        v_message = MESSAGE_TEXT,
+                        v_detail = PG_EXCEPTION_DETAIL,
+                        v_hint = PG_EXCEPTION_HINT;
+                    RETURN NEXT ROW(
+                        v_rule.entity_type, NULL, NULL, v_rule.rule, format('%s. %s %s', v_message, v_detail, v_hint), NULL, NULL, NULL
+                    )::llamalog.needy_entity;
+                    CONTINUE;
+            END;
             RETURN QUERY EXECUTE format(
                 'SELECT %L, found.entity_id, found.label, %L, found.detail, %L::text[], %L, NULL::bigint FROM (%s) AS found',
                 v_rule.entity_type,
                 v_rule.rule,
                 v_rule.columns,
                 v_rule.part_type,
-                llamalog.attention_query(v_rule)
+                v_query
             )
             USING row_limit;
         END IF;
@@ -92,4 +110,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.needing_attention(text, text, integer) IS
-    'Entities that need a person by llamalog.rules_in_force(), at most row_limit for each rule. Reads the tables with the rights of the caller; without a type, those that he may not read are left out.';
+    'Entities that need a person by llamalog.rules_in_force(), at most row_limit for each rule. Reads the tables with the rights of the caller; without a type, those that he may not read are left out. A rule that does not fit its table is a row without entity_id.';

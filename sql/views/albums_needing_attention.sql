@@ -24,7 +24,7 @@ WHERE watch.entity_type = 'ALBUM'
 COMMENT ON VIEW llamalog.albums_needing_attention IS
     'Albums without tracks, that failed lately, of low quality, without ids, or that nobody knows the origin of: llamalog.attention(''ALBUM'') without limit. Reads albums with the rights of the caller.';
 COMMENT ON COLUMN llamalog.albums_needing_attention.album_id IS
-    'Key of the album; an album stands here once for each rule.';
+    'Key of the album; an album stands here once for each rule. Null: the rule itself does not fit the table, as detail says.';
 COMMENT ON COLUMN llamalog.albums_needing_attention.title IS
     'What people know it by.';
 COMMENT ON COLUMN llamalog.albums_needing_attention.rule IS
