@@ -148,6 +148,12 @@ class RevertHindered(LlamaLogError):
     code = "LL023"
 
 
+class RevertTaken(LlamaLogError):
+    """Another row has a key or a unique value that the revert would bring back."""
+
+    code = "LL030"
+
+
 class MigrationFailed(LlamaLogError):
     """A file of the installation failed; nothing of it was kept."""
 
@@ -206,6 +212,8 @@ _OURS = re.compile(
 )
 
 _ADVICE = {
+    "22021": "The encoding SQL_ASCII lets any bytes in, and these are no text in UTF-8:"
+    " mend the value, or read it with psql under \\encoding SQL_ASCII.",
     "25006": "The server or the session is read-only: connect to the primary.",
     "40001": "Somebody else has written at the same time: try again.",
     "40P01": "Somebody else has written at the same time: try again.",

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Literal
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row
-from psycopg.types.json import set_json_loads
 
-from llamalog_sql.connection import Connection, rows
+from llamalog_sql.connection import Connection, ask, rows
 from llamalog_sql.errors import translate
 
 Winner = Literal["theirs", "ours"]
@@ -97,15 +92,12 @@ def plan(
     Source: sql/functions/revert_plan.sql
     """
     ((planned,),) = rows(conn, "SELECT pg_current_snapshot()::text")
-    try:
-        with conn.cursor(row_factory=class_row(Step)) as cursor:
-            set_json_loads(functools.partial(json.loads, parse_float=Decimal), cursor)
-            steps = cursor.execute(
-                b"SELECT * FROM llamalog.revert_plan(%s, %s, %s, %s, %s, %s, %s, %s::pg_snapshot)",
-                _arguments(target, wins, is_partial, planned),
-            ).fetchall()
-    except psycopg.Error as error:
-        raise translate(error) from error
+    steps = ask(
+        conn,
+        Step,
+        "SELECT * FROM llamalog.revert_plan(%s, %s, %s, %s, %s, %s, %s, %s::pg_snapshot)",
+        _arguments(target, wins, is_partial, planned),
+    )
     return Plan(target, steps, planned, wins, is_partial)
 
 
@@ -136,7 +128,7 @@ def revert(
     What others have committed since the plan was made is kept: it is a conflict, as in the plan.
 
     Raises what plan does, and RevertConflict (LL020), RevertReferences (LL021), RevertIncomplete (LL022),
-    RevertHindered (LL023), and whatever the tables refuse.
+    RevertHindered (LL023), RevertTaken (LL030), and whatever the tables refuse.
     Source: sql/functions/revert.sql
     """
     try:

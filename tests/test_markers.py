@@ -341,7 +341,10 @@ def test_who_could_read_the_log_reads_what_came_of_columns_and_nobody_writes_it(
     ((me,),) = db.execute("SELECT current_user").fetchall()
     db.execute(f'ALTER DEFAULT PRIVILEGES FOR ROLE "{me}" GRANT ALL ON TABLES TO by_default')
     migration = migrate.sql_directory() / "migrations" / "0012_column_changes"
-    db.execute("DROP FUNCTION llamalog.columns_changed_since, llamalog.before_column_changes")
+    db.execute(
+        "DROP FUNCTION llamalog.columns_changed_since, llamalog.before_column_changes,"
+        " llamalog.after_column_changes, llamalog.with_present_columns"
+    )
     db.execute(migration.with_suffix(".rollback.sql").read_text())
     db.execute(migration.with_suffix(".sql").read_text())
     rights = db.execute(
@@ -401,6 +404,7 @@ def test_the_commands_show_all_rows_two_changes_and_what_came_of_columns(llamalo
     between = ("--from-change", str(created), "--to-change", str(changed))
     (difference,) = json.loads(llamalog("diff", "GOOD", "1", *between, "--format", "json").stdout)
     assert (difference["field"], difference["after"]) == ("name", "x")
+    assert llamalog("diff", "GOOD", "1", *between).stderr == shown.stderr
 
     test_cli.failed(
         llamalog("as-of", "GOOD", "tea"),

@@ -18,7 +18,7 @@ from conftest import default
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import namedtuple_row, tuple_row
 
-from llamalog_sql import connection, embedded, errors, files, migrate, render, watching
+from llamalog_sql import connection, embedded, errors, files, migrate, queries, render, watching
 from llamalog_sql.connection import require_installation
 from llamalog_sql.errors import LlamaLogError, LogNotEmpty, MigrationEdited, MigrationFailed
 from llamalog_sql.watching import Options
@@ -751,6 +751,12 @@ def test_whatever_the_encoding_of_the_database_it_installs(empty, encoding):
             assert migrate.plan(conn).is_empty
             ours = "SELECT prosrc FROM pg_proc WHERE pronamespace = 'llamalog'::regnamespace"
             assert [body for body in values(conn, ours) if not body.isascii()] == []
+            if encoding == "SQL_ASCII":
+                conn.execute("UPDATE albums SET label = convert_from('\\xe9', 'SQL_ASCII')")
+                with pytest.raises(LlamaLogError, match="invalid byte sequence") as error:
+                    queries.history(conn, "ALBUM", values(conn, "SELECT id::text FROM albums")[0])
+                assert error.value.sqlstate == "22021"
+                assert "no text in UTF-8" in error.value.hint
     finally:
         empty.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

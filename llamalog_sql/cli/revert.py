@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from datetime import datetime
+from typing import IO
 
 import click
 from psycopg.errors import Diagnostic
@@ -99,7 +101,9 @@ def revert(
             print_sql(reverting.script(plan, user_id=user_id, reason=reason))
             return
         if form == "table":
-            _print(conn, plan)
+            _print(conn, plan, sys.stdout)
+        elif not (yes or dry_run):
+            _print(conn, plan, sys.stderr)  # nobody says yes to what he has not seen
         if dry_run:
             _write(plan, None, form)
             click.get_current_context().exit(FAILED if plan.is_refused else 0)
@@ -137,11 +141,11 @@ def _write(plan: Plan, job_id: str | None, form: str) -> None:
         steps = [output.as_dict(step, without=("found", "found_after")) for step in plan.steps]
         click.echo(output.as_json({"job_id": job_id, "plan": steps}, indent=2))
     elif form != "table":
-        output.write_rows(plan.steps, form)
+        output.write_rows(plan.steps, form, Step)
 
 
-def _print(conn: Connection, plan: Plan) -> None:
-    target = output.console()
+def _print(conn: Connection, plan: Plan, stream: IO[str]) -> None:
+    target = output.console(stream)
     labels = reverting.labels(conn, plan.steps[:_LINES])
     if plan.writes:
         lines = [line for step in plan.writes[:_LINES] for line in _lines(step, labels)]

@@ -4,12 +4,23 @@ CREATE OR REPLACE FUNCTION llamalog.picked(
     columns text[]
 )
     RETURNS jsonb
-    LANGUAGE sql
+    LANGUAGE plpgsql
     IMMUTABLE
+    STRICT
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT CASE WHEN bool_and(coalesce(image -> wanted.name, 'null') <> 'null') THEN jsonb_agg(image -> wanted.name ORDER BY wanted.position) END
-    FROM unnest(columns) WITH ORDINALITY AS wanted (name, position);
+DECLARE
+    v_name   text;
+    v_values jsonb := '[]';
+BEGIN
+    FOREACH v_name IN ARRAY columns LOOP
+        IF coalesce(image -> v_name, 'null') = 'null' THEN
+            RETURN NULL;
+        END IF;
+        v_values := v_values || jsonb_build_array(image -> v_name);
+    END LOOP;
+    RETURN v_values;
+END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.picked(jsonb, text[]) IS

@@ -22,17 +22,21 @@ CREATE OR REPLACE FUNCTION llamalog.revert(
 AS $function$
 #variable_conflict use_column
 DECLARE
-    v_planned pg_snapshot := coalesce(planned, pg_current_snapshot());
-    v_steps   llamalog.revert_step[];
-    v_locked  text[] := '{}';
-    v_locks   text[];
-    v_lock    text;
-    v_job_id  text;
-    v_step    llamalog.revert_step;
-    v_count   bigint;
-    v_drift   text;
+    v_planned  pg_snapshot := coalesce(planned, pg_current_snapshot());
+    v_steps    llamalog.revert_step[];
+    v_locked   text[] := '{}';
+    v_locks    text[];
+    v_lock     text;
+    v_job_id   text;
+    v_step     llamalog.revert_step;
+    v_count    bigint;
+    v_is_amiss boolean := false;
+    v_schema   text;
+    v_index    text;
+    v_detail   text;
+    v_holder   text;
     -- the context of whoever calls
-    v_outer   jsonb := (
+    v_outer    jsonb := (
         SELECT jsonb_object_agg(setting.name, coalesce(current_setting('llamalog.' || setting.name, true), ''))
         FROM unnest(
             '{source,job_id,parent_job_id,root_job_id,user_id,category,operation,reason,triggered_by,sources,metadata,path,head}'::text[]
@@ -78,29 +82,49 @@ BEGIN
     v_job_id := llamalog.revert_context(
         revert.change, revert.job_id, revert.entity_type, revert.entity_id, to_at, v_planned, user_id, reason
     );
-    FOREACH v_step IN ARRAY v_steps LOOP
-        EXECUTE v_step.statement;
-        GET DIAGNOSTICS v_count = ROW_COUNT;
-        IF v_count = 0 AND v_step.action = 'update' AND v_step.found_after <> v_step.found THEN
-            -- a key that cascades has brought it there already
-            EXECUTE format('SELECT count(*) %s', v_step.found_after) INTO v_count;
-        END IF;
-        IF v_count <> 1 THEN
-            RAISE EXCEPTION '% of % "%" changed % rows, not 1', upper(v_step.action), v_step.entity_type, left(v_step.entity_id, 100), v_count
-                USING ERRCODE = 'LL023',
-                      DETAIL  = v_step.statement,
-                      HINT    = 'A trigger, a rule or a row security policy of the table is in the way; nothing was reverted.';
-        END IF;
-    END LOOP;
-    FOREACH v_step IN ARRAY v_steps LOOP
-        v_drift := llamalog.revert_drift(v_step);
-        IF v_drift IS NOT NULL THEN
-            EXECUTE v_drift;
-            IF llamalog.revert_drift(v_step) IS NOT NULL THEN
-                RAISE WARNING '% "%" is not as it was: a trigger of its table insists', v_step.entity_type, left(v_step.entity_id, 100);
+    BEGIN
+        FOREACH v_step IN ARRAY v_steps LOOP
+            EXECUTE v_step.statement;
+            GET DIAGNOSTICS v_count = ROW_COUNT;
+            IF v_count = 0 AND v_step.action = 'update' AND v_step.found_after <> v_step.found THEN
+                -- a key that cascades has brought it there already
+                EXECUTE format('SELECT count(*) %s', v_step.found_after) INTO v_count;
             END IF;
+            IF v_count <> 1 THEN
+                RAISE EXCEPTION '% of % "%" changed % rows, not 1', upper(v_step.action), v_step.entity_type, left(v_step.entity_id, 100), v_count
+                    USING ERRCODE = 'LL023',
+                          DETAIL  = v_step.statement,
+                          HINT    = 'A trigger, a rule or a row security policy of the table is in the way; nothing was reverted.';
+            END IF;
+        END LOOP;
+        FOR v_step IN
+            SELECT drifted.*
+            FROM llamalog.revert_drift(v_steps) AS drifted
+        LOOP
+            EXECUTE v_step.statement;
+            v_is_amiss := true;
+        END LOOP;
+        IF v_is_amiss THEN
+            FOR v_step IN
+                SELECT drifted.*
+                FROM llamalog.revert_drift(v_steps) AS drifted
+            LOOP
+                RAISE WARNING '% "%" is not as it was: a trigger of its table insists', v_step.entity_type, left(v_step.entity_id, 100);
+            END LOOP;
         END IF;
-    END LOOP;
+    EXCEPTION
+        WHEN unique_violation OR exclusion_violation THEN
+            GET STACKED DIAGNOSTICS
+                v_schema = SCHEMA_NAME,
+                v_index = CONSTRAINT_NAME,
+                v_detail = PG_EXCEPTION_DETAIL;
+            v_holder := llamalog.revert_holder(v_step, v_schema, v_index);
+            RAISE EXCEPTION '% of % "%" needs what % has', upper(v_step.action), v_step.entity_type, left(v_step.entity_id, 100),
+                coalesce(v_holder, 'another row')
+                USING ERRCODE = 'LL030',
+                      DETAIL  = concat_ws(E'\n', v_detail, format('By the rule %I.%I.', v_schema, v_index)),
+                      HINT    = 'Give that row another value, or take back what gave it this one; nothing was reverted.';
+    END;
     PERFORM set_config('llamalog.' || setting.key, setting.value, true)
     FROM jsonb_each_text(v_outer) AS setting;
     RETURN v_job_id;
@@ -108,4 +132,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.revert(bigint, text, text, text, timestamptz, text, boolean, pg_snapshot, text, text) IS
-    'Does what llamalog.revert_plan() says with the same arguments, as a job of source revert, and returns the id of that job; null when there is nothing to do. Raises LL020 to LL023 where something is in the way.';
+    'Does what llamalog.revert_plan() says with the same arguments, as a job of source revert, and returns the id of that job; null when there is nothing to do. Raises LL020 to LL023 and LL030 where something is in the way.';

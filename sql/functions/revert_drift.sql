@@ -1,7 +1,9 @@
--- The statement that sets right what a trigger of the application's has made of a row since a revert wrote it; null when it
--- is as planned. A counter, say, that a trigger keeps has been set back twice: by its own step, and by the trigger.
-CREATE OR REPLACE FUNCTION llamalog.revert_drift(step llamalog.revert_step)
-    RETURNS text
+-- The steps of a revert whose rows are not as they were written, each with the statement that sets its row right.
+--
+-- Triggers of the application's have written to them since. A counter, say, that a trigger keeps has been set back twice: by its
+-- own step, and by the trigger.
+CREATE OR REPLACE FUNCTION llamalog.revert_drift(steps llamalog.revert_step[])
+    RETURNS SETOF llamalog.revert_step
     LANGUAGE plpgsql
     STABLE
     SET search_path = pg_catalog, pg_temp
@@ -13,41 +15,52 @@ CREATE OR REPLACE FUNCTION llamalog.revert_drift(step llamalog.revert_step)
     SET jit = off
 AS $function$
 DECLARE
-    v_watch llamalog.watches;
-    v_table oid;
-    v_live  jsonb;
+    v_step   llamalog.revert_step;
+    v_watch  llamalog.watches;
+    v_table  oid;
+    v_image  text;
+    v_live   jsonb;
+    v_fields text[];
 BEGIN
-    IF step.after IS NULL THEN
-        RETURN NULL;
-    END IF;
-    SELECT watch.*
-    INTO v_watch
-    FROM llamalog.watches AS watch
-    WHERE watch.entity_type = step.entity_type;
-    v_table := llamalog.table_of(v_watch);
-    EXECUTE format('SELECT %s %s', llamalog.image_expression(v_table, v_watch.redacted_columns, 'live'), step.found_after)
-    INTO v_live;
-    RETURN (
-        SELECT format(
-            'UPDATE %s AS live SET %s %s',
-            v_table::regclass,
-            string_agg(
-                format('%I = %s', shown.name, llamalog.image_literal(wanted.value, shown.type_name, shown.base_type)),
-                ', '
-                ORDER BY shown.name
-            ),
-            substr(step.found_after, position(' WHERE ' IN step.found_after) + 1)
-        )
-        FROM jsonb_each(step.after) AS wanted
-        JOIN llamalog.table_columns(v_table) AS shown
-            ON shown.name = wanted.key
-        WHERE v_live ? wanted.key
-            AND wanted.key <> ALL (v_watch.ignored_columns || v_watch.redacted_columns)
-            AND (v_live -> wanted.key)::text <> wanted.value::text
-        HAVING count(*) > 0
-    );
+    FOREACH v_step IN ARRAY steps LOOP
+        CONTINUE WHEN v_step.after IS NULL;
+        IF v_step.entity_type IS DISTINCT FROM v_watch.entity_type THEN
+            SELECT watch.*
+            INTO v_watch
+            FROM llamalog.watches AS watch
+            WHERE watch.entity_type = v_step.entity_type;
+            v_table := llamalog.table_of(v_watch);
+            v_image := llamalog.image_expression(v_table, v_watch.redacted_columns, 'live');
+        END IF;
+        EXECUTE format('SELECT %s %s', v_image, v_step.found_after)
+        INTO v_live;
+        v_fields := ARRAY(
+            SELECT wanted.key
+            FROM jsonb_each(v_step.after) AS wanted
+            WHERE v_live ? wanted.key
+                AND wanted.key <> ALL (v_watch.ignored_columns || v_watch.redacted_columns)
+                -- as text: as jsonb, 1.0 and 1.00 are equal
+                AND (v_live -> wanted.key)::text <> wanted.value::text
+        );
+        CONTINUE WHEN v_fields = '{}';
+        v_step.statement := (
+            SELECT format(
+                'UPDATE %s AS live SET %s%s',
+                v_table::regclass,
+                string_agg(
+                    format('%I = %s', shown.name, llamalog.image_literal(v_step.after -> shown.name, shown.type_name, shown.base_type)),
+                    ', '
+                    ORDER BY shown.name
+                ),
+                substr(v_step.found_after, length(format('FROM %s AS live', v_table::regclass)) + 1)
+            )
+            FROM llamalog.table_columns(v_table) AS shown
+            WHERE shown.name = ANY (v_fields)
+        );
+        RETURN NEXT v_step;
+    END LOOP;
 END;
 $function$;
 
-COMMENT ON FUNCTION llamalog.revert_drift(llamalog.revert_step) IS
-    'Part of llamalog.revert(): an UPDATE of the fields that are not as the step wrote them.';
+COMMENT ON FUNCTION llamalog.revert_drift(llamalog.revert_step[]) IS
+    'Part of llamalog.revert(): steps whose fields are not as they were written; statement: an UPDATE of these fields.';

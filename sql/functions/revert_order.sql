@@ -8,6 +8,7 @@ CREATE OR REPLACE FUNCTION llamalog.revert_order(touched_rows llamalog.reverted_
 AS $function$
 #variable_conflict use_column
 DECLARE
+    v_moves  record := llamalog.revert_moves(touched_rows);
     v_rule   record;
     v_pair   record;
     v_firsts integer[] := '{}';
@@ -23,6 +24,13 @@ BEGIN
     FOR v_rule IN
         SELECT rule.*
         FROM llamalog.foreign_keys(ARRAY(SELECT DISTINCT touched.relation FROM unnest(touched_rows) AS touched)) AS rule
+        -- who comes first matters where the parent comes, goes or gets another key
+        WHERE rule.parent = ANY (v_moves.coming || v_moves.going)
+            OR EXISTS (
+                SELECT
+                FROM unnest(rule.parent_columns) AS key (name)
+                WHERE concat_ws(' ', rule.parent, key.name) = ANY (v_moves.changed)
+            )
     LOOP
         FOR v_pair IN
             WITH
@@ -74,6 +82,8 @@ BEGIN
             AND index.indexprs IS NULL
             AND part.position <= index.indnkeyatts
         GROUP BY index.indexrelid, index.indrelid
+        HAVING bool_or(concat_ws(' ', index.indrelid, attribute.attname) = ANY (v_moves.changed))
+            OR index.indrelid = ANY (v_moves.going) AND index.indrelid = ANY (v_moves.coming)
     LOOP
         FOR v_pair IN
             WITH

@@ -23,6 +23,7 @@ AS $function$
 DECLARE
     v_rows    llamalog.reverted_row[];
     v_in_way  record;
+    v_order   integer[];
     v_is_kept boolean := true;
 BEGIN
     IF wins NOT IN ('theirs', 'ours') THEN
@@ -72,13 +73,15 @@ BEGIN
             END;
         END LOOP;
     END LOOP;
+    -- not in the query: its planner would ask for it too
+    v_order := llamalog.revert_order(v_rows);
     RETURN QUERY
     SELECT
         CASE WHEN step.turn IS NOT NULL THEN row_number() OVER (ORDER BY ordered.position) END::integer,
         step.action, step.entity_type, step.entity_id, step.related_id, step.field, step.before, step.after, step.is_refused,
         step.detail, step.seq, step.job_id, step.user_id, step.found, step.found_after, step.statement
     FROM llamalog.revert_writes(v_rows, is_partial) AS step
-    LEFT JOIN unnest(llamalog.revert_order(v_rows)) WITH ORDINALITY AS ordered (place, position)
+    LEFT JOIN unnest(v_order) WITH ORDINALITY AS ordered (place, position)
         ON ordered.place = step.turn
     ORDER BY ordered.position;
 END;

@@ -13,13 +13,22 @@ CREATE OR REPLACE FUNCTION llamalog.revert_references(touched_rows llamalog.reve
 AS $function$
 #variable_conflict use_column
 DECLARE
+    v_moves record := llamalog.revert_moves(touched_rows);
     v_rule  record;
     v_row   record;
     v_count bigint;
+    v_types jsonb;  -- of the columns that refer: type, and base type
 BEGIN
     FOR v_rule IN
         SELECT rule.*
         FROM llamalog.foreign_keys(ARRAY(SELECT DISTINCT touched.relation FROM unnest(touched_rows) AS touched)) AS rule
+        WHERE rule.parent = ANY (v_moves.going)
+            OR rule.child = ANY (v_moves.coming)
+            OR EXISTS (
+                SELECT
+                FROM unnest(rule.child_columns) AS key (name)
+                WHERE concat_ws(' ', rule.child, key.name) = ANY (v_moves.changed)
+            )
     LOOP
         columns := NULL;
         FOR v_row IN
@@ -88,6 +97,7 @@ BEGIN
         END LOOP;
 
         columns := v_rule.child_columns;
+        v_types := NULL;
         FOR v_row IN
             WITH
             parent AS MATERIALIZED (
@@ -100,20 +110,28 @@ BEGIN
             child AS (
                 SELECT
                     touched.ordinality AS place,
-                    touched.target,
                     llamalog.picked(touched.live, v_rule.child_columns) AS has,
                     llamalog.picked(touched.target, v_rule.child_columns) AS gets
                 FROM unnest(touched_rows) WITH ORDINALITY AS touched
                 WHERE touched.relation = v_rule.child
             )
-            SELECT child.place, child.target, child.gets IN (SELECT parent.has FROM parent WHERE parent.has IS NOT NULL) AS is_going
+            SELECT
+                child.gets,
+                array_agg(child.place) AS places,
+                child.gets IN (SELECT parent.has FROM parent WHERE parent.has IS NOT NULL) AS is_going
             FROM child
             WHERE child.gets IS NOT NULL
                 AND child.gets IS DISTINCT FROM child.has
                 AND child.gets NOT IN (SELECT parent.gets FROM parent WHERE parent.gets IS NOT NULL)
+            GROUP BY child.gets
         LOOP
             v_count := 0;
             IF NOT v_row.is_going THEN
+                v_types := coalesce(v_types, (
+                    SELECT jsonb_object_agg(shown.name, jsonb_build_array(shown.type_name, shown.base_type))
+                    FROM llamalog.table_columns(v_rule.child) AS shown
+                    WHERE shown.name = ANY (v_rule.child_columns)
+                ));
                 EXECUTE format(
                     'SELECT count(*) FROM %s AS live WHERE %s',
                     v_rule.parent::regclass,
@@ -121,25 +139,28 @@ BEGIN
                         SELECT string_agg(
                             format(
                                 'live.%I %s %s', pair.parent_column, pair.operator,
-                                llamalog.image_literal(v_row.target -> pair.child_column, shown.type_name, shown.base_type)
+                                llamalog.image_literal(
+                                    v_row.gets -> (pair.position - 1)::integer,
+                                    v_types -> pair.child_column ->> 0,
+                                    v_types -> pair.child_column ->> 1
+                                )
                             ),
                             ' AND '
                         )
                         FROM unnest(v_rule.parent_columns, v_rule.operators, v_rule.child_columns)
-                            AS pair (parent_column, operator, child_column)
-                        JOIN llamalog.table_columns(v_rule.child) AS shown
-                            ON shown.name = pair.child_column
+                            WITH ORDINALITY AS pair (parent_column, operator, child_column, position)
                     )
                 )
                 INTO v_count;
             END IF;
             IF v_count = 0 THEN
-                place := v_row.place;
                 detail := format(
                     'the row of %s that its %s would refer to is not there (%s)',
                     v_rule.parent::regclass, array_to_string(v_rule.child_columns, ', '), v_rule.name
                 );
-                RETURN NEXT;
+                FOREACH place IN ARRAY v_row.places LOOP
+                    RETURN NEXT;
+                END LOOP;
             END IF;
         END LOOP;
     END LOOP;

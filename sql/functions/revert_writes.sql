@@ -33,7 +33,6 @@ BEGIN
         JOIN pg_attribute AS attribute
             ON attribute.attrelid = its.relation
             AND attribute.attname = shown.name
-        WHERE NOT shown.is_generated
     ),
     field AS (
         SELECT
@@ -54,10 +53,13 @@ BEGIN
         LEFT JOIN known
             ON known.relation = touched.relation
             AND known.name = wanted.key
-        WHERE touched.action = 'insert'
-            -- as text: as jsonb, 1.0 and 1.00 are equal
-            OR wanted.value::text IS DISTINCT FROM (touched.live -> wanted.key)::text
-            OR wanted.key = ANY (touched.masked)
+        WHERE known.is_generated IS NOT TRUE
+            AND (
+                touched.action = 'insert'
+                -- as text: as jsonb, 1.0 and 1.00 are equal
+                OR wanted.value::text IS DISTINCT FROM (touched.live -> wanted.key)::text
+                OR wanted.key = ANY (touched.masked)
+            )
     ),
     written AS (
         SELECT
@@ -96,6 +98,8 @@ BEGIN
             ON known.relation = touched.relation
             AND known.is_key
         GROUP BY touched.ordinality, touched.row_found
+        -- what the server will make of the key is not known
+        HAVING NOT bool_or(known.is_generated)
     )
     SELECT
         touched.ordinality::integer,
@@ -118,7 +122,7 @@ BEGIN
         NULL::text,
         NULL::text,
         format('FROM %s AS live WHERE %s', touched.relation::regclass, touched.row_found),
-        format('FROM %s AS live WHERE %s', touched.relation::regclass, placed.condition),
+        format('FROM %s AS live WHERE %s', touched.relation::regclass, coalesce(placed.condition, touched.row_found)),
         CASE touched.action
             WHEN 'delete' THEN format('DELETE FROM %s AS live WHERE %s', touched.relation::regclass, touched.row_found)
             WHEN 'update' THEN
@@ -130,7 +134,7 @@ BEGIN
             )
         END
     FROM touched
-    JOIN placed
+    LEFT JOIN placed
         ON placed.ordinality = touched.ordinality
     LEFT JOIN written
         ON written.ordinality = touched.ordinality

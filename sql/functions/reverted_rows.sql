@@ -18,15 +18,14 @@ CREATE OR REPLACE FUNCTION llamalog.reverted_rows(changes llamalog.log[])
 AS $function$
 #variable_conflict use_variable
 DECLARE
-    v_seqs     bigint[];
-    v_covered  bigint[] := '{}';
-    v_change   llamalog.log;
+    v_seqs     int8multirange;
+    v_type     record;
     v_watch    llamalog.watches;
-    v_image    text;
-    v_none     llamalog.reverted_row;
+    v_touched  record;
+    v_change   llamalog.log;
     v_row      llamalog.reverted_row;
+    v_none     llamalog.reverted_row;
     v_made     llamalog.log[];
-    v_known    jsonb;
     v_found    jsonb[];
     v_undone   boolean[];
     v_renaming llamalog.renaming;
@@ -37,157 +36,154 @@ DECLARE
     v_after    jsonb;
     v_gone     jsonb;
     v_removed  jsonb;
-    v_touched  text[];
+    v_fields   text[];
     v_oldest   integer;
 BEGIN
-    SELECT array_agg(given.seq ORDER BY given.seq)
+    SELECT range_agg(int8range(given.seq, given.seq, '[]'))
     INTO v_seqs
     FROM unnest(changes) AS given;
-    FOR v_change IN
-        SELECT given.*
+    FOR v_type IN
+        SELECT coalesce(given.link_type, given.entity_type) AS name, array_agg(given::llamalog.log) AS changes
         FROM unnest(changes) AS given
-        ORDER BY coalesce(given.link_type, given.entity_type), given.seq DESC
+        GROUP BY name
+        ORDER BY name
     LOOP
-        CONTINUE WHEN v_change.seq = ANY (v_covered);
-        IF v_none.entity_type IS DISTINCT FROM coalesce(v_change.link_type, v_change.entity_type) THEN
-            v_none.entity_type := coalesce(v_change.link_type, v_change.entity_type);
-            SELECT watch.*
-            INTO v_watch
-            FROM llamalog.watches AS watch
-            WHERE watch.entity_type = v_none.entity_type;
-            v_none.relation := llamalog.table_of(v_watch);
-            v_watch := llamalog.current_watch(v_none.relation, v_none.entity_type);
-            v_image := llamalog.image_expression(v_none.relation, v_watch.redacted_columns, 'live');
-        END IF;
-        v_made := ARRAY(SELECT made FROM llamalog.changes_of_row(v_change, v_seqs[1]) AS made);
-        v_row := v_none;
-        v_row.entity_id := v_made[1].entity_id;
-        v_row.last_seq := v_change.seq;
-        v_known := '{}';
-        v_undone := '{}';
-        FOR v_place IN 1 .. cardinality(v_made) LOOP
-            v_undone[v_place] := coalesce(v_seqs[width_bucket(v_made[v_place].seq, v_seqs)] = v_made[v_place].seq, false);
-            IF v_undone[v_place] THEN
-                v_covered := v_covered || v_made[v_place].seq;
-                v_row.first_seq := v_made[v_place].seq;
-                v_oldest := v_place;
+        SELECT watch.*
+        INTO v_watch
+        FROM llamalog.watches AS watch
+        WHERE watch.entity_type = v_type.name;
+        v_none.entity_type := v_type.name;
+        v_none.relation := llamalog.table_of(v_watch);
+        v_watch := llamalog.current_watch(v_none.relation, v_type.name);
+        FOR v_touched IN
+            SELECT touched.*
+            FROM llamalog.touched_rows(v_type.changes, v_watch, lower(v_seqs)) AS touched
+        LOOP
+            v_change := v_touched.change;
+            v_made := v_touched.made;
+            v_found := v_touched.living;
+            v_row := v_none;
+            v_row.entity_id := v_made[1].entity_id;
+            v_row.related_id := CASE WHEN v_watch.is_link THEN v_made[1].related_id END;
+            v_row.row_found := v_touched.row_found;
+            v_row.last_seq := v_change.seq;
+            v_undone := '{}';
+            FOR v_place IN 1 .. cardinality(v_made) LOOP
+                v_undone[v_place] := v_made[v_place].seq <@ v_seqs;
+                IF v_undone[v_place] THEN
+                    v_row.first_seq := v_made[v_place].seq;
+                    v_oldest := v_place;
+                END IF;
+            END LOOP;
+            IF cardinality(v_found) > 1 THEN
+                RAISE EXCEPTION 'the row of change % cannot be told from others', v_change.seq
+                    USING ERRCODE = 'LL019',
+                          DETAIL  = format('%s rows of %s have these ends, and no change says more.', cardinality(v_found), v_none.entity_type),
+                          HINT    = 'Write the row as it should be; llamalog.history() shows what it was.';
             END IF;
-            v_known := coalesce(v_made[v_place].after, v_made[v_place].before, '{}') || v_known;
-        END LOOP;
-        IF v_watch.is_link THEN
-            v_row.related_id := v_made[1].related_id;
-        END IF;
-        v_row.row_found := llamalog.row_condition(v_watch, v_none.relation, v_row.entity_id, v_row.related_id, v_known);
-        EXECUTE format('SELECT array_agg(%s) FROM %s AS live WHERE %s', v_image, v_none.relation::regclass, v_row.row_found)
-        INTO v_found;
-        IF cardinality(v_found) > 1 THEN
-            RAISE EXCEPTION 'the row of change % cannot be told from others', v_change.seq
-                USING ERRCODE = 'LL019',
-                      DETAIL  = format('%s rows of %s have these ends, and no change says more.', cardinality(v_found), v_none.entity_type),
-                      HINT    = 'Write the row as it should be; llamalog.history() shows what it was.';
-        END IF;
 
-        -- whoever has the key by a change of key is another row
-        IF v_made[1].op IN ('D', 'T') AND v_found IS NOT NULL AND v_row.related_id IS NULL THEN
-            v_renaming := llamalog.next_renaming(v_row.entity_type, v_row.entity_id, v_made[1].seq, NULL);
-            IF v_renaming.seq IS NOT NULL THEN
-                v_found := NULL;
+            -- whoever has the key by a change of key is another row
+            IF v_made[1].op IN ('D', 'T') AND v_found IS NOT NULL AND v_row.related_id IS NULL THEN
+                v_renaming := llamalog.next_renaming(v_row.entity_type, v_row.entity_id, v_made[1].seq, NULL);
+                IF v_renaming.seq IS NOT NULL THEN
+                    v_found := NULL;
+                END IF;
             END IF;
-        END IF;
 
-        -- backward
-        v_row.live := v_found[1] - v_watch.ignored_columns;
-        v_row.is_lost := false;
-        v_state := v_row.live;
-        v_base := v_row.live;
-        v_states := '{}';
-        v_unseen := '{}';
-        FOR v_place IN 1 .. v_oldest LOOP
-            v_after := v_made[v_place].after - v_watch.ignored_columns;
-            IF v_made[v_place].op IN ('I', 'U') THEN
-                v_row.is_lost := v_state IS NULL AND v_made[v_place].op = 'U';
-                EXIT WHEN v_row.is_lost;
-                v_unseen[v_place] := (
-                    SELECT jsonb_object_agg(found.key, found.value)
-                    FROM jsonb_each(v_after) AS left_by
-                    JOIN jsonb_each(v_state) AS found
-                        ON found.key = left_by.key
-                    -- as text: as jsonb, 1.0 and 1.00 are equal
-                    WHERE found.value::text <> left_by.value::text
-                        -- redacted before, or since
-                        AND '"[redacted]"' NOT IN (found.value, left_by.value)
-                );
-                v_states[v_place] := v_state || coalesce(v_after, '{}');
-                IF v_made[v_place].op = 'U' THEN
-                    v_state := v_states[v_place] || (v_made[v_place].before - v_watch.ignored_columns);
+            -- backward
+            v_row.live := v_found[1] - v_watch.ignored_columns;
+            v_row.is_lost := false;
+            v_state := v_row.live;
+            v_base := v_row.live;
+            v_states := '{}';
+            v_unseen := '{}';
+            FOR v_place IN 1 .. v_oldest LOOP
+                v_after := v_made[v_place].after - v_watch.ignored_columns;
+                IF v_made[v_place].op IN ('I', 'U') THEN
+                    v_row.is_lost := v_state IS NULL AND v_made[v_place].op = 'U';
+                    EXIT WHEN v_row.is_lost;
+                    v_unseen[v_place] := (
+                        SELECT jsonb_object_agg(found.key, found.value)
+                        FROM jsonb_each(v_after) AS left_by
+                        JOIN jsonb_each(v_state) AS found
+                            ON found.key = left_by.key
+                        -- as text: as jsonb, 1.0 and 1.00 are equal
+                        WHERE found.value::text <> left_by.value::text
+                            -- redacted before, or since
+                            AND '"[redacted]"' NOT IN (found.value, left_by.value)
+                    );
+                    v_states[v_place] := v_state || coalesce(v_after, '{}');
+                    IF v_made[v_place].op = 'U' THEN
+                        v_state := v_states[v_place] || (v_made[v_place].before - v_watch.ignored_columns);
+                    ELSE
+                        v_state := NULL;
+                        v_base := CASE WHEN NOT v_undone[v_place] THEN v_base END;
+                    END IF;
                 ELSE
-                    v_state := NULL;
-                    v_base := CASE WHEN NOT v_undone[v_place] THEN v_base END;
+                    v_unseen[v_place] := v_state;
+                    v_states[v_place] := NULL;
+                    v_state := v_made[v_place].before - v_watch.ignored_columns;
+                    v_base := CASE WHEN v_base IS NULL OR v_undone[v_place] THEN v_state ELSE v_base END;
+                    v_row.stored := coalesce(v_row.stored, v_made[v_place].before);
                 END IF;
-            ELSE
-                v_unseen[v_place] := v_state;
-                v_states[v_place] := NULL;
-                v_state := v_made[v_place].before - v_watch.ignored_columns;
-                v_base := CASE WHEN v_base IS NULL OR v_undone[v_place] THEN v_state ELSE v_base END;
-                v_row.stored := coalesce(v_row.stored, v_made[v_place].before);
+            END LOOP;
+            IF v_row.is_lost THEN
+                RETURN NEXT v_row;
+                CONTINUE;
             END IF;
-        END LOOP;
-        IF v_row.is_lost THEN
-            RETURN NEXT v_row;
-            CONTINUE;
-        END IF;
 
-        -- and forward
-        v_row.theirs := v_state;
-        v_row.set_by := '{}';
-        v_touched := '{}';
-        v_gone := NULL;
-        FOR v_place IN REVERSE v_oldest .. 1 LOOP
-            v_after := v_made[v_place].after - v_watch.ignored_columns;
-            IF v_undone[v_place] THEN
-                IF v_made[v_place].op = 'U' THEN
-                    v_touched := v_touched || ARRAY(SELECT jsonb_object_keys(v_after));
+            -- and forward
+            v_row.theirs := v_state;
+            v_row.set_by := '{}';
+            v_fields := '{}';
+            v_gone := NULL;
+            FOR v_place IN REVERSE v_oldest .. 1 LOOP
+                v_after := v_made[v_place].after - v_watch.ignored_columns;
+                IF v_undone[v_place] THEN
+                    IF v_made[v_place].op = 'U' THEN
+                        v_fields := v_fields || ARRAY(SELECT jsonb_object_keys(v_after));
+                    END IF;
+                ELSIF v_made[v_place].op = 'U' AND v_row.theirs IS NOT NULL THEN
+                    v_row.theirs := v_row.theirs || v_after;
+                    v_row.row_set_by := v_made[v_place].seq;
+                    v_row.set_by := v_row.set_by || (
+                        SELECT jsonb_object_agg(field.name, v_made[v_place].seq)
+                        FROM jsonb_object_keys(v_after) AS field (name)
+                    );
+                ELSE
+                    IF v_made[v_place].op IN ('D', 'T') THEN
+                        v_gone := v_row.theirs;
+                        v_removed := v_made[v_place].before;
+                    END IF;
+                    -- a field that came back as it was removed was written by nobody
+                    v_row.theirs := v_states[v_place] || (
+                        SELECT coalesce(jsonb_object_agg(back.key, v_gone -> back.key), '{}')
+                        FROM jsonb_each(v_states[v_place]) AS back
+                        WHERE v_gone ? back.key
+                            AND back.value::text = (v_removed -> back.key)::text
+                    );
+                    v_row.row_set_by := v_made[v_place].seq;
+                    v_row.set_by := '{}';
                 END IF;
-            ELSIF v_made[v_place].op = 'U' AND v_row.theirs IS NOT NULL THEN
-                v_row.theirs := v_row.theirs || v_after;
-                v_row.row_set_by := v_made[v_place].seq;
-                v_row.set_by := v_row.set_by || (
-                    SELECT jsonb_object_agg(field.name, v_made[v_place].seq)
-                    FROM jsonb_object_keys(v_after) AS field (name)
-                );
-            ELSE
-                IF v_made[v_place].op IN ('D', 'T') THEN
-                    v_gone := v_row.theirs;
-                    v_removed := v_made[v_place].before;
+                IF v_unseen[v_place] IS NOT NULL THEN
+                    v_row.row_set_by := CASE WHEN v_row.theirs IS NOT NULL THEN v_row.row_set_by END;
+                    v_row.theirs := coalesce(v_row.theirs, v_states[v_place], '{}') || v_unseen[v_place];
+                    v_row.set_by := v_row.set_by || (
+                        SELECT jsonb_object_agg(field.name, NULL)
+                        FROM jsonb_object_keys(v_unseen[v_place]) AS field (name)
+                    );
                 END IF;
-                -- a field that came back as it was removed was written by nobody
-                v_row.theirs := v_states[v_place] || (
-                    SELECT coalesce(jsonb_object_agg(back.key, v_gone -> back.key), '{}')
-                    FROM jsonb_each(v_states[v_place]) AS back
-                    WHERE v_gone ? back.key
-                        AND back.value::text = (v_removed -> back.key)::text
-                );
-                v_row.row_set_by := v_made[v_place].seq;
-                v_row.set_by := '{}';
+            END LOOP;
+            IF v_state IS NOT NULL THEN
+                SELECT
+                    v_base || coalesce(jsonb_object_agg(earlier.key, earlier.value), '{}'),
+                    coalesce(array_agg(earlier.key) FILTER (WHERE earlier.value = '"[redacted]"'), '{}')
+                INTO v_row.ours, v_row.masked
+                FROM jsonb_each(v_state) AS earlier
+                WHERE earlier.key = ANY (v_fields);
             END IF;
-            IF v_unseen[v_place] IS NOT NULL THEN
-                v_row.row_set_by := CASE WHEN v_row.theirs IS NOT NULL THEN v_row.row_set_by END;
-                v_row.theirs := coalesce(v_row.theirs, v_states[v_place], '{}') || v_unseen[v_place];
-                v_row.set_by := v_row.set_by || (
-                    SELECT jsonb_object_agg(field.name, NULL)
-                    FROM jsonb_object_keys(v_unseen[v_place]) AS field (name)
-                );
-            END IF;
+            RETURN NEXT v_row;
         END LOOP;
-        IF v_state IS NOT NULL THEN
-            SELECT
-                v_base || coalesce(jsonb_object_agg(earlier.key, earlier.value), '{}'),
-                coalesce(array_agg(earlier.key) FILTER (WHERE earlier.value = '"[redacted]"'), '{}')
-            INTO v_row.ours, v_row.masked
-            FROM jsonb_each(v_state) AS earlier
-            WHERE earlier.key = ANY (v_touched);
-        END IF;
-        RETURN NEXT v_row;
     END LOOP;
 END;
 $function$;

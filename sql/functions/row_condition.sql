@@ -7,35 +7,46 @@ CREATE OR REPLACE FUNCTION llamalog.row_condition(
     known      jsonb
 )
     RETURNS text
-    LANGUAGE sql
+    LANGUAGE plpgsql
     STABLE
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT string_agg(part.condition, ' AND ' ORDER BY part.position)
-    FROM (
-        SELECT
+DECLARE
+    v_id        text;
+    v_columns   text[] := watch.subject_columns;
+    v_condition text;
+BEGIN
+    FOREACH v_id IN ARRAY CASE WHEN watch.is_link THEN ARRAY[entity_id, related_id] ELSE ARRAY[entity_id] END LOOP
+        v_condition := concat_ws(
+            ' AND ',
+            v_condition,
             CASE
                 -- a long key is cut and hashed: see llamalog.key_text()
-                WHEN char_length(key.id) = 273 AND key.id ~ '~[0-9a-f]{32}$'
-                    THEN format('%s = %L', llamalog.key_expression(relation, key.columns, 'live'), key.id)
-                ELSE llamalog.key_match(relation, key.columns, 'live', quote_literal(key.id))
-            END AS condition,
-            key.position
-        FROM (
-            SELECT watch.subject_columns, row_condition.entity_id, 0
-            UNION ALL
-            SELECT watch.related_columns, row_condition.related_id, 1
-            WHERE watch.is_link
-        ) AS key (columns, id, position)
-        UNION ALL
-        -- what the ends of a link leave open, as the role
-        SELECT format('(%s)::text = %L', format(shown.image, format('live.%I', shown.name)), (known -> shown.name)::text), 2
-        FROM llamalog.table_columns(relation) AS shown
-        WHERE watch.is_link
-            AND shown.name = ANY (watch.key_columns)
-            AND shown.name <> ALL (watch.subject_columns || watch.related_columns)
-            AND known ? shown.name
-    ) AS part;
+                WHEN char_length(v_id) = 273 AND v_id ~ '~[0-9a-f]{32}$'
+                    THEN format('%s = %L', llamalog.key_expression(relation, v_columns, 'live'), v_id)
+                ELSE llamalog.key_match(relation, v_columns, 'live', quote_literal(v_id))
+            END
+        );
+        v_columns := watch.related_columns;
+    END LOOP;
+    IF watch.is_link THEN
+        v_condition := concat_ws(
+            ' AND ',
+            v_condition,
+            -- what the ends of a link leave open, as the role
+            (
+                SELECT string_agg(
+                    format('(%s)::text = %L', format(shown.image, format('live.%I', shown.name)), (known -> shown.name)::text), ' AND '
+                )
+                FROM llamalog.table_columns(relation) AS shown
+                WHERE shown.name = ANY (watch.key_columns)
+                    AND shown.name <> ALL (watch.subject_columns || watch.related_columns)
+                    AND known ? shown.name
+            )
+        );
+    END IF;
+    RETURN v_condition;
+END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.row_condition(llamalog.watches, oid, text, text, jsonb) IS
