@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
+import tempfile
+import time
 from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 import pytest
 
-from llamalog_sql import queries, watching
+from llamalog_sql import embedded, migrate, queries, watching
 from llamalog_sql.errors import BadCursor, LlamaLogError
 
 
@@ -478,3 +483,52 @@ def test_an_unknown_title_shows_what_is_called_nearly_so(db, new):
         queries.resolve(db, "ALBUM", "Computer")
     assert refused.value.sqlstate == "LL004"
     assert "OK Computer" in refused.value.detail
+
+
+@pytest.mark.slow
+def test_on_a_standby_later_pages_show_what_commits_after_the_first_and_nothing_twice():
+    """Its snapshots list no transaction that is open on the primary."""
+    settings = {"wal_level": "replica", "max_wal_senders": "2"}
+    with tempfile.TemporaryDirectory() as base, contextlib.ExitStack() as running:
+        Path(base).chmod(0o755)
+        kept, copy = Path(base, "kept"), Path(base, "copy")
+        with (
+            embedded.start(keep_in=kept, settings=settings) as server,
+            psycopg.connect(server.dsn, autocommit=True) as conn,
+        ):
+            migrate.migrate(conn)
+            conn.execute("CREATE TABLE posts (id integer PRIMARY KEY)")
+            conn.execute(
+                "CREATE TABLE replies (id integer PRIMARY KEY, post_id integer REFERENCES posts)"
+            )
+            watching.watch(conn, ["posts", "replies"])
+            conn.execute("INSERT INTO posts VALUES (1)")
+        subprocess.run(["cp", "-a", kept, copy], check=True)
+        Path(copy, "data", "standby.signal").touch()
+        primary = running.enter_context(embedded.start(keep_in=kept, settings=settings))
+        standby = running.enter_context(
+            embedded.start(keep_in=copy, settings={**settings, "primary_conninfo": primary.dsn})
+        )
+        slow, quick, reader = (
+            running.enter_context(psycopg.connect(dsn, autocommit=True))
+            for dsn in (primary.dsn, primary.dsn, standby.dsn)
+        )
+
+        def caught_up():
+            (written,) = quick.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
+            while not reader.execute(
+                "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", [written]
+            ).fetchone()[0]:
+                time.sleep(0.05)
+
+        with slow.transaction():
+            slow.execute("INSERT INTO replies VALUES (1, 1)")
+            quick.execute("INSERT INTO replies VALUES (2, 1)")
+            caught_up()
+            pages = [queries.chain(reader, "POST", "1", limit=1)]
+        caught_up()
+        while pages[-1].cursor:
+            pages.append(queries.chain(reader, "POST", "1", limit=1, cursor=pages[-1].cursor))
+        shown = [(row.entity_type, row.entity_id) for page in pages for row in page.logs]
+        assert shown == [("POST", "1"), ("REPLY", "1"), ("REPLY", "2")]
+        assert [page.total_count for page in pages] == [2, 3, 3]
