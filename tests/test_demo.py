@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -76,6 +77,31 @@ def test_demo_drives_every_path_of_the_music_application(database):
         "DELETED",
         "UNLINKED",
     }
+
+
+def test_every_command_of_the_readmes_table_can_be_typed_on_the_demonstration(
+    database, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    address = {**database.info.get_parameters(), "password": database.info.password}
+    dsn = psycopg.conninfo.make_conninfo("", **{k: v for k, v in address.items() if v})
+    Application(dsn).run()
+    section = (ROOT / "README.md").read_text("utf-8").split("## Ask\n")[1].split("\n## ")[0]
+    cells = [line.split(" | ")[1] for line in section.splitlines() if line.startswith("| ")]
+    typed = [command for cell in cells for command in re.findall("`(llamalog .*?)`", cell)]
+    assert len(typed) >= 19
+    time.sleep(1 - time.time() % 1)  # the second in which it ended is not over yet
+    for command in typed:
+        # as a shell reads it, once
+        words = subprocess.run(
+            ["bash", "-c", f"printf '%s\\0' {command.replace(' -f', '')}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split("\0")[1:-1]
+        result = CliRunner(env={"LLAMALOG_DSN": dsn}).invoke(main, words, catch_exceptions=False)
+        assert result.exit_code == 0, (command, result.stderr)
+        assert result.stdout or Path(words[-1]).stat().st_size > 10_000, command
 
 
 def test_kept_demo_answers_until_it_is_stopped(request):
