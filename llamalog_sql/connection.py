@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from decimal import Decimal
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import tuple_row
+from psycopg.rows import class_row, tuple_row
+from psycopg.types.json import set_json_loads
 
 from llamalog_sql.connection_string import connection_string
 from llamalog_sql.errors import NotInstalled, ServerTooOld, Unreachable, translate
 
 Connection = psycopg.Connection[Any]
 Parameters = Sequence[Any] | Mapping[str, Any] | None
+Row = TypeVar("Row")
+
+#: Reads jsonb so that every digit stays: 1.0 and 1.00 are two values.
+exact_json = functools.partial(json.loads, parse_float=Decimal)
 
 OLDEST_SERVER = 15
 
@@ -66,6 +74,19 @@ def first_row(
     """Return the first row of a query, None when there is none."""
     found = rows(conn, query, parameters)
     return found[0] if found else None
+
+
+def ask(conn: Connection, kind: type[Row], query: str, parameters: Parameters = None) -> list[Row]:
+    """Return the answer to a question as dataclasses, whose fields are named like its columns.
+
+    Raises what is wrong as an error of llamalog_sql.errors.
+    """
+    try:
+        with conn.cursor(row_factory=class_row(kind)) as cursor:
+            set_json_loads(exact_json, cursor)
+            return cursor.execute(query.encode(), parameters).fetchall()
+    except psycopg.Error as error:
+        raise translate(error) from error
 
 
 def owner_of_the_log(conn: Connection) -> str:

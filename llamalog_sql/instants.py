@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import set_json_loads
 
-from llamalog_sql.connection import Connection
+from llamalog_sql.connection import Connection, ask, exact_json, first_row
 from llamalog_sql.errors import translate
 from llamalog_sql.queries import Difference
 
 #: Rows fetched at a time.
 _BATCH = 1000
-
-_exact = functools.partial(json.loads, parse_float=Decimal)
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ def as_of_all(conn: Connection, entity_type: str, at: datetime) -> Iterator[list
             conn.transaction(),
             conn.cursor("llamalog_as_of", row_factory=class_row(EntityAt)) as cursor,
         ):
-            set_json_loads(_exact, cursor)
+            set_json_loads(exact_json, cursor)
             cursor.execute("SELECT * FROM llamalog.as_of_all(%s, %s)", [entity_type, at])
             while batch := cursor.fetchmany(_BATCH):
                 yield batch
@@ -76,15 +71,18 @@ def diff_changes(
     Raises what queries.as_of does, and Misuse (22023) for a change of another row, or when from_change is after to_change.
     Source: sql/functions/diff_changes.sql
     """
-    try:
-        with conn.cursor(row_factory=class_row(Difference)) as cursor:
-            set_json_loads(_exact, cursor)
-            return cursor.execute(
-                "SELECT * FROM llamalog.diff_changes(%s, %s, %s::bigint, %s::bigint)",
-                [entity_type, entity_id, from_change, to_change],
-            ).fetchall()
-    except psycopg.Error as error:
-        raise translate(error) from error
+    return ask(
+        conn,
+        Difference,
+        "SELECT * FROM llamalog.diff_changes(%s, %s, %s::bigint, %s::bigint)",
+        [entity_type, entity_id, from_change, to_change],
+    )
+
+
+def made_at(conn: Connection, change: int) -> datetime | None:
+    """Return when a change was made, None for one that the log does not have."""
+    found = first_row(conn, "SELECT created_at FROM llamalog.log WHERE seq = %s", [change])
+    return found[0] if found else None
 
 
 def columns_changed_since(
@@ -95,12 +93,10 @@ def columns_changed_since(
     Raises UnknownEntityType (LL003).
     Source: sql/functions/columns_changed_since.sql
     """
-    try:
-        with conn.cursor(row_factory=class_row(ColumnChange)) as cursor:
-            return cursor.execute(
-                "SELECT column_name, change, old_name, after_at, noticed_at"
-                " FROM llamalog.columns_changed_since(%s, %s)",
-                [entity_type, at],
-            ).fetchall()
-    except psycopg.Error as error:
-        raise translate(error) from error
+    return ask(
+        conn,
+        ColumnChange,
+        "SELECT column_name, change, old_name, after_at, noticed_at"
+        " FROM llamalog.columns_changed_since(%s, %s)",
+        [entity_type, at],
+    )

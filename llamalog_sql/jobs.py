@@ -10,8 +10,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row, tuple_row
 
-from llamalog_sql import queries
-from llamalog_sql.connection import Connection
+from llamalog_sql.connection import Connection, ask, rows
 from llamalog_sql.errors import translate
 
 
@@ -96,7 +95,18 @@ def job(conn: Connection, job_id: str) -> list[JobNode]:
     Raises UnknownJob (LL017).
     Source: sql/functions/job.sql
     """
-    return queries._ask(conn, JobNode, "SELECT * FROM llamalog.job(%s)", [job_id])
+    return ask(conn, JobNode, "SELECT * FROM llamalog.job(%s)", [job_id])
+
+
+def require(conn: Connection, job_id: str) -> None:
+    """Raise UnknownJob (LL017) for a job that never was.
+
+    Source: sql/functions/check_job.sql
+    """
+    try:
+        rows(conn, "SELECT llamalog.check_job(%s)", [job_id])
+    except psycopg.Error as error:
+        raise translate(error) from error
 
 
 def impact(conn: Connection, criteria: Criteria) -> list[Impact]:
@@ -107,7 +117,7 @@ def impact(conn: Connection, criteria: Criteria) -> list[Impact]:
     Raises UnknownJob (LL017), Misuse (22023) for no criterion, or a start after the end.
     Source: sql/functions/impact.sql
     """
-    return queries._ask(
+    return ask(
         conn,
         Impact,
         "SELECT * FROM llamalog.impact(%s, %s, %s, %s, %s)",

@@ -103,9 +103,12 @@ def moment(at: datetime | None) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if at else ""
 
 
-def write_rows(rows: Sequence[Any], form: str, stream: IO[str] | None = None) -> None:
-    """Write dataclasses as json (an array), jsonl (a line each) or csv (with a header)."""
-    stream = stream or sys.stdout
+def write_rows(rows: Sequence[Any], form: str, kind: type[Any] | None = None) -> None:
+    """Write dataclasses as json (an array), jsonl (a line each) or csv (with a header).
+
+    kind: which dataclass they are of; to be said where there may be none, so that csv has its header all the same.
+    """
+    stream = sys.stdout
     dicts = [dataclasses.asdict(row) for row in rows]
     if form == "json":
         stream.write(as_json(dicts, indent=2) + "\n")
@@ -113,7 +116,9 @@ def write_rows(rows: Sequence[Any], form: str, stream: IO[str] | None = None) ->
         for row in dicts:
             stream.write(as_json(row) + "\n")
     else:
-        write_csv([list(row.values()) for row in dicts], list(dicts[0]) if dicts else [], stream)
+        kind = kind or (type(rows[0]) if rows else None)
+        header = [field.name for field in dataclasses.fields(kind)] if kind else []
+        write_csv([list(row.values()) for row in dicts], header, stream)
 
 
 def write_batches(

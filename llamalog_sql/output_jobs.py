@@ -8,7 +8,7 @@ import itertools
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import IO
 
 from rich.table import Table
 from rich.text import Text
@@ -168,16 +168,16 @@ def remembering_last(
         yield row
 
 
-def stream_rows(rows: Iterable[Any], form: str, stream: IO[str] | None = None) -> None:
+def stream_rows(rows: Iterable[ImpactEntity], form: str, stream: IO[str] | None = None) -> None:
     """Write dataclasses as output.write_rows() does, each as it comes: memory does not grow with their number."""
     stream = stream or sys.stdout
     writer = csv.writer(stream, lineterminator="\n")
+    if form == "csv":
+        writer.writerow(field.name for field in dataclasses.fields(ImpactEntity))
     number = -1
     for number, row in enumerate(rows):
         values = dataclasses.asdict(row)
         if form == "csv":
-            if number == 0:
-                writer.writerow(values)
             writer.writerow([_cell(value) for value in values.values()])
         elif form == "jsonl":
             stream.write(as_json(values) + "\n")

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
-from psycopg.rows import class_row, tuple_row
+from psycopg.rows import tuple_row
 from psycopg.types.json import set_json_loads
 
-from llamalog_sql.connection import Connection
+from llamalog_sql.connection import Connection, ask, exact_json
 from llamalog_sql.errors import translate
-
-Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -213,7 +208,7 @@ def history(conn: Connection, entity_type: str, entity_id: str, *, limit: int = 
     Raises UnknownEntityType (LL003); 22P02 for an id that cannot be one of that type.
     Source: sql/functions/history.sql
     """
-    return _ask(
+    return ask(
         conn,
         Change,
         "SELECT * FROM llamalog.history(%s, %s, %s::integer)",
@@ -240,7 +235,7 @@ def chain(
     Raises UnknownEntityType (LL003), BadCursor (LL006), Misuse (22023).
     Source: sql/functions/chain.sql
     """
-    rows = _ask(
+    rows = ask(
         conn,
         ChainRow,
         "SELECT * FROM llamalog.chain(%s, %s, %s::text[], %s, %s, %s::integer, %s)",
@@ -268,7 +263,7 @@ def tree(conn: Connection, entity_type: str, entity_id: str) -> list[TreeNode]:
     Raises UnknownEntityType (LL003).
     Source: sql/functions/tree.sql
     """
-    return _ask(conn, TreeNode, "SELECT * FROM llamalog.tree(%s, %s)", [entity_type, entity_id])
+    return ask(conn, TreeNode, "SELECT * FROM llamalog.tree(%s, %s)", [entity_type, entity_id])
 
 
 def why(conn: Connection, entity_type: str, entity_id: str) -> list[Sentence]:
@@ -277,7 +272,7 @@ def why(conn: Connection, entity_type: str, entity_id: str) -> list[Sentence]:
     Raises UnknownEntityType (LL003).
     Source: sql/functions/why.sql
     """
-    return _ask(conn, Sentence, "SELECT * FROM llamalog.why(%s, %s)", [entity_type, entity_id])
+    return ask(conn, Sentence, "SELECT * FROM llamalog.why(%s, %s)", [entity_type, entity_id])
 
 
 def as_of(
@@ -293,7 +288,7 @@ def as_of(
     """
     try:
         with conn.cursor(row_factory=tuple_row) as cursor:
-            set_json_loads(_exact, cursor)
+            set_json_loads(exact_json, cursor)
             row = cursor.execute(
                 "SELECT llamalog.as_of(%s, %s, %s)", [entity_type, entity_id, at]
             ).fetchone()
@@ -308,7 +303,7 @@ def blame(conn: Connection, entity_type: str, entity_id: str) -> list[Blame]:
     Raises UnknownEntityType (LL003).
     Source: sql/functions/blame.sql
     """
-    return _ask(conn, Blame, "SELECT * FROM llamalog.blame(%s, %s)", [entity_type, entity_id])
+    return ask(conn, Blame, "SELECT * FROM llamalog.blame(%s, %s)", [entity_type, entity_id])
 
 
 def diff(
@@ -319,7 +314,7 @@ def diff(
     Raises what as_of does, and Misuse (22023) when from_at is after to_at.
     Source: sql/functions/diff.sql
     """
-    return _ask(
+    return ask(
         conn,
         Difference,
         "SELECT * FROM llamalog.diff(%s, %s, %s, %s)",
@@ -333,7 +328,7 @@ def breaks(conn: Connection, entity_type: str, entity_id: str) -> list[Break]:
     Raises UnknownEntityType (LL003).
     Source: sql/functions/breaks.sql
     """
-    return _ask(conn, Break, "SELECT * FROM llamalog.breaks(%s, %s)", [entity_type, entity_id])
+    return ask(conn, Break, "SELECT * FROM llamalog.breaks(%s, %s)", [entity_type, entity_id])
 
 
 def find(
@@ -351,7 +346,7 @@ def find(
     Raises UnknownEntityType (LL003).
     Source: sql/functions/find.sql
     """
-    return _ask(
+    return ask(
         conn,
         Found,
         "SELECT * FROM llamalog.find(%s, %s, %s, %s::integer)",
@@ -372,6 +367,16 @@ def resolve(conn: Connection, entity_type: str, given: str) -> str:
         raise translate(error) from error
     assert row is not None
     return str(row[0])
+
+
+def log_begins_at(conn: Connection) -> datetime | None:
+    """Return when the first change was logged that the log still has, None where it is empty.
+
+    Source: sql/functions/log_begins_at.sql
+    """
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        row = cursor.execute("SELECT llamalog.log_begins_at()").fetchone()
+    return row[0] if row else None
 
 
 def label(conn: Connection, entity_type: str, entity_id: str) -> str | None:
@@ -397,15 +402,3 @@ def detail_since(conn: Connection, entity_type: str, entity_id: str) -> datetime
             "SELECT llamalog.detail_since(llamalog.entity_type(%s), %s)", [entity_type, entity_id]
         ).fetchone()
     return row[0] if row else None
-
-
-_exact = functools.partial(json.loads, parse_float=Decimal)
-
-
-def _ask(conn: Connection, kind: type[Row], query: str, parameters: list[Any]) -> list[Row]:
-    try:
-        with conn.cursor(row_factory=class_row(kind)) as cursor:
-            set_json_loads(_exact, cursor)
-            return cursor.execute(query.encode(), parameters).fetchall()
-    except psycopg.Error as error:
-        raise translate(error) from error

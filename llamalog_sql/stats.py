@@ -11,9 +11,8 @@ from typing import IO
 from rich.table import Table
 from rich.text import Text
 
-from llamalog_sql.connection import Connection
+from llamalog_sql.connection import Connection, ask
 from llamalog_sql.output import clean, moment
-from llamalog_sql.queries import _ask
 
 #: By what changes are counted; the type is for whoever asks.
 SIDES = ("category", "source", "status", "user", "day", "type")
@@ -61,7 +60,7 @@ def counts(
     Raises Misuse (22023).
     Source: sql/functions/stats.sql
     """
-    return _ask(
+    return ask(
         conn,
         Count,
         "SELECT %s AS side, counted.* FROM llamalog.stats(%s, %s, %s) AS counted",
@@ -76,14 +75,14 @@ def silent(
 
     Source: sql/functions/silent_sources.sql, sql/functions/silent_tables.sql
     """
-    sources = _ask(
+    sources = ask(
         conn,
         Silent,
         "SELECT 'source' AS what, silent.source AS name, silent.description, silent.change_count, silent.last_at,"
         " silent.longest_pause, silent.silent_for FROM llamalog.silent_sources(%s, %s) AS silent",
         [since, until],
     )
-    tables = _ask(
+    tables = ask(
         conn,
         Silent,
         "SELECT 'table' AS what, silent.entity_type AS name, silent.table_name AS description, 0 AS change_count,"

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 import psycopg
 from psycopg import IsolationLevel
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 
-from llamalog_sql.connection import Connection
+from llamalog_sql.connection import Connection, exact_json
 from llamalog_sql.errors import LlamaLogError, Unreachable, translate
 from llamalog_sql.queries import Change
 
@@ -54,9 +51,6 @@ class News:
     has_more: bool
 
 
-_exact = functools.partial(json.loads, parse_float=Decimal)
-
-
 def ready(conn: Connection) -> Connection:
     """Return the connection, its transactions READ COMMITTED whatever the database's default: others cannot follow."""
     conn.isolation_level = IsolationLevel.READ_COMMITTED
@@ -72,7 +66,7 @@ def tail(conn: Connection, wanted: Filter, *, cursor: str | None = None, limit: 
     """
     try:
         with conn.transaction(), conn.cursor(row_factory=dict_row) as asking:
-            set_json_loads(_exact, asking)
+            set_json_loads(exact_json, asking)
             rows = asking.execute(
                 "SELECT (tail.change).*, tail.next_cursor, tail.has_more"
                 " FROM llamalog.tail(%s, %s::integer, %s, %s, %s::text[], %s, %s, %s, %s) AS tail",

@@ -326,6 +326,100 @@ def test_parameter_that_cannot_be_is_misuse(llamalog, database, new):
     )
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("chain", "ALBUM", "OK Computer", "--since", "2999-01-01"),
+        ("stats", "--since", "2999-01-01"),
+        ("export", "log", "--since", "2999-01-01"),
+        ("export", "openlineage", "--since", "2999-01-01"),
+    ],
+)
+def test_a_time_that_has_not_begun_is_misuse(llamalog, database, new, arguments):
+    new.album(database)
+    failed(llamalog(*arguments), 2, "error: the start, 2999-01-01 00:00:00+00, is in", "has passed")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tail", "--job", "nope"),
+        ("export", "log", "--job", "nope"),
+        ("export", "openlineage", "--job", "nope"),
+        ("report", "--job", "nope", "-o", "-"),
+        ("revert", "--job", "nope"),
+    ],
+)
+def test_a_job_that_never_was_is_an_error_everywhere(llamalog, arguments):
+    failed(
+        llamalog(*arguments), 1, 'error: unknown job "nope" (LL017)', "Every change names its job"
+    )
+
+
+def test_a_job_is_known_by_whatever_names_it(db):
+    db.execute(
+        "SELECT llamalog.start_job(job_id => 'own', source => 'sync', parent_job_id => 'above')"
+    )
+    db.execute(
+        "SELECT llamalog.set_context(job_id => 'j', parent_job_id => 'p', root_job_id => 'r')"
+    )
+    db.execute("INSERT INTO artists (name, updated_at) VALUES ('Björk', now())")
+    for job_id in ("own", "above", "j", "p", "r"):
+        db.execute("SELECT llamalog.check_job(%s)", [job_id])
+    with pytest.raises(psycopg.Error, match="job_id is missing") as error:
+        db.execute("SELECT llamalog.check_job(NULL)")
+    assert error.value.sqlstate == "22004"
+
+
+def test_what_finds_nothing_says_since_when_anything_is_known(llamalog, database, new):
+    ago = ("--until", "2001-01-01")
+    assert "recorded; the log is empty" in llamalog("impact", *ago).stderr
+    album = new.album(database)
+    begins = f"; the log begins {database.execute('SELECT created_at FROM llamalog.log').fetchone()[0]:%Y-%m-%d}"
+    for arguments in (
+        ("chain", "ALBUM", album, *ago),
+        ("impact", *ago),
+        ("impact", "--list", *ago),
+        ("stats", *ago),
+        ("export", "log", *ago),
+    ):
+        result = llamalog(*arguments)
+        assert result.exit_code == 0
+        assert begins in result.stderr
+    assert llamalog("tail", "--source", "nope").stderr == (
+        "[🦙 LlamaLog] no such change is among the last million\n"
+    )
+    later = database.execute("SELECT clock_timestamp()::text").fetchone()[0]
+    assert "no job wrote in that time" in llamalog("export", "openlineage", "--since", later).stderr
+
+
+def test_an_answer_without_rows_is_csv_with_a_header_and_json_with_none(llamalog, database, new):
+    album = new.album(database, data_quality="HIGH", spotify_id="4f")
+    new.track(database, album)
+    seq = database.execute(
+        "SELECT max(seq) FROM llamalog.log WHERE entity_type = 'ALBUM'"
+    ).fetchone()[0]
+    database.execute("SELECT llamalog.start_job(job_id => 'idle', source => 'sync')")
+    for header, *arguments in (
+        ("seq,created_at,op,", "chain", "ALBUM", album, "--category", "FAILED"),
+        ("field,change,before,after", "diff", "ALBUM", album, "--from-change", seq, "--to-change", seq),
+        ("entity_type,entity_id,label,", "find", "zzz"),
+        ("entity_type,entity_id,label,rule,", "attention"),
+        ("seq,created_at,entity_type,", "failures"),
+        ("entity_type,entity_count,", "impact", "--source", "zzz"),
+        ("touched_type,entity_type,", "impact", "--source", "zzz", "--list"),
+        ("seq,op,entity_type,", "tail", "--source", "zzz"),
+        ("side,name,change_count,last_at", "stats", "--until", "2001-01-01"),
+        ("turn,action,entity_type,", "revert", "--job", "idle", "--dry-run"),
+        ("what,problem,hint", "check"),
+    ):  # fmt: skip
+        asked = [str(argument) for argument in arguments]
+        assert llamalog(*asked, "--format", "csv").stdout.startswith(header), asked
+        assert len(llamalog(*asked, "--format", "csv").stdout.splitlines()) == 1, asked
+        if arguments[0] not in {"chain", "revert"}:  # more than an array
+            assert json.loads(llamalog(*asked, "--format", "json").stdout) == []
+
+
 def test_stored_text_cannot_drive_the_terminal(llamalog, database, new):
     album = new.album(database, "\x1b[31mred\x1b[0m [bold]x[/bold] \u202e")
     for command in ("why", "tree", "history", "chain"):

@@ -203,7 +203,7 @@ def test_an_empty_log_makes_a_table_with_nothing_but_its_header(llamalog):
             "error: which story to export is not said, or twice (22023)",
         ),
         (["openlineage"], 2, "error: which story to export is not said, or twice (22023)"),
-        (["prov", "--job", "nope"], 1, 'error: no change of a job "nope" is recorded'),
+        (["prov", "--job", "nope"], 1, 'error: unknown job "nope" (LL017)'),
         (["openlineage", "ALBUM", "nope"], 1, 'error: no ALBUM has the id or title "nope" (LL004)'),
     ],
 )
@@ -212,6 +212,18 @@ def test_what_cannot_be_exported_is_said_in_a_line(llamalog, arguments, exit_cod
     said = result.stderr.splitlines()
     assert (result.exit_code, result.stdout, said[0]) == (exit_code, "", message)
     assert any(line.startswith("hint: ") for line in said)
+
+
+def test_a_job_that_wrote_nothing_is_told_from_one_that_never_was(llamalog, database):
+    database.execute("SELECT llamalog.start_job(job_id => 'idle', source => 'sync')")
+    result = llamalog("openlineage", "--job", "idle")
+    assert (result.exit_code, result.stderr.splitlines()) == (
+        1,
+        [
+            'error: no change of a job "idle" is recorded',
+            "hint: It is known, but wrote nothing: see llamalog job idle",
+        ],
+    )
 
 
 # -- what a job caused ------------------------------------------------------------------------------------------------

@@ -711,13 +711,16 @@ def test_impact_lists_in_every_format_and_pages(llamalog, sync):
                 "--user",
                 "y",
                 "--since",
-                "2030-01-01",
+                "2025-01-01",
                 "--until",
-                "2030-01-02T01:00+01:00",
+                "2025-01-02T01:00+01:00",
             ],
-            "no change of source x, user y from 2030-01-01T00:00:00Z before 2030-01-02T00:00:00Z is recorded",
+            "no change of source x, user y from 2025-01-01T00:00:00Z before 2025-01-02T00:00:00Z is recorded",
         ),
-        (["--until", "2001-01-01"], "no change before 2001-01-01T00:00:00Z is recorded"),
+        (
+            ["--until", "2001-01-01"],
+            "no change before 2001-01-01T00:00:00Z is recorded; the log is empty",
+        ),
     ],
 )
 def test_impact_of_what_wrote_nothing_says_so(llamalog, arguments, said):
@@ -737,6 +740,12 @@ def test_impact_of_what_wrote_nothing_says_so(llamalog, arguments, said):
             2,
             "error: the start, 2026-02-01 00:00:00+00, is after the end",
             "Swap them",
+        ),
+        (
+            ["impact", "--since", "2999-01-01"],
+            2,
+            "error: the start, 2999-01-01 00:00:00+00, is in the future (22023)",
+            "Give an instant that has passed",
         ),
         (["impact", "--job", "x", "--limit", "3"], 2, "error: --limit and --cursor go with --list", "--help"),
         (["impact", "--source", "x", "--list", "--cursor", "x"], 1, "error: malformed cursor", "Pass the cursor"),

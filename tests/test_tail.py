@@ -441,6 +441,16 @@ def sessions(conn):
     ).fetchall()
 
 
+def test_a_job_to_come_can_be_waited_for(dsn, database):
+    with following(dsn, "--job", "sync-8") as process:
+        assert process.stderr.readline() == '[🦙 LlamaLog] unknown job "sync-8" yet\n'
+        assert process.stderr.readline().endswith("among the last million yet\n")
+        with database.transaction():
+            database.execute("SELECT llamalog.set_context(job_id => 'sync-8')")
+            database.execute("INSERT INTO artists (name, updated_at) VALUES ('Björk', now())")
+        assert "CREATED  ARTIST" in process.stdout.readline()
+
+
 def test_tail_goes_on_after_a_lost_connection_without_gap_or_repeat_until_ctrl_c(
     dsn, database, new
 ):

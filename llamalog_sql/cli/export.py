@@ -11,7 +11,7 @@ import click
 
 from llamalog_sql import output, queries
 from llamalog_sql.cli.group import main
-from llamalog_sql.cli.shared import SEQ, Moment, dsn_option, say, session
+from llamalog_sql.cli.shared import SEQ, Moment, dsn_option, say, say_nothing, session
 from llamalog_sql.connection import Connection
 from llamalog_sql.errors import Misuse
 from llamalog_sql.export import openlineage, prov, rows
@@ -137,7 +137,10 @@ def log(
     with session() as conn, writing(path) as stream:
         batches = counted(rows.log(conn, wanted, since=since, until=until, after=after))
         output.write_batches(batches, Change, form, stream, is_spreadsheet_safe=spreadsheet_safe)
-    say(f"{count:,} changes" + ("" if last is None else f", the last one {last}"))
+        if not count:
+            say_nothing(conn, "no such change is recorded")
+    if count:
+        say(f"{count:,} changes, the last one {last}")
 
 
 @export.command("prov")
@@ -190,6 +193,7 @@ def openlineage_command(
       llamalog export openlineage ALBUM "OK Computer" --namespace postgres://db.example.org:5432
     """
     _require_one(entity, job_id, since)
+    count = 0
     with session() as conn, writing(path) as stream:
         changes: Iterable[Change]
         if since is not None:
@@ -199,3 +203,8 @@ def openlineage_command(
             changes = sorted(story, key=lambda change: (rows.job_of(change) or "", change.seq))
         for event in openlineage.events(conn, changes, namespace=namespace):
             stream.write(output.as_json(event) + "\n")
+            count += 1
+        if not count:
+            say_nothing(conn, "no job wrote in that time")
+    if count:
+        say(f"{count:,} events")

@@ -111,7 +111,7 @@ def check(form: str) -> None:
     with session(installed=False) as conn:
         findings = installation.check(conn)
     if form != "table":
-        output.write_rows(findings, form)
+        output.write_rows(findings, form, installation.Finding)
     else:
         for finding in findings:
             click.echo(f"{finding.what}: {finding.problem}")

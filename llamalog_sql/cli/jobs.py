@@ -9,7 +9,15 @@ import click
 
 from llamalog_sql import jobs, output, output_jobs
 from llamalog_sql.cli.group import main
-from llamalog_sql.cli.shared import COUNT, Moment, dsn_option, format_option, say, session
+from llamalog_sql.cli.shared import (
+    COUNT,
+    Moment,
+    dsn_option,
+    format_option,
+    say,
+    say_nothing,
+    session,
+)
 from llamalog_sql.connection import Connection
 from llamalog_sql.jobs import Criteria, ImpactEntity
 
@@ -44,7 +52,7 @@ def job(job_id: str, children: int, form: str) -> None:
         nodes = jobs.job(conn, job_id)
         _say_archived(conn, None)
     if form != "table":
-        output.write_rows(nodes, form)
+        output.write_rows(nodes, form, jobs.JobNode)
         return
     output.console().print(output_jobs.job_tree(nodes, children))
 
@@ -89,23 +97,25 @@ def impact(
     with session() as conn:
         if is_list:
             found = jobs.impact_entities(conn, criteria, limit=limit or 50, cursor=cursor)
-            _show_entities(found, criteria, form)
+            _show_entities(conn, found, criteria, form)
         else:
-            _show_impact(jobs.impact(conn, criteria), criteria, form)
+            _show_impact(conn, jobs.impact(conn, criteria), criteria, form)
         _say_archived(conn, since)
 
 
-def _show_impact(rows: list[jobs.Impact], criteria: Criteria, form: str) -> None:
+def _show_impact(conn: Connection, rows: list[jobs.Impact], criteria: Criteria, form: str) -> None:
     if form != "table":
-        output.write_rows(rows, form)
+        output.write_rows(rows, form, jobs.Impact)
     elif rows:
         output.console().print(output_jobs.impact_title(criteria, rows))
         output.console().print(output_jobs.impact_table(rows))
     if not rows:
-        say(f"no change {output_jobs.phrase(criteria)} is recorded")
+        say_nothing(conn, f"no change {output_jobs.phrase(criteria)} is recorded")
 
 
-def _show_entities(found: Iterator[ImpactEntity], criteria: Criteria, form: str) -> None:
+def _show_entities(
+    conn: Connection, found: Iterator[ImpactEntity], criteria: Criteria, form: str
+) -> None:
     last: list[ImpactEntity] = []
     rows = output_jobs.remembering_last(found, last)
     if form == "table":
@@ -114,6 +124,6 @@ def _show_entities(found: Iterator[ImpactEntity], criteria: Criteria, form: str)
     else:
         output_jobs.stream_rows(rows, form)
     if not last:
-        say(f"no change {output_jobs.phrase(criteria)} touched an entity")
+        say_nothing(conn, f"no change {output_jobs.phrase(criteria)} touched an entity")
     elif last[0].next_cursor is not None:
         say(f"more: add --cursor {last[0].next_cursor}")

@@ -12,15 +12,18 @@ from llamalog_sql import instants, output, output_instants, queries
 from llamalog_sql.cli.group import FAILED, main
 from llamalog_sql.cli.shared import (
     COUNT,
+    SEQ,
     Moment,
     dsn_option,
     entity_arguments,
     format_option,
     say,
+    say_nothing,
     session,
 )
 from llamalog_sql.connection import Connection
 from llamalog_sql.instants import EntityAt
+from llamalog_sql.queries import Blame, ChainRow, Change, Difference, Found, Sentence, TreeNode
 
 logger = logging.getLogger("llamalog_sql")
 
@@ -72,7 +75,7 @@ def history(entity_type: str, entity: str, limit: int, form: str) -> None:
     if len(found) > limit:
         say(f"only the newest {limit}; for more, --limit")
     if form != "table":
-        output.write_rows(rows, form)
+        output.write_rows(rows, form, Change)
         return
     if not rows:
         say("no change of it is recorded")
@@ -121,6 +124,8 @@ def chain(
             cursor=cursor,
         )
         _say_archived(conn, entity_type, entity_id)
+        if not page.logs:
+            say_nothing(conn, "no such change is recorded")
     if form == "json":
         click.echo(
             output.as_json(
@@ -138,10 +143,9 @@ def chain(
         )
         return
     if form != "table":
-        output.write_rows(page.logs, form)
+        output.write_rows(page.logs, form, ChainRow)
         return
     if not page.logs:
-        say("no such change is recorded")
         return
     heading = output.heading(entity_type, entity_id, label)
     output.print_changes(
@@ -177,7 +181,7 @@ def tree(entity_type: str, entity: str, children: int, form: str) -> None:
         nodes = queries.tree(conn, entity_type, entity_id)
         _say_archived(conn, entity_type, entity_id)
     if form != "table":
-        output.write_rows(nodes, form)
+        output.write_rows(nodes, form, TreeNode)
         return
     output.console().print(
         output.tree(nodes, output.heading(entity_type, entity_id, label), children)
@@ -199,7 +203,7 @@ def why(entity_type: str, entity: str, form: str) -> None:
         entity_id = queries.resolve(conn, entity_type, entity)
         sentences = queries.why(conn, entity_type, entity_id)
     if form != "table":
-        output.write_rows(sentences, form)
+        output.write_rows(sentences, form, Sentence)
         return
     output.console().print(output.story(sentences), end="")
 
@@ -270,7 +274,7 @@ def blame(entity_type: str, entity: str, form: str) -> None:
         _say_archived(conn, entity_type, entity_id)
         _say_breaks(conn, entity_type, entity_id)
     if form != "table":
-        output.write_rows(rows, form)
+        output.write_rows(rows, form, Blame)
     elif not rows:
         say("neither the row nor the image of its removal is there")
     else:
@@ -281,8 +285,8 @@ def blame(entity_type: str, entity: str, form: str) -> None:
 @entity_arguments
 @click.argument("from_at", metavar="[FROM", type=Moment(), required=False)
 @click.argument("to_at", metavar="TO]", type=Moment(), required=False)
-@click.option("--from-change", type=int, metavar="SEQ", help="From what this change left.")
-@click.option("--to-change", type=int, metavar="SEQ", help="To what this change left.")
+@click.option("--from-change", type=SEQ, metavar="SEQ", help="From what this change left.")
+@click.option("--to-change", type=SEQ, metavar="SEQ", help="To what this change left.")
 @format_option
 @dsn_option
 def diff(
@@ -313,9 +317,10 @@ def diff(
             _say_columns(conn, entity_type, from_at)
         elif from_change is not None and to_change is not None:
             rows = instants.diff_changes(conn, entity_type, entity_id, from_change, to_change)
+            _say_columns(conn, entity_type, instants.made_at(conn, from_change))
         _say_breaks(conn, entity_type, entity_id)
     if form != "table":
-        output.write_rows(rows, form)
+        output.write_rows(rows, form, Difference)
     elif not rows:
         say("no difference")
     else:
@@ -341,7 +346,7 @@ def find(text: str, entity_type: str | None, limit: int, form: str) -> None:
     if len(found) > limit:
         say(f"only {limit}; for more, --limit")
     if form != "table":
-        output.write_rows(rows, form)
+        output.write_rows(rows, form, Found)
     elif rows:
         output.console().print(output.found_table(rows))
     if not rows:

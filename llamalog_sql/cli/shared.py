@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from llamalog_sql import output
+from llamalog_sql import output, queries
 from llamalog_sql.connection import Connection, connect, require_installation
 from llamalog_sql.errors import Misuse
 
@@ -118,6 +118,12 @@ def print_sql(statements: Iterable[str]) -> None:
 
 def say(message: str) -> None:
     logger.info(message)
+
+
+def say_nothing(conn: Connection, what: str) -> None:
+    """Say that nothing of a time was found, and since when anything could be: before that, nobody knows."""
+    since = queries.log_begins_at(conn)
+    say(f"{what}; " + (f"the log begins {output.moment(since)}" if since else "the log is empty"))
 
 
 def entity_arguments(command: Callable[..., Any]) -> Callable[..., Any]:

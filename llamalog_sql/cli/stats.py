@@ -9,7 +9,7 @@ import click
 from llamalog_sql import output, sizes
 from llamalog_sql import stats as figures
 from llamalog_sql.cli.group import main
-from llamalog_sql.cli.shared import Moment, dsn_option, format_option, say, session
+from llamalog_sql.cli.shared import Moment, dsn_option, format_option, say, say_nothing, session
 from llamalog_sql.errors import Misuse
 
 
@@ -59,23 +59,29 @@ def stats(
         counted = [figures.counts(conn, one, since, until) for one in sides]
         is_asked = not side and (silent or form == "table")
         quiet = figures.silent(conn, since, until) if is_asked else []
+        if not any(counted) and not quiet:
+            if silent:
+                say("nothing fell silent")
+            else:
+                say_nothing(conn, "nothing was written in that time")
     if form != "table":
-        output.write_rows(quiet if silent else [row for rows in counted for row in rows], form)
+        if silent:
+            output.write_rows(quiet, form, figures.Silent)
+        else:
+            output.write_rows([row for rows in counted for row in rows], form, figures.Count)
         return
     console = output.console()
     for rows in filter(None, counted):
         console.print(figures.chart(rows, None if side else figures.LINES))
         console.print()
     console.print(figures.silence(quiet), end="")
-    if not any(counted) and not quiet:
-        say("nothing was written in that time" if not silent else "nothing fell silent")
 
 
 def _show_sizes(form: str) -> None:
     with session() as conn:
         found = sizes.sizes(conn)
     if form != "table":
-        output.write_rows(found, form)
+        output.write_rows(found, form, sizes.Size)
         return
     output.console().print(
         output.grid(

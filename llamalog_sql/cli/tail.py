@@ -11,11 +11,11 @@ from contextlib import suppress
 
 import click
 
-from llamalog_sql import output, queries, tailing
+from llamalog_sql import jobs, output, queries, tailing
 from llamalog_sql.cli.group import main
-from llamalog_sql.cli.shared import COUNT, dsn_option, format_option, session
+from llamalog_sql.cli.shared import COUNT, dsn_option, format_option, say, session
 from llamalog_sql.connection import connect
-from llamalog_sql.errors import Misuse
+from llamalog_sql.errors import Misuse, UnknownJob
 from llamalog_sql.queries import Change
 
 
@@ -69,6 +69,13 @@ def tail(
         raise Misuse("an array that grows never ends", hint="With -f, write --format jsonl.")
     with session() as conn:
         tailing.ready(conn)
+        if job_id is not None:
+            try:
+                jobs.require(conn, job_id)
+            except UnknownJob as error:
+                if not follow:
+                    raise
+                say(f"{output.clean(error)} yet")
         wanted = tailing.Filter(
             entity_type=entity_type,
             entity_id=queries.resolve(conn, entity_type, entity)
@@ -81,8 +88,10 @@ def tail(
             job_id=job_id,
         )
         news = tailing.tail(conn, wanted, limit=limit)
+        if not news.changes:
+            say("no such change is among the last million" + (" yet" if follow else ""))
         if form == "json":
-            output.write_rows(news.changes, form)
+            output.write_rows(news.changes, form, Change)
             return
         batches: Iterator[Sequence[Change]] = iter([news.changes])
         if follow:

@@ -92,7 +92,7 @@ def maintain(
         if dry_run:
             missing = installation.missing_months(conn, months)
             if form != "table":
-                output.write_rows(planned, form)
+                output.write_rows(planned, form, retention.Month)
                 return
             for name in missing:
                 click.echo(f"would make {name}")
@@ -116,7 +116,7 @@ def maintain(
             confirm(f"Archive {len(planned)} months {where}?", yes)
         done = retention.keep(conn, policy, directory, progress=_tell_archived)
     if form != "table":
-        output.write_rows(done, form)
+        output.write_rows(done, form, retention.Archived)
     elif not done:
         say("no month is to be archived")
 
@@ -167,4 +167,4 @@ def restore_archive(files: tuple[Path, ...], foreign: bool, dry_run: bool, form:
                 f"{done[-1].month}: {done[-1].restored_rows:,} of {done[-1].archived_rows:,} rows brought back"
             )
     if form != "table":
-        output.write_rows(done, form)
+        output.write_rows(done, form, retention.Restored)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import set_json_loads
 
-from llamalog_sql.connection import Connection, first_row, rows
+from llamalog_sql.connection import Connection, exact_json, first_row, rows
 from llamalog_sql.errors import LlamaLogError, translate
+from llamalog_sql.jobs import require
 from llamalog_sql.queries import Change
 from llamalog_sql.tailing import Filter
 
 #: Rows fetched at a time.
 _BATCH = 2000
-
-_exact = functools.partial(json.loads, parse_float=Decimal)
 
 
 @dataclass(frozen=True)
@@ -49,8 +45,13 @@ def log(
     """Yield the rows of the log in batches by seq, as one snapshot sees them; memory is that of a batch.
 
     since, until: from, and before.  after: only rows of a higher seq.
+
+    Raises UnknownEntityType (LL003), UnknownJob (LL017), Misuse (22023).
     """
+    if wanted.job_id is not None:
+        require(conn, wanted.job_id)
     with _translated():
+        rows(conn, "SELECT llamalog.check_span(%s, %s)", [since, until])
         spelled = first_row(
             conn,
             "SELECT CASE WHEN %s::text IS NOT NULL THEN llamalog.entity_type(%s) END,"
@@ -97,21 +98,27 @@ def of_entity(conn: Connection, entity_type: str, entity_id: str) -> list[Change
 def of_job(conn: Connection, job_id: str) -> list[Change]:
     """Return the changes of a job, and of the jobs that it caused, by seq.
 
-    Raises LlamaLogError where no such job wrote.
+    Raises UnknownJob (LL017), and LlamaLogError where the job has written nothing.
     Source: sql/functions/caused_changes.sql
     """
+    require(conn, job_id)
     query = "SELECT * FROM llamalog.caused_changes(%s) ORDER BY seq, id"
     found = [change for batch in _stream(conn, query, [job_id]) for change in batch]
     if not found:
         raise LlamaLogError(
             f'no change of a job "{job_id}" is recorded',
-            hint="llamalog tail --format jsonl shows the newest changes with their jobs.",
+            hint=f"It is known, but wrote nothing: see llamalog job {job_id}",
         )
     return found
 
 
 def by_job(conn: Connection, since: datetime) -> Iterator[Change]:
-    """Yield changes of jobs from that time on, job by job and without images; memory is that of a batch."""
+    """Yield changes of jobs from that time on, job by job and without images; memory is that of a batch.
+
+    Raises Misuse (22023) for a time in the future.
+    """
+    with _translated():
+        rows(conn, "SELECT llamalog.check_span(%s, NULL)", [since])
     columns = ", ".join(
         f"NULL::jsonb AS {field.name}"
         if field.name in {"before", "after", "metadata"}
@@ -161,7 +168,7 @@ def _stream(conn: Connection, query: str, parameters: list[Any]) -> Iterator[lis
         conn.transaction(),
         conn.cursor("llamalog_export", row_factory=class_row(Change)) as cursor,
     ):
-        set_json_loads(_exact, cursor)
+        set_json_loads(exact_json, cursor)
         cursor.execute(query.encode(), parameters)
         while batch := cursor.fetchmany(_BATCH):
             yield batch

@@ -6,14 +6,11 @@ streamed, so that large values are never in memory together.
 
 from __future__ import annotations
 
-import functools
-import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, TypeVar
 
 import psycopg
@@ -22,7 +19,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import set_json_loads
 
 from llamalog_sql import attention, jobs, output, queries
-from llamalog_sql.connection import Connection, first_row, rows
+from llamalog_sql.connection import Connection, exact_json, first_row, rows
 from llamalog_sql.errors import LlamaLogError, translate
 
 Row = TypeVar("Row")
@@ -492,16 +489,13 @@ def log(conn: Connection, since: datetime) -> Log:
     )
 
 
-_exact = functools.partial(json.loads, parse_float=Decimal)
-
-
 def _stream(
     conn: Connection, kind: type[Row], query: str, parameters: dict[str, Any]
 ) -> Iterator[Row]:
     """Yield rows one by one, as they come."""
     try:
         with conn.cursor(row_factory=class_row(kind)) as cursor:
-            set_json_loads(_exact, cursor)
+            set_json_loads(exact_json, cursor)
             yield from cursor.stream(query.encode(), parameters)
     except psycopg.Error as error:
         raise translate(error) from error

@@ -27,11 +27,7 @@ DECLARE
 BEGIN
     PERFORM llamalog.check_row_limit(chain.row_limit);
     v_categories := llamalog.checked_categories(chain.categories);
-    IF chain.start_date > chain.end_date THEN
-        RAISE EXCEPTION 'the start, %, is after the end, %', chain.start_date, chain.end_date
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT    = 'Swap them.';
-    END IF;
+    PERFORM llamalog.check_span(chain.start_date, chain.end_date);
     v_query := md5(concat_ws('|', 'chain', v_type, v_id, v_categories, chain.start_date, chain.end_date));
     v_page := llamalog.open_page(chain.cursor, v_query);
     RETURN QUERY

@@ -1,4 +1,4 @@
--- Refuses a question about the impact of nothing, and of a time that ends before it begins.
+-- Refuses a question about the impact of nothing, and of a time that cannot be.
 CREATE OR REPLACE FUNCTION llamalog.check_impact(
     job_id     text,
     source     text,
@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION llamalog.check_impact(
 )
     RETURNS void
     LANGUAGE plpgsql
-    IMMUTABLE
+    STABLE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
@@ -17,13 +17,9 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value',
                   HINT    = 'Give a job, a source, a user or a time; several of them narrow it down.';
     END IF;
-    IF start_date > end_date THEN
-        RAISE EXCEPTION 'the start, %, is after the end, %', start_date, end_date
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT    = 'Swap them.';
-    END IF;
+    PERFORM llamalog.check_span(start_date, end_date);
 END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.check_impact(text, text, text, timestamptz, timestamptz) IS
-    'Part of llamalog.impact(): raises 22023 when nothing is asked for, or the start is after the end.';
+    'Part of llamalog.impact(): raises 22023 when nothing is asked for, or the time is refused by llamalog.check_span().';

@@ -24,11 +24,7 @@ DECLARE
     v_before jsonb;
     v_after  jsonb;
 BEGIN
-    IF diff.from_at > diff.to_at THEN
-        RAISE EXCEPTION 'the start, %, is after the end, %', diff.from_at, diff.to_at
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT    = 'Swap them.';
-    END IF;
+    PERFORM llamalog.check_span(diff.from_at, diff.to_at);
     v_before := llamalog.as_of(diff.entity_type, diff.entity_id, diff.from_at);
     v_after := llamalog.as_of(diff.entity_type, diff.entity_id, diff.to_at);
     RETURN QUERY

@@ -26,11 +26,6 @@ DECLARE
         FROM llamalog.watches AS watch
     );
 BEGIN
-    IF job_family.job_id IS NULL THEN
-        RAISE EXCEPTION 'job_id is missing'
-            USING ERRCODE = 'null_value_not_allowed',
-                  HINT    = 'Pass the id of the job, as the log has it.';
-    END IF;
     WHILE v_new IS NOT NULL LOOP
         RETURN QUERY
         SELECT unnest(v_new), v_depth, unnest(v_parents);
@@ -85,27 +80,8 @@ BEGIN
         );
         v_depth := v_depth + 1;
     END LOOP;
-    IF cardinality(v_known) = 1
-        AND NOT EXISTS (
-            SELECT
-            FROM llamalog.jobs AS recorded
-            WHERE recorded.job_id = job_family.job_id
-        )
-        AND NOT EXISTS (
-            SELECT
-            FROM llamalog.log AS log
-            WHERE log.job_id = job_family.job_id
-        )
-        AND NOT EXISTS (
-            SELECT
-            FROM llamalog.log AS log
-            WHERE log.parent_job_id = job_family.job_id
-        )
-    THEN
-        RAISE EXCEPTION 'unknown job "%"', left(job_family.job_id, 100)
-            USING ERRCODE = 'LL017',
-                  DETAIL  = 'No job of that id was recorded, and no change in the log names it.',
-                  HINT    = 'Every change names its job: see llamalog history TYPE ID, or llamalog.job_summary.';
+    IF cardinality(v_known) = 1 THEN
+        PERFORM llamalog.check_job(job_family.job_id);
     END IF;
 END;
 $function$;

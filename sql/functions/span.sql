@@ -12,14 +12,10 @@ DECLARE
     v_until timestamptz := coalesce(until_at, clock_timestamp());
     v_since timestamptz := coalesce(since_at, v_until - interval '30 days');
 BEGIN
-    IF v_since > v_until THEN
-        RAISE EXCEPTION 'the start, %, is after the end, %', v_since, v_until
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT    = 'Swap them.';
-    END IF;
+    PERFORM llamalog.check_span(v_since, until_at);
     RETURN tstzrange(v_since, v_until);
 END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.span(timestamptz, timestamptz) IS
-    'The span from since_at (null: 30 days before its end) to until_at (null: now); raises 22023 when they are the wrong way round.';
+    'The span from since_at (null: 30 days before its end) to until_at (null: now); raises 22023 as llamalog.check_span() does.';

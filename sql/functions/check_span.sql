@@ -1,0 +1,26 @@
+-- Refuses a span of time that has not begun, or that ends before it begins.
+CREATE OR REPLACE FUNCTION llamalog.check_span(
+    since_at timestamptz,
+    until_at timestamptz
+)
+    RETURNS void
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    IF since_at > until_at THEN
+        RAISE EXCEPTION 'the start, %, is after the end, %', since_at, until_at
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT    = 'Swap them.';
+    END IF;
+    IF since_at > clock_timestamp() THEN
+        RAISE EXCEPTION 'the start, %, is in the future', since_at
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT    = 'Give an instant that has passed; text without a zone is read in that of the session.';
+    END IF;
+END;
+$function$;
+
+COMMENT ON FUNCTION llamalog.check_span(timestamptz, timestamptz) IS
+    'Raises 22023 when the start is after the end, or in the future; null stands for no bound.';
