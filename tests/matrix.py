@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-
 VERSIONS = [15, 16, 17, 18]
 
 #: What the tests read from the environment, by the name of the column that shows what became of it.

@@ -46,7 +46,7 @@ def bodies(pglast, text):
     for statement in pglast.parse_sql(text):
         kind = type(statement.stmt).__name__
         words = text[statement.stmt_location :][: statement.stmt_len or None]
-        if kind == "DoStmt" or kind == "CreateFunctionStmt" and "LANGUAGE plpgsql" in words:
+        if kind == "DoStmt" or (kind == "CreateFunctionStmt" and "LANGUAGE plpgsql" in words):
             yield words
 
 
