@@ -46,7 +46,7 @@ from llamalog_sql import watching
 
 #: An empty database with llamalog in it.
 migrated = test_properties.migrated
-FEW = settings(PROFILE, max_examples=6 if PROFILE.max_examples < 100 else PROFILE.max_examples)
+FEW = settings(PROFILE, max_examples=5 if PROFILE.max_examples < 100 else PROFILE.max_examples)
 
 MODES = [
     ("rendered", "none"),
