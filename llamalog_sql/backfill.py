@@ -28,7 +28,7 @@ from llamalog_sql.connection import (
     rows,
 )
 from llamalog_sql.errors import LlamaLogError
-from llamalog_sql.render import ident, literal
+from llamalog_sql.render import IMAGE_SETTINGS, ident, literal
 
 logger = logging.getLogger(__name__)
 
@@ -660,6 +660,9 @@ def _infer(conn: Connection, pace: Pace) -> dict[str, int]:
 
     def as_its_owner(statement: str, parameters: list[int] | None = None) -> None:
         with conn.transaction(), as_owner(conn):
+            for name, value in IMAGE_SETTINGS.items():
+                # or keys are spelled otherwise than capture spells them
+                conn.execute("SELECT set_config(%s, %s, true)", [name, value])
             conn.execute(statement.encode(), parameters)
 
     # a role that is only set, what the log's own checks call could leave

@@ -347,7 +347,8 @@ def rows_at(db, when):
     """Return every row that the log or the tables know, by type and id, as it was at an instant."""
     found = {}
     for kind in (kind for kind, table in db.tables.items() if not table.is_link):
-        ids = f"SELECT {key_of(db, kind)} FROM app.{kind.lower()} AS r"
+        key = key_of(db, kind).replace("%", "%%")
+        ids = f"SELECT {key} FROM app.{kind.lower()} AS r"
         for key, names, values in db.conn.execute(
             f"SELECT id, (SELECT array_agg(f.key ORDER BY f.key) FROM jsonb_each(row) AS f),"
             " (SELECT array_agg(f.value::text ORDER BY f.key) FROM jsonb_each(row) AS f)"

@@ -1176,6 +1176,22 @@ def test_entities_that_were_there_before_get_one_creation_each_that_says_it_is_i
     ]
 
 
+def test_an_inferred_creation_has_the_id_that_capture_would_give(empty):
+    """Whatever the session has set: the text of such keys depends on it."""
+    migrate.migrate(empty)
+    empty.execute("CREATE TABLE spans (span interval PRIMARY KEY, note text)")
+    empty.execute("INSERT INTO spans VALUES ('1 day')")
+    watching.watch(empty, ["spans"])
+    empty.execute("SET IntervalStyle = 'postgres'")
+    assert backfill.backfill(empty).inferred == {"SPAN": 1}
+    empty.execute("UPDATE spans SET note = 'x'")
+    assert lens(empty, "entity_id, category", "entity_type = 'SPAN'") == [
+        ("P1D", "CREATED"),
+        ("P1D", "UPDATED"),
+    ]
+    assert backfill.backfill(empty).inferred == {}
+
+
 @STATES
 def test_what_the_legacy_log_saw_created_is_not_inferred(empty, later):
     legacy_log(empty, albums=5, later=later)

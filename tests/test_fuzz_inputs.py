@@ -262,16 +262,20 @@ def test_a_cursor_with_any_part_forged_is_refused_as_malformed(db, told, questio
             f"SELECT * FROM llamalog.{text}".encode(), {"id": told["id"], "cursor": cursor}
         ).fetchall()
 
+    def refused(cursor: str) -> str | None:
+        try:
+            with db.transaction(force_rollback=True):
+                asked(cursor)
+        except psycopg.Error as error:
+            return error.sqlstate
+        return None
+
     parts = base64.b64decode(asked(None)[-1].next_cursor).decode().split(" ")
     for place in range(len(parts)):
         for forged in PARTS:
-            changed = [*parts[:place], forged, *parts[place + 1 :]]
-            cursor = base64.b64encode(" ".join(changed).encode()).decode()
-            try:
-                with db.transaction(force_rollback=True):
-                    asked(cursor)
-            except psycopg.Error as error:
-                assert error.sqlstate == "LL006", (place, forged, str(error))
+            changed = " ".join([*parts[:place], forged, *parts[place + 1 :]])
+            said = refused(base64.b64encode(changed.encode()).decode())
+            assert (place, forged, said) in [(place, forged, None), (place, forged, "LL006")]
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------

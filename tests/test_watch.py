@@ -1117,6 +1117,25 @@ def test_partitions_made_and_attached_later_are_captured(bare, changes, kind):
     ]
 
 
+@each_kind
+def test_partitions_below_partitions_are_captured_whatever_plan_finds_them(bare, changes, kind):
+    """Below one that is not captured yet, a captured one was taken for a stray and let go, and hung again, without end."""
+    for plan in ("nestloop", "hashjoin", "mergejoin"):
+        bare.execute(f"SET LOCAL enable_{plan} = off".encode())
+        bare.execute(
+            "CREATE TABLE events (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+            "CREATE TABLE late PARTITION OF events DEFAULT PARTITION BY RANGE (id);"
+            "CREATE TABLE later PARTITION OF late DEFAULT PARTITION BY RANGE (id);"
+            "CREATE TABLE last PARTITION OF later DEFAULT"
+        )
+        assert bare.execute(
+            "SELECT array_agg(member::regclass::text) FROM llamalog.family('events'::regclass) AS member"
+        ).fetchone() == (["events", "late", "later", "last"],)
+        watch(bare, "events", capture=kind)
+        bare.execute("INSERT INTO events VALUES (1); TRUNCATE later; DROP TABLE events")
+    assert changes(bare, "op") == ["I", "T"] * 3
+
+
 # -- wide and narrow --------------------------------------------------------------------------------------------------
 
 

@@ -142,13 +142,14 @@ BEGIN
         END IF;
         FOR v_member IN
             SELECT member.oid
-            FROM llamalog.family(v_watch.relation) AS member (oid)
+            FROM llamalog.family(v_watch.relation) WITH ORDINALITY AS member (oid, position)
             WHERE NOT EXISTS (
                 SELECT
                 FROM pg_trigger AS hung
                 WHERE hung.tgrelid = member.oid
                     AND hung.tgname = '00_llamalog_truncate'
             )
+            ORDER BY member.position
         LOOP
             -- the row triggers of a partition are those of the whole; one that lost this trigger alone gets it back
             IF llamalog.is_partitioned(v_member)

@@ -12,6 +12,9 @@ CREATE OR REPLACE FUNCTION llamalog.needing_attention(
     SET jit = off
     SET TimeZone = 'UTC'
     SET DateStyle = 'ISO'
+    SET IntervalStyle = 'iso_8601'
+    SET bytea_output = 'hex'
+    SET extra_float_digits = 1
 AS $function$
 #variable_conflict use_column
 DECLARE
