@@ -64,7 +64,8 @@ BEGIN
         FETCH v_changes INTO v_change;
         EXIT WHEN NOT FOUND;
         IF v_change.created_at > v_pause.paused_at THEN
-            v_is_later := v_change.op = 'I' AND NOT coalesce(v_change.seq <= replayed_row.seq, v_change.created_at <= replayed_row.at);
+            v_is_later := v_change.op = 'I'
+                AND coalesce(v_change.seq > replayed_row.seq, v_change.created_at > replayed_row.at);
             CONTINUE;
         END IF;
         IF coalesce(v_change.seq <= replayed_row.seq, v_change.created_at <= replayed_row.at) THEN
