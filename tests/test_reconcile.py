@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+import test_adopt
 import test_cli
 import test_properties
 from conftest import sampled
@@ -28,6 +29,7 @@ llamalog = test_cli.llamalog
 
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
 migrated, watched = test_properties.migrated, test_properties.watched
+later_adopted, later_adopted_template = test_adopt.later_adopted, test_adopt.later_adopted_template
 
 
 @contextmanager
@@ -117,7 +119,8 @@ def test_writers_beside_it_make_no_false_finding(database, connect, new):
     )
     shop(database)
     watching.watch(database, ["events"], Options())
-    failures = []
+    album, artist, failures = new.album(database), new.artist(database), []
+    kinds = ("GOOD", "EVENT", "ALBUM_ARTIST")
 
     def hammer(seed):
         conn, chance = connect(database), random.Random(seed)
@@ -138,9 +141,12 @@ def test_writers_beside_it_make_no_false_finding(database, connect, new):
                                 "UPDATE events SET region = 'south', size = size + 1 WHERE id = %(key)s AND region = 'north'"
                                 " AND NOT EXISTS (SELECT FROM south WHERE south.id = %(key)s)",
                                 "DELETE FROM events WHERE id = %(key)s",
+                                "INSERT INTO album_artists VALUES (%(album)s, %(artist)s, 'no ' || %(key)s) ON CONFLICT DO NOTHING",
+                                "UPDATE album_artists SET position = %(key)s WHERE role = 'no ' || %(key)s",
+                                "DELETE FROM album_artists WHERE role = 'no ' || %(key)s",
                             ]
                         ),
-                        {"key": key},
+                        {"key": key, "album": album, "artist": artist},
                     )
         except psycopg.Error as error:  # a writer that has stopped proves nothing
             failures.append(error)
@@ -149,18 +155,17 @@ def test_writers_beside_it_make_no_false_finding(database, connect, new):
     reader = reconciling.ready(connect(database))
     for writer in writers:
         writer.start()
-    told, checked = [], 0
-    while any(writer.is_alive() for writer in writers):
+    told, checked, is_over = [], 0, False
+    while not is_over:
+        is_over = not any(writer.is_alive() for writer in writers)  # and once more
         tally = Tally()
-        told += found(reader, "GOOD", "EVENT", tally=tally, pace=Pace(7))
-        told += found(reader, "GOOD", "EVENT", since=EVER, pace=Pace(50))
+        told += found(reader, *kinds, tally=tally, pace=Pace(7))
+        told += found(reader, *kinds, since=EVER, pace=Pace(50))
         checked += tally.count()
-    for writer in writers:
-        writer.join()
     assert failures == []
     assert told == []
     assert checked > 0
-    assert found(reader, "GOOD", "EVENT", is_deep=True, pace=Pace(50)) == []
+    assert found(reader, *kinds, is_deep=True, pace=Pace(50)) == []
 
 
 def test_a_transaction_that_is_not_committed_is_not_there(database, connect):
@@ -407,6 +412,23 @@ def test_rows_of_before_the_watch_are_not_known_until_backfill_notes_them(databa
         ("GOOD", "2", "changed", "name"),
         ("GOOD", "4", "unknown", None),
     ]
+
+
+@pytest.mark.slow
+def test_an_adopted_log_knows_what_it_tells_of(later_adopted):
+    conn = later_adopted
+    kinds = ("ALBUM", "ARTIST", "TRACK")
+    backfill.backfill(conn)
+    assert found(conn, *kinds, pace=Pace()) == []
+    conn.execute("UPDATE albums SET label = 'XL'; DELETE FROM tracks")
+    assert found(conn, *kinds, pace=Pace()) == found(conn, *kinds, since=EVER, pace=Pace()) == []
+    with unseen(conn):
+        (album,) = conn.execute(
+            "UPDATE albums SET label = 'x' WHERE id = (SELECT min(id::text)::uuid FROM albums) RETURNING id::text"
+        ).fetchone()
+    changed = [("ALBUM", album, "changed", "label")]
+    assert found(conn, *kinds, pace=Pace()) == changed
+    assert found(conn, *kinds, since=EVER, pace=Pace()) == changed
 
 
 def test_what_happened_while_nobody_watched_contradicts_nothing(db):
