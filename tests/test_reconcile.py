@@ -705,9 +705,29 @@ def test_the_command_says_how_to_go_on(llamalog, broken):
     second = llamalog("reconcile", "GOOD", "--from=-7", "--for", "0s", "--batch", "99")
     assert len(second.stdout.splitlines()) == 3
     command = second.stderr.splitlines()[-1].split("go on with: llamalog ")[1]
-    assert command.startswith("reconcile GOOD --from-change=-9223372036854775808")
+    assert command.startswith("reconcile GOOD --from-change=0")
     third = llamalog(*command.split())
     assert [line.split("  ")[0] for line in third.stdout.splitlines()] == ["GOOD 2"]
+
+
+def test_a_run_tells_how_far_it_is_and_when_it_is_interrupted_how_to_go_on(
+    llamalog, broken, monkeypatch
+):
+    def interrupted(batches, form):
+        next(batches)
+        next(batches)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reconciling, "_SAID_EVERY", -1)
+    said = llamalog("reconcile", "GOOD", "--batch", "2").stderr.splitlines()
+    assert said[0].endswith(
+        "GOOD: of 2 rows 0 agree with the log, 1 contradicts it, 1 is not known to it; at 1"
+    )
+    assert said[3].endswith("; at change 0 of the log")
+    monkeypatch.setattr(reconciling, "write", interrupted)
+    stopped = llamalog("reconcile", "GOOD", "--batch", "2")
+    assert stopped.exit_code == 1
+    assert "go on with: llamalog reconcile GOOD --from=1\n" in stopped.stderr
 
 
 def test_what_the_log_touched_since_is_looked_at_alone(llamalog, broken):
