@@ -367,8 +367,8 @@ def test_links_are_told_by_their_key(each_db, new):
         new.link(db, album, artist, role)
     new.link(db, other, bjork)
     new.link(db, third, bjork)
-    # of two roles between the same ends the log does not say whose position it is: neither is held to it
-    db.execute("UPDATE album_artists SET position = 7")
+    # whose position it is, of the roles between two ends, the log does not say: none is held to it
+    db.execute("UPDATE album_artists SET position = 7 WHERE album_id = %s", [album])
     db.execute("UPDATE album_artists SET role = 'choir' WHERE role = 'guest'")
     db.execute("UPDATE artists SET id = gen_random_uuid() WHERE id = %s", [radiohead])
     db.execute("UPDATE albums SET id = gen_random_uuid() WHERE id = %s", [other])
