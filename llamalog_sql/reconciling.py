@@ -29,8 +29,8 @@ _exact = functools.partial(json.loads, parse_float=Decimal)
 #: Verdicts that contradict the log. The others: agrees, and unknown.
 CONTRADICTIONS = ("changed", "came", "went", "gap")
 
-#: Below every change that was captured.
-_BEGINNING = 0
+#: Below every change, and what backfill has noted below the first.
+_BEGINNING = -(10**12)
 
 #: Rows of the log that are looked through at a time, in batches of the table: most say that something lives, and it does.
 _STRETCH = 5
@@ -185,7 +185,7 @@ def _is_enough(tally: Tally, pace: Pace, seconds: float) -> bool:
 
 def _where(place: Place) -> str:
     if place.above_seq is not None:
-        return f"at change {place.above_seq} of the log"
+        return f"at change {max(place.above_seq, 0)} of the log"
     return f"at {output.clean(place.after_key or place.entity_type)}"
 
 
@@ -205,14 +205,16 @@ def _batches(
             key = judged[-1].entity_id if judged else key
             is_last = len(judged) < size
             yield judged, Place(kind, above_seq=_BEGINNING) if is_last else Place(kind, key)
-    above = at.above_seq if at.above_seq is not None else _BEGINNING
+    above = at.above_seq
+    if above is None:
+        above = 0 if since else _BEGINNING
     stretch = size if since else size * _STRETCH
     while True:
         # of the whole log, what was written since the type is watched
         ((until,),) = _ask(
             conn,
-            "SELECT max(stretch.seq) FROM (SELECT log.seq FROM llamalog.log AS log WHERE log.seq > %s AND log.created_at >="
-            " coalesce(%s, (SELECT watch.watched_at FROM llamalog.watches AS watch WHERE watch.entity_type = %s))"
+            "SELECT max(stretch.seq) FROM (SELECT log.seq FROM llamalog.log AS log WHERE log.seq > %s AND (log.seq < 1 OR log.created_at >="
+            " coalesce(%s, (SELECT watch.watched_at FROM llamalog.watches AS watch WHERE watch.entity_type = %s)))"
             " ORDER BY log.seq LIMIT %s) AS stretch",
             [above, since, kind, stretch],
         )

@@ -408,9 +408,11 @@ def test_rows_of_before_the_watch_are_not_known_until_backfill_notes_them(databa
     with unseen(database):
         database.execute("INSERT INTO goods VALUES (4)")
         database.execute("UPDATE goods SET name = 'e' WHERE id = 2")
+        database.execute("DELETE FROM goods WHERE id = 3")
     assert found(database, "GOOD") == [
         ("GOOD", "2", "changed", "name"),
         ("GOOD", "4", "unknown", None),
+        ("GOOD", "3", "went", None),
     ]
 
 
@@ -705,7 +707,7 @@ def test_the_command_says_how_to_go_on(llamalog, broken):
     second = llamalog("reconcile", "GOOD", "--from=-7", "--for", "0s", "--batch", "99")
     assert len(second.stdout.splitlines()) == 3
     command = second.stderr.splitlines()[-1].split("go on with: llamalog ")[1]
-    assert command.startswith("reconcile GOOD --from-change=0")
+    assert command.startswith("reconcile GOOD --from-change=-1000000000000")
     third = llamalog(*command.split())
     assert [line.split("  ")[0] for line in third.stdout.splitlines()] == ["GOOD 2"]
 

@@ -61,10 +61,9 @@ BEGIN
         FROM llamalog.log AS log
         WHERE log.seq > reconcile_log.above_seq
             AND log.seq <= reconcile_log.until_seq
-            AND log.created_at >= v_since
+            AND (log.op IS NOT NULL AND log.created_at >= v_since OR log.seq < 1)
             AND log.entity_type = v_watch.subject_type
             AND log.link_type IS NOT DISTINCT FROM CASE WHEN v_watch.is_link THEN v_watch.entity_type END
-            AND log.op IS NOT NULL
             AND log.entity_id IS NOT NULL
         ORDER BY log.entity_id
     );

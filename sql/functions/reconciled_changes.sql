@@ -21,11 +21,13 @@ BEGIN
                 log.entity_id AS subject_id,
                 log.related_id,
                 log.seq,
-                log.created_at,
-                log.op,
+                CASE WHEN was.inferred THEN log.transaction_at ELSE log.created_at END AS created_at,
+                CASE WHEN was.inferred THEN 'I' ELSE log.op END AS op,
                 log.fields_enriched,
                 log.after
             FROM llamalog.log AS log
+            -- by llamalog backfill, below the first change: it was there when that ran
+            CROSS JOIN LATERAL (SELECT log.op IS NULL AND log.seq < 1 AS inferred) AS was
             WHERE log.entity_id = ANY (ARRAY(SELECT subject.id FROM subject))
                 AND log.entity_type = $1
                 AND log.link_type IS NULL
