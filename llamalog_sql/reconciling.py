@@ -29,8 +29,8 @@ _exact = functools.partial(json.loads, parse_float=Decimal)
 #: Verdicts that contradict the log. The others: agrees, and unknown.
 CONTRADICTIONS = ("changed", "came", "went", "gap")
 
-#: Below every seq.
-_BEGINNING = -(2**63)
+#: Below every change, and what backfill has noted below the first.
+_BEGINNING = -(10**12)
 
 #: Rows of the log that are looked through at a time, in batches of the table: most say that something lives, and it does.
 _STRETCH = 5
@@ -81,7 +81,7 @@ class Place:
 @dataclass
 class Tally:
     """What was found so far.  counts: rows by type and verdict.  unexplained: rows by type and column that came later, holding
-    a value that no change gave.  stopped_at: where a run that stopped before its end would go on; types_left: what follows.
+    a value that no change gave.  stopped_at: where a run that stops now would go on, None at its end; types_left: what follows.
     """
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
@@ -151,6 +151,7 @@ def reconcile(
         left = kinds[number + 1 :]
         counts = tally.counts.setdefault(kind, Counter())
         at = start if start and number == 0 else Place(kind)
+        tally.stopped_at, tally.types_left = at, left
         for judged, next_place in _batches(conn, at, since, is_deep, pace):
             counts.update(row.verdict for row in judged)
             tally.unexplained.update(
@@ -160,16 +161,19 @@ def reconcile(
                 for name in row.unexplained or ()
             )
             yield [_finding(kind, row) for row in judged if row.verdict != "agrees"]
-            now = time.monotonic()
-            if next_place is None and not left:
+            if next_place is not None:
+                tally.stopped_at = next_place
+            elif left:
+                tally.stopped_at, tally.types_left = Place(left[0]), left[1:]
+            else:
+                tally.stopped_at = None
                 return
+            now = time.monotonic()
             if _is_enough(tally, pace, now - began):
-                tally.stopped_at = next_place or Place(left[0])
-                tally.types_left = left if next_place else left[1:]
                 return
             if say is not None and now - said > _SAID_EVERY:
                 said = now
-                say(f"{told(tally, kind)}; {_where(next_place)}")
+                say(f"{told(tally, kind)}; {_where(tally.stopped_at)}")
             time.sleep(pace.throttle)
 
 
@@ -179,12 +183,10 @@ def _is_enough(tally: Tally, pace: Pace, seconds: float) -> bool:
     )
 
 
-def _where(place: Place | None) -> str:
-    if place is None:
-        return "done"
+def _where(place: Place) -> str:
     if place.above_seq is not None:
-        return f"at change {place.above_seq} of the log"
-    return f"at {output.clean(place.after_key)}"
+        return f"at change {max(place.above_seq, 0)} of the log"
+    return f"at {output.clean(place.after_key or place.entity_type)}"
 
 
 def _batches(
@@ -203,14 +205,16 @@ def _batches(
             key = judged[-1].entity_id if judged else key
             is_last = len(judged) < size
             yield judged, Place(kind, above_seq=_BEGINNING) if is_last else Place(kind, key)
-    above = at.above_seq if at.above_seq is not None else _BEGINNING
+    above = at.above_seq
+    if above is None:
+        above = 0 if since else _BEGINNING
     stretch = size if since else size * _STRETCH
     while True:
         # of the whole log, what was written since the type is watched
         ((until,),) = _ask(
             conn,
-            "SELECT max(stretch.seq) FROM (SELECT log.seq FROM llamalog.log AS log WHERE log.seq > %s AND log.created_at >="
-            " coalesce(%s, (SELECT watch.watched_at FROM llamalog.watches AS watch WHERE watch.entity_type = %s))"
+            "SELECT max(stretch.seq) FROM (SELECT log.seq FROM llamalog.log AS log WHERE log.seq > %s AND (log.seq < 1 OR log.created_at >="
+            " coalesce(%s, (SELECT watch.watched_at FROM llamalog.watches AS watch WHERE watch.entity_type = %s)))"
             " ORDER BY log.seq LIMIT %s) AS stretch",
             [above, since, kind, stretch],
         )

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+import test_adopt
 import test_cli
 import test_properties
 from conftest import sampled
@@ -28,6 +29,7 @@ llamalog = test_cli.llamalog
 
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
 migrated, watched = test_properties.migrated, test_properties.watched
+later_adopted, later_adopted_template = test_adopt.later_adopted, test_adopt.later_adopted_template
 
 
 @contextmanager
@@ -117,7 +119,8 @@ def test_writers_beside_it_make_no_false_finding(database, connect, new):
     )
     shop(database)
     watching.watch(database, ["events"], Options())
-    failures = []
+    album, artist, failures = new.album(database), new.artist(database), []
+    kinds = ("GOOD", "EVENT", "ALBUM_ARTIST")
 
     def hammer(seed):
         conn, chance = connect(database), random.Random(seed)
@@ -138,9 +141,12 @@ def test_writers_beside_it_make_no_false_finding(database, connect, new):
                                 "UPDATE events SET region = 'south', size = size + 1 WHERE id = %(key)s AND region = 'north'"
                                 " AND NOT EXISTS (SELECT FROM south WHERE south.id = %(key)s)",
                                 "DELETE FROM events WHERE id = %(key)s",
+                                "INSERT INTO album_artists VALUES (%(album)s, %(artist)s, 'no ' || %(key)s) ON CONFLICT DO NOTHING",
+                                "UPDATE album_artists SET position = %(key)s WHERE role = 'no ' || %(key)s",
+                                "DELETE FROM album_artists WHERE role = 'no ' || %(key)s",
                             ]
                         ),
-                        {"key": key},
+                        {"key": key, "album": album, "artist": artist},
                     )
         except psycopg.Error as error:  # a writer that has stopped proves nothing
             failures.append(error)
@@ -149,18 +155,17 @@ def test_writers_beside_it_make_no_false_finding(database, connect, new):
     reader = reconciling.ready(connect(database))
     for writer in writers:
         writer.start()
-    told, checked = [], 0
-    while any(writer.is_alive() for writer in writers):
+    told, checked, is_over = [], 0, False
+    while not is_over:
+        is_over = not any(writer.is_alive() for writer in writers)  # and once more
         tally = Tally()
-        told += found(reader, "GOOD", "EVENT", tally=tally, pace=Pace(7))
-        told += found(reader, "GOOD", "EVENT", since=EVER, pace=Pace(50))
+        told += found(reader, *kinds, tally=tally, pace=Pace(7))
+        told += found(reader, *kinds, since=EVER, pace=Pace(50))
         checked += tally.count()
-    for writer in writers:
-        writer.join()
     assert failures == []
     assert told == []
     assert checked > 0
-    assert found(reader, "GOOD", "EVENT", is_deep=True, pace=Pace(50)) == []
+    assert found(reader, *kinds, is_deep=True, pace=Pace(50)) == []
 
 
 def test_a_transaction_that_is_not_committed_is_not_there(database, connect):
@@ -362,8 +367,8 @@ def test_links_are_told_by_their_key(each_db, new):
         new.link(db, album, artist, role)
     new.link(db, other, bjork)
     new.link(db, third, bjork)
-    # of two roles between the same ends the log does not say whose position it is: neither is held to it
-    db.execute("UPDATE album_artists SET position = 7")
+    # whose position it is, of the roles between two ends, the log does not say: none is held to it
+    db.execute("UPDATE album_artists SET position = 7 WHERE album_id = %s", [album])
     db.execute("UPDATE album_artists SET role = 'choir' WHERE role = 'guest'")
     db.execute("UPDATE artists SET id = gen_random_uuid() WHERE id = %s", [radiohead])
     db.execute("UPDATE albums SET id = gen_random_uuid() WHERE id = %s", [other])
@@ -403,10 +408,29 @@ def test_rows_of_before_the_watch_are_not_known_until_backfill_notes_them(databa
     with unseen(database):
         database.execute("INSERT INTO goods VALUES (4)")
         database.execute("UPDATE goods SET name = 'e' WHERE id = 2")
+        database.execute("DELETE FROM goods WHERE id = 3")
     assert found(database, "GOOD") == [
         ("GOOD", "2", "changed", "name"),
         ("GOOD", "4", "unknown", None),
+        ("GOOD", "3", "went", None),
     ]
+
+
+@pytest.mark.slow
+def test_an_adopted_log_knows_what_it_tells_of(later_adopted):
+    conn = later_adopted
+    kinds = ("ALBUM", "ARTIST", "TRACK")
+    backfill.backfill(conn)
+    assert found(conn, *kinds, pace=Pace()) == []
+    conn.execute("UPDATE albums SET label = 'XL'; DELETE FROM tracks")
+    assert found(conn, *kinds, pace=Pace()) == found(conn, *kinds, since=EVER, pace=Pace()) == []
+    with unseen(conn):
+        (album,) = conn.execute(
+            "UPDATE albums SET label = 'x' WHERE id = (SELECT min(id::text)::uuid FROM albums) RETURNING id::text"
+        ).fetchone()
+    changed = [("ALBUM", album, "changed", "label")]
+    assert found(conn, *kinds, pace=Pace()) == changed
+    assert found(conn, *kinds, since=EVER, pace=Pace()) == changed
 
 
 def test_what_happened_while_nobody_watched_contradicts_nothing(db):
@@ -683,9 +707,29 @@ def test_the_command_says_how_to_go_on(llamalog, broken):
     second = llamalog("reconcile", "GOOD", "--from=-7", "--for", "0s", "--batch", "99")
     assert len(second.stdout.splitlines()) == 3
     command = second.stderr.splitlines()[-1].split("go on with: llamalog ")[1]
-    assert command.startswith("reconcile GOOD --from-change=-9223372036854775808")
+    assert command.startswith("reconcile GOOD --from-change=-1000000000000")
     third = llamalog(*command.split())
     assert [line.split("  ")[0] for line in third.stdout.splitlines()] == ["GOOD 2"]
+
+
+def test_a_run_tells_how_far_it_is_and_when_it_is_interrupted_how_to_go_on(
+    llamalog, broken, monkeypatch
+):
+    def interrupted(batches, form):
+        next(batches)
+        next(batches)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reconciling, "_SAID_EVERY", -1)
+    said = llamalog("reconcile", "GOOD", "--batch", "2").stderr.splitlines()
+    assert said[0].endswith(
+        "GOOD: of 2 rows 0 agree with the log, 1 contradicts it, 1 is not known to it; at 1"
+    )
+    assert said[3].endswith("; at change 0 of the log")
+    monkeypatch.setattr(reconciling, "write", interrupted)
+    stopped = llamalog("reconcile", "GOOD", "--batch", "2")
+    assert stopped.exit_code == 1
+    assert "go on with: llamalog reconcile GOOD --from=1\n" in stopped.stderr
 
 
 def test_what_the_log_touched_since_is_looked_at_alone(llamalog, broken):

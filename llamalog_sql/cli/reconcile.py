@@ -107,9 +107,13 @@ def reconcile(
             pace=reconciling.Pace(batch, throttle, limit, seconds),
             say=say,
         )
-        reconciling.write(_without_unknown(batches) if ignore_unknown else batches, form)
-    for line in reconciling.lines(tally, since):
-        say(line)
+        try:
+            reconciling.write(_without_unknown(batches) if ignore_unknown else batches, form)
+        finally:
+            # also to whoever has had enough, or lost the connection
+            if tally.stopped_at is None or tally.count():
+                for line in reconciling.lines(tally, since):
+                    say(line)
     wanted = (
         reconciling.CONTRADICTIONS if ignore_unknown else (*reconciling.CONTRADICTIONS, "unknown")
     )

@@ -38,11 +38,13 @@ DECLARE
     v_table   oid := llamalog.table_of(v_watch);
     v_since   timestamptz := greatest(v_watch.watched_at, llamalog.archived_before(v_watch.entity_type));
     v_key     text := llamalog.key_expression(v_table, v_watch.key_columns, 'live');
-    v_row     text := format('%s AS image, %s AS fields',
+    v_row     text := format(
+        '%s AS image, %s AS fields',
         llamalog.live_image(v_table, v_watch.ignored_columns || v_watch.redacted_columns),
         llamalog.fields_expression(v_table, v_watch.ignored_columns, 'live')
     );
-    v_by_key  text := format('%s AS live WHERE %s AND %s = touched.id LIMIT 1',
+    v_by_key  text := format(
+        '%s AS live WHERE %s AND %s = touched.id LIMIT 1',
         v_table::regclass,
         llamalog.key_match(v_table, v_watch.key_columns, 'live', 'touched.id'),
         v_key
@@ -59,10 +61,9 @@ BEGIN
         FROM llamalog.log AS log
         WHERE log.seq > reconcile_log.above_seq
             AND log.seq <= reconcile_log.until_seq
-            AND log.created_at >= v_since
+            AND (log.op IS NOT NULL AND log.created_at >= v_since OR log.seq < 1)
             AND log.entity_type = v_watch.subject_type
             AND log.link_type IS NOT DISTINCT FROM CASE WHEN v_watch.is_link THEN v_watch.entity_type END
-            AND log.op IS NOT NULL
             AND log.entity_id IS NOT NULL
         ORDER BY log.entity_id
     );

@@ -1,7 +1,7 @@
 -- The query for what the log has of the rows of a batch, by their key: the changes of entities, or of links.
 --
--- The log names a link by its ends. An UPDATE that leaves the rest of its key unsaid, as a role, is given to the one row that
--- the log knows between these ends; where it knows several, none of them is held to the values that their changes left.
+-- The log names a link by its ends. An UPDATE that leaves the rest of its key unsaid, as a role, may be one of any row between
+-- them, also of one that the log never saw come: none of them is held to what their changes left.
 CREATE OR REPLACE FUNCTION llamalog.reconciled_changes(watch llamalog.watches)
     RETURNS text
     LANGUAGE plpgsql
@@ -21,11 +21,13 @@ BEGIN
                 log.entity_id AS subject_id,
                 log.related_id,
                 log.seq,
-                log.created_at,
-                log.op,
+                CASE WHEN was.inferred THEN log.transaction_at ELSE log.created_at END AS created_at,
+                CASE WHEN was.inferred THEN 'I' ELSE log.op END AS op,
                 log.fields_enriched,
                 log.after
             FROM llamalog.log AS log
+            -- by llamalog backfill, below the first change: it was there when that ran
+            CROSS JOIN LATERAL (SELECT log.op IS NULL AND log.seq < 1 AS inferred) AS was
             WHERE log.entity_id = ANY (ARRAY(SELECT subject.id FROM subject))
                 AND log.entity_type = $1
                 AND log.link_type IS NULL
@@ -115,21 +117,18 @@ BEGIN
             placed AS (
                 SELECT
                     keyed.*,
-                    min(keyed.left_key) OVER ends AS first_key,
-                    max(keyed.left_key) OVER ends AS last_key,
-                    bool_or(keyed.left_key IS NULL) OVER ends AS is_unsaid
+                    bool_or(keyed.left_key IS NULL) OVER (PARTITION BY keyed.entity_id, keyed.related_id) AS is_unsaid
                 FROM keyed
-                WINDOW ends AS (PARTITION BY keyed.entity_id, keyed.related_id)
             )
             SELECT
-                coalesce(placed.left_key, CASE WHEN placed.first_key = placed.last_key THEN placed.first_key END) AS entity_id,
+                placed.left_key AS entity_id,
                 placed.entity_id AS subject_id,
                 placed.related_id,
                 placed.seq,
                 placed.created_at,
                 placed.op,
                 placed.fields_enriched,
-                CASE WHEN placed.is_unsaid AND placed.first_key <> placed.last_key THEN '{}' ELSE placed.after END AS after
+                CASE WHEN placed.is_unsaid THEN '{}' ELSE placed.after END AS after
             FROM placed
             UNION ALL
             -- it went from there to its other key
