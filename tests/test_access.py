@@ -332,7 +332,7 @@ GRANT SELECT ON secrets TO ann, ben;
 #: As docs/security.md has it.
 RECIPE = """
 CREATE FUNCTION may_see_secret(entity_id text) RETURNS boolean LANGUAGE sql STABLE
-    RETURN EXISTS (SELECT FROM public.secrets WHERE id::text = entity_id);
+    RETURN EXISTS (SELECT FROM public.secrets WHERE id = entity_id::integer);
 CREATE VIEW secrets_log WITH (security_barrier) AS
     SELECT log.* FROM llamalog.log AS log WHERE log.entity_type = 'SECRET' AND may_see_secret(log.entity_id);
 GRANT SELECT ON secrets_log TO ann, ben;

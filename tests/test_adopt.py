@@ -899,20 +899,23 @@ def test_nobody_but_capture_says_that_something_was_captured(adopted, role):
     ) == (None, None, None, None, None, True, "postgres", False, True, True)
 
 
-def test_roles_of_ours_keep_their_rights_and_a_row_of_a_writer_is_his_own(first_adopted, role):
-    """What they had rights on gave way to a view."""
+def test_roles_of_ours_keep_their_rights_and_a_writer_says_nothing_that_capture_says(
+    first_adopted, role
+):
+    """What they had rights on gave way to a view; who writes rows of his own writes them into his own table."""
     assert access.lacking(first_adopted) == {}
     writer = role(first_adopted, "log_writer")
     first_adopted.execute(f"GRANT llamalog_writer TO {writer}; SET ROLE {writer}")
-    own = "INSERT INTO llamalog.llama_logs (operation, category{}) VALUES ('own', 'ENRICHED'{})"
-    first_adopted.execute(own.format("", ""))
+    first_adopted.execute("SELECT llamalog.record_failure('timeout', job_id => 'own')")
     for column, claim in {"op": "'D'", "id": "1", "before": "'{}'", "db_user": "'ann'"}.items():
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            first_adopted.execute(own.format(f", {column}", f", {claim}"))
+            first_adopted.execute(
+                f"INSERT INTO llamalog.llama_logs (operation, category, {column}) VALUES ('own', 'ENRICHED', {claim})"
+            )
     first_adopted.execute("RESET ROLE")
     assert first_adopted.execute(
-        "SELECT op, category, db_user FROM llamalog.log WHERE operation = 'own'"
-    ).fetchall() == [(None, "ENRICHED", "postgres")]
+        "SELECT op, category, db_user FROM llamalog.log WHERE job_id = 'own'"
+    ).fetchall() == [(None, "FAILED", "postgres")]
 
 
 # -- 5. questions ------------------------------------------------------------------------------------------------------
