@@ -675,7 +675,7 @@ def test_an_adopted_log_is_looked_at_in_its_place(clone):
         conn.execute(the(conn, "log-foreign-key").hint.encode())
         fix(conn)
         assert faults(conn) == []
-        conn.execute("ALTER TABLE llama_logs DISABLE TRIGGER USER")
+        conn.execute('ALTER TABLE llama_logs ENABLE REPLICA TRIGGER "00_llamalog_fill"')
         assert faults(conn) == [("adoption-triggers", "public.llama_logs")]
         conn.execute("UPDATE llamalog.adoptions SET step = 'columns'")
         assert faults(conn) == [("adoption-unfinished", "public.llama_logs")]
