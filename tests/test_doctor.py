@@ -442,6 +442,12 @@ def test_files_that_are_not_those_of_the_database_are_found(db):
     ]
 
 
+def test_a_table_of_ours_that_was_dropped_is_an_error_and_no_excuse(db):
+    db.execute("DROP TABLE llamalog.archived_months CASCADE")
+    assert ("object-missing", "what waits") in faults(db)
+    assert the(db, "versions").what == "versions"
+
+
 def test_an_empty_database_is_told_to_install(empty):
     with pytest.raises(NotInstalled):
         doctor.examine(empty)
@@ -692,7 +698,7 @@ def test_an_adopted_log_is_looked_at_in_its_place(clone):
         conn.execute(the(conn, "log-foreign-key").hint.encode())
         fix(conn)
         assert faults(conn) == []
-        conn.execute("ALTER TABLE llama_logs DISABLE TRIGGER USER")
+        conn.execute('ALTER TABLE llama_logs ENABLE REPLICA TRIGGER "00_llamalog_fill"')
         assert faults(conn) == [("adoption-triggers", "public.llama_logs")]
         conn.execute("UPDATE llamalog.adoptions SET step = 'columns'")
         assert faults(conn) == [("adoption-unfinished", "public.llama_logs")]
@@ -764,7 +770,7 @@ def test_what_somebody_holds_is_told_and_the_rest_looked_at(database, connect, q
     holder = connect(database)
     holder.autocommit = False
     holder.execute("LOCK TABLE llamalog.archived_months")
-    seen = doctor.examine(database, timeout=0.2)
+    seen = doctor.examine(database, timeout=1)
     assert [f.what for f in seen if f.id == "not-looked-at"] == ["what waits"]
     assert "coverage" in {f.id for f in seen}
     holder.rollback()
@@ -917,6 +923,16 @@ def test_monitoring_gets_ids_severities_and_the_sql(llamalog, database, quick):
     for name in ("log-autovacuum-off", "log-autovacuum-off:llamalog.jobs"):
         assert llamalog("--ignore", name).exit_code == 0
     assert llamalog("--ignore", "log-autovacuum-off:llamalog.llama_logs").exit_code == 1
+
+
+def test_what_was_not_looked_at_is_not_said_to_be_well(llamalog, database, connect, quick):
+    holder = connect(database)
+    holder.autocommit = False
+    holder.execute("LOCK TABLE llamalog.archived_months")
+    result = llamalog("--timeout", "0.2")
+    assert "  what waits: not looked at: canceling statement due to" in result.stdout
+    assert result.stderr == "[🦙 LlamaLog] nothing is wrong in what could be looked at\n"
+    holder.rollback()
 
 
 def test_misuse_is_told(llamalog, quick):

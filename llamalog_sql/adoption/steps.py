@@ -179,7 +179,8 @@ def missing_triggers(conn: Connection, shape: Shape) -> list[str]:
         for (name,) in rows(
             conn,
             "SELECT wanted.name FROM unnest(%s::text[]) AS wanted (name) WHERE NOT EXISTS (SELECT FROM pg_trigger AS hung"
-            " WHERE hung.tgrelid = to_regclass(%s) AND hung.tgname = wanted.name AND hung.tgenabled <> 'D') ORDER BY 1",
+            " WHERE hung.tgrelid = to_regclass(%s) AND hung.tgname = wanted.name AND hung.tgenabled IN ('O', 'A'))"
+            " ORDER BY 1",
             [[*TRIGGERS, AGAIN], shape.table],
         )
     ]

@@ -153,6 +153,7 @@ def _print(findings: list[Finding]) -> None:
     faults = [found for found in findings if found.is_fault]
     fixable = sum(found.is_fixable for found in faults)
     if not faults:
-        say("nothing is wrong")
+        is_blind = any(found.id == "not-looked-at" for found in findings)
+        say(f"nothing is wrong{' in what could be looked at' if is_blind else ''}")
     elif fixable:
         say(f"{fixable} of {len(faults)} can be put right by: llamalog doctor --fix")

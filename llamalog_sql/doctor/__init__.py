@@ -82,7 +82,10 @@ def _looked(
     except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable) as error:
         return [_unseen(name, error, "Look again, with a longer --timeout.")]
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction) as error:
-        return [_unseen(name, error, "Run: llamalog migrate")]
+        # what is not there cannot be well
+        problem = str(error.diag.message_primary)
+        hint = "Run: llamalog migrate; a table that was dropped comes from a backup alone."
+        return [Finding(name, problem, hint, "object-missing")]
     except LlamaLogError as error:
         return [Finding(name, f"not looked at: {error}", error.hint or "", "not-looked-at")]
 

@@ -73,34 +73,30 @@ def script(repairs: Sequence[Repair]) -> Iterator[str]:
 
 
 def repair(conn: Connection, repairs: Sequence[Repair]) -> Iterator[Repair | Refusal]:
-    """Take the steps one by one, and yield each that was taken, or why it was not.
+    """Take the steps one by one, each in a transaction of its own, and yield each that was taken, or why it was not.
 
-    conn: in autocommit. Waits for a lock no longer than LOCK_TIMEOUT, or the lock_timeout of the session: writers queue
-    behind who waits.
+    Waits for a lock no longer than LOCK_TIMEOUT, or the lock_timeout of the session: writers queue behind who waits.
     """
-    patience = first_row(conn, "SELECT current_setting('lock_timeout')")
-    assert patience is not None
-    if patience[0] == "0":
-        conn.execute("SELECT set_config('lock_timeout', %s, false)", [LOCK_TIMEOUT])
-    try:
-        for step in repairs:
-            try:
-                if step.statement == MIGRATE:
-                    migrate.migrate(conn)
-                elif " CONCURRENTLY " in step.statement:
-                    conn.execute(step.statement.encode())
-                else:
-                    with conn.transaction():
-                        conn.execute(step.statement.encode())
-            except (psycopg.Error, LlamaLogError) as error:
-                if conn.broken:
-                    raise
-                yield _refusal(conn, step, error)
+    for step in repairs:
+        try:
+            if step.statement == MIGRATE:
+                migrate.migrate(conn)
+            elif " CONCURRENTLY " in step.statement:
+                # in no transaction, and no writer waits for it
+                conn.execute(step.statement.encode())
             else:
-                yield step
-    finally:
-        if not conn.broken:
-            conn.execute("SELECT set_config('lock_timeout', %s, false)", [patience[0]])
+                with conn.transaction():
+                    conn.execute(
+                        "SELECT set_config('lock_timeout', %s, true) WHERE current_setting('lock_timeout') = '0'",
+                        [LOCK_TIMEOUT],
+                    )
+                    conn.execute(step.statement.encode())
+        except (psycopg.Error, LlamaLogError) as error:
+            if conn.broken:
+                raise
+            yield _refusal(conn, step, error)
+        else:
+            yield step
 
 
 def _refusal(conn: Connection, step: Repair, error: psycopg.Error | LlamaLogError) -> Refusal:
