@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from llamalog_sql import __version__, migrate, watching
 from llamalog_sql.adoption import state, steps
 from llamalog_sql.adoption.lens import OWN_LOG
-from llamalog_sql.connection import Connection, first_row, rows
+from llamalog_sql.connection import Connection, first_row, owner_of_the_log, rows
 from llamalog_sql.errors import NotInstalled
 
 #: So many functions that are to be applied are named.
@@ -208,6 +208,14 @@ def check(conn: Connection) -> list[Finding]:
             f"Run: llamalog watch {table} --always, or with --no-always if that is meant",
         )
         for table, subscription in watching.bypassed(conn)
+    ]
+    findings += [
+        Finding(
+            table,
+            "TRUNCATE of it fails: row security hides its rows from the owner of the log",
+            f"Run: ALTER ROLE {owner_of_the_log(conn)} BYPASSRLS, or watch it with --on-truncate refuse",
+        )
+        for table in watching.hidden(conn)
     ]
     findings += _of_adoption(conn)
     findings += [
