@@ -9,7 +9,7 @@ from llamalog_sql import __version__, migrate, watching
 from llamalog_sql.adoption import state, steps
 from llamalog_sql.adoption.lens import OWN_LOG
 from llamalog_sql.capture import Capture
-from llamalog_sql.connection import Connection, first_row, rows
+from llamalog_sql.connection import Connection, first_row, owner_of_the_log, rows
 from llamalog_sql.describe import Watch
 from llamalog_sql.errors import NotInstalled
 from llamalog_sql.findings import Finding
@@ -242,6 +242,14 @@ def checked(conn: Connection) -> tuple[list[Finding], list[tuple[Watch, Capture]
             "subscription-unlogged",
         )
         for table, subscription in watching.bypassed(conn)
+    ]
+    findings += [
+        Finding(
+            table,
+            "TRUNCATE of it fails: row security hides its rows from the owner of the log",
+            f"Run: ALTER ROLE {owner_of_the_log(conn)} BYPASSRLS, or watch it with --on-truncate refuse",
+        )
+        for table in watching.hidden(conn)
     ]
     findings += _of_adoption(conn)
     findings += [

@@ -38,6 +38,7 @@ __all__ = [
     "compared",
     "described",
     "drifted",
+    "hidden",
     "preview",
     "refresh",
     "script",
@@ -322,6 +323,22 @@ def bypassed(conn: Connection) -> list[tuple[str, str]]:
         for oid, target in _active(conn).items()
         if target.options.always is None
         for subscription in capture.subscriptions(conn, oid)
+    ]
+
+
+def hidden(conn: Connection) -> list[str]:
+    """Return the tables whose TRUNCATE fails, as row security hides from the owner of the log what it would have to log."""
+    return [
+        str(table)
+        for (table,) in rows(
+            conn,
+            "SELECT captured.relation::regclass::text FROM llamalog.captured_tables() AS captured"
+            " JOIN llamalog.watches AS watch ON watch.entity_type = captured.entity_type AND watch.on_truncate = 'log'"
+            " JOIN pg_class AS class ON class.oid = captured.relation AND class.relrowsecurity"
+            " JOIN pg_namespace AS ours ON ours.nspname = 'llamalog'"
+            " JOIN pg_roles AS reader ON reader.oid = ours.nspowner AND NOT (reader.rolsuper OR reader.rolbypassrls)"
+            " WHERE class.relforcerowsecurity OR NOT pg_has_role(reader.oid, class.relowner, 'USAGE') ORDER BY 1",
+        )
     ]
 
 

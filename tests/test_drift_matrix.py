@@ -170,7 +170,7 @@ form(
 )
 form(
     "row security",
-    "@ ENABLE ROW LEVEL SECURITY; @ FORCE ROW LEVEL SECURITY; CREATE POLICY own ON shop.things USING (base = 1)",
+    "@ ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON shop.things USING (base = 1)",
 )
 form(
     "replica identity",
@@ -438,6 +438,45 @@ def test_virtual_column_of_postgresql_18_is_no_field_of_the_log(each_db, watch, 
     assert drifted(each_db) == {}
     assert ids(each_db, "SUM") == [*story(1), *story(2)]
     assert set(changes(each_db, "before ? 'w' AS b, after ? 'w' AS a", op="U")) == {(False, False)}
+
+
+# -- row security -----------------------------------------------------------------------------------------------------
+
+
+def test_row_security_that_holds_for_the_owner_too_hides_no_row_from_a_log_that_may_bypass_it(
+    each_db, watch
+):
+    each_db.execute(THINGS)
+    watch("shop.things")
+    each_db.execute(
+        "CREATE ROLE keeper; GRANT ALL ON SCHEMA shop TO keeper; ALTER TABLE shop.things OWNER TO keeper;"
+        "ALTER TABLE shop.things ENABLE ROW LEVEL SECURITY; ALTER TABLE shop.things FORCE ROW LEVEL SECURITY;"
+        "CREATE POLICY own ON shop.things USING (base = 2) WITH CHECK (true);"
+        "INSERT INTO shop.things VALUES (1); SET LOCAL ROLE keeper; TRUNCATE shop.things; RESET ROLE"
+    )
+    assert ids(each_db, "THING") == [("I", "1"), ("T", "1")]
+    assert watching.hidden(each_db) == []
+
+
+@pytest.mark.parametrize("installed", ["NOCREATEROLE"], indirect=True)
+def test_truncate_of_rows_that_the_log_may_not_see_fails_rather_than_go_unlogged_and_check_says_so(
+    modest,
+):
+    modest.execute(THINGS)
+    watching.watch(modest, ["shop.things"])
+    modest.execute("INSERT INTO shop.things VALUES (1)")
+    modest.execute("ALTER TABLE shop.things ENABLE ROW LEVEL SECURITY")
+    assert watching.hidden(modest) == []
+    modest.execute("ALTER TABLE shop.things FORCE ROW LEVEL SECURITY")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege), modest.transaction():
+        modest.execute("TRUNCATE shop.things")
+    (finding,) = [f for f in installation.check(modest) if f.what == "shop.things"]
+    assert (finding.problem, finding.hint) == (
+        "TRUNCATE of it fails: row security hides its rows from the owner of the log",
+        "Run: ALTER ROLE owner_nocreaterole BYPASSRLS, or watch it with --on-truncate refuse",
+    )
+    watching.watch(modest, ["shop.things"], Options(on_truncate="refuse"))
+    assert [f for f in installation.check(modest) if f.what == "shop.things"] == []
 
 
 # -- another owner ----------------------------------------------------------------------------------------------------
