@@ -159,6 +159,12 @@ def the_application_has_its_log_back(conn: Any, _: Path) -> None:
     ) == [60 * 13]
 
 
+def adopt_if_it_is_not_adopted(conn: Any, _: Path) -> None:
+    found = state.current(conn)
+    if found is None or found.step != "done":
+        adopt.adopt(conn, "public.enrichment_logs")
+
+
 def undo_if_it_is_not_undone(conn: Any, _: Path) -> None:
     if state.current(conn) is not None:
         undo.undo(conn)
@@ -191,7 +197,7 @@ WORK = {
     "revert": Work(with_a_job_to_revert, revert_the_job, nothing_of_the_job_is_left, 1.5),
     "adopt": Work(
         with_a_legacy_log,
-        lambda conn, _: adopt.adopt(conn, "public.enrichment_logs"),
+        adopt_if_it_is_not_adopted,
         the_legacy_rows_are_proved,
         1.5,
         ("its old rows are not numbered and classified yet",),
