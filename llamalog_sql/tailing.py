@@ -112,7 +112,8 @@ def follow(
             except LlamaLogError as error:
                 if not conn.closed:
                     raise
-                logger.warning(f"the connection is lost: {error}")
+                # libpq may add what it thinks of it
+                logger.warning(f"the connection is lost: {str(error).splitlines()[0]}")
                 conn = _connect_again(connect)
                 continue
             # what was yielded is not asked for again

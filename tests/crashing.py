@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from psycopg.conninfo import make_conninfo
 
@@ -45,10 +46,19 @@ class Server:
     def connect(self, dbname: str = "postgres", **more: Any) -> Connection:
         return psycopg.connect(self.dsn(dbname), autocommit=True, **more)
 
-    def kill(self, how: int = signal.SIGKILL) -> None:
-        """As a power cut would: the postmaster gets no chance to say goodbye to anybody. SIGQUIT: an immediate shutdown."""
-        pid = int((self.home / "data" / "postmaster.pid").read_text().split()[0])
-        os.kill(pid, how)
+    def kill(self) -> None:
+        """As a power cut would: nobody has a chance to end what he does, or to say goodbye."""
+        postmaster = psutil.Process(self._pid())
+        for process in (postmaster, *postmaster.children()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def stop_at_once(self) -> None:
+        """An immediate shutdown, after which the server has to recover too."""
+        os.kill(self._pid(), signal.SIGQUIT)
+
+    def _pid(self) -> int:
+        return int((self.home / "data" / "postmaster.pid").read_text().split()[0])
 
     def recover(self, watcher: Connection | None = None) -> None:
         """Wait until the server accepts connections again; start it anew where it was killed itself.
@@ -74,8 +84,7 @@ class Server:
 
     def _lives(self) -> bool:
         try:
-            pid = int((self.home / "data" / "postmaster.pid").read_text().split()[0])
-            os.kill(pid, 0)
+            os.kill(self._pid(), 0)
         except (FileNotFoundError, ProcessLookupError, IndexError):
             return False
         return True

@@ -1,6 +1,6 @@
 """The first state of the schema that later ones are built on, as it was: migrations 0001 to 0004, their functions and captures.
 
-golden/first_release.sql.gz is what `llamalog migrate --sql` and `llamalog watch --sql` of that day printed for the music tables (but
+first_release.sql.gz is what `llamalog migrate --sql` and `llamalog watch --sql` of that day printed for the music tables (but
 that the role may be there already).
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-FIRST = Path(__file__).parent / "golden" / "first_release.sql.gz"
+FIRST = Path(__file__).with_name("first_release.sql.gz")
 
 #: Those that it has.
 MIGRATIONS = ["0001_log", "0002_registry", "0003_answers", "0004_adoption"]

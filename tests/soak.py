@@ -498,7 +498,7 @@ class Soak:
                 elif what == "server":
                     self.server.kill()
                 else:
-                    self.server.kill(signal.SIGQUIT)
+                    self.server.stop_at_once()
                 self.met[f"kill: {what}"] += 1
             self.server.recover()
 
@@ -660,4 +660,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

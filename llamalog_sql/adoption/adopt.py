@@ -126,10 +126,8 @@ def _repaired(conn: Connection, name: str, patience: Patience) -> Report | None:
         [
             f"LOCK TABLE {found.shape.table} IN SHARE ROW EXCLUSIVE MODE",
             *steps.filling(found.shape, owner),
-            *(
-                f"ALTER TABLE {found.shape.table} ENABLE TRIGGER {ident(trigger)}"
-                for trigger in (*steps.TRIGGERS, steps.AGAIN)
-            ),
+            # the others are enabled by that, always
+            f"ALTER TABLE {found.shape.table} ENABLE TRIGGER {ident(steps.AGAIN)}",
         ],
         patience,
         report,

@@ -173,15 +173,18 @@ def _translations(shape: Shape) -> list[str]:
 
 
 def missing_triggers(conn: Connection, shape: Shape) -> list[str]:
-    """Return the names of the triggers that an adopted log lacks, or has disabled."""
+    """Return the names of the triggers that an adopted log lacks, or has disabled; or that no longer fire for replication.
+
+    pg_restore --disable-triggers ends with ENABLE TRIGGER ALL, after which they do not.
+    """
     return [
         name
         for (name,) in rows(
             conn,
             "SELECT wanted.name FROM unnest(%s::text[]) AS wanted (name) WHERE NOT EXISTS (SELECT FROM pg_trigger AS hung"
-            " WHERE hung.tgrelid = to_regclass(%s) AND hung.tgname = wanted.name AND hung.tgenabled IN ('O', 'A'))"
-            " ORDER BY 1",
-            [[*TRIGGERS, AGAIN], shape.table],
+            " WHERE hung.tgrelid = to_regclass(%s) AND hung.tgname = wanted.name AND hung.tgenabled IN ('O', 'A')"
+            " AND (hung.tgenabled = 'A' OR hung.tgname <> ALL (%s))) ORDER BY 1",
+            [[*TRIGGERS, AGAIN], shape.table, [*TRIGGERS]],
         )
     ]
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+import psycopg
+
 from llamalog_sql import migrate, watching
 from llamalog_sql.adoption import indexes, locks, state
 from llamalog_sql.adoption.as_owner import own_path
@@ -85,7 +87,11 @@ def give_back(conn: Connection, patience: Patience) -> Undoing:
     assert found is not None
     report = Report(result.table)
     for transaction in _undoing(conn, found, result.invalid, result.lost):
-        locks.exclusively(conn, transaction, patience, report)
+        try:
+            locks.exclusively(conn, transaction, patience, report)
+        except psycopg.errors.ForeignKeyViolation as error:
+            # what a row refers to went between the plan and the key's return: it stays NOT VALID
+            result.invalid.append(str(error.diag.constraint_name))
     return result
 
 

@@ -204,7 +204,9 @@ def _undo_adoption(conn: Connection, patience: Patience, yes: bool, dry_run: boo
     if dry_run:
         return
     confirm(f"Give {planned.table} back?", yes)
-    undo.undo(conn, patience=patience)
+    done = undo.undo(conn, patience=patience)
+    for name in sorted({*done.invalid} - {*planned.invalid}):
+        say(f"foreign key {name}: NOT VALID, what rows refer to went meanwhile")
     say(f"{planned.table} is the application's again")
 
 
