@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 import test_cli
-from conftest import sampled
+from conftest import default, sampled
 from test_as_of import at, clock
 
 from llamalog_sql import (
@@ -841,6 +841,7 @@ def test_a_paused_table_is_not_said_to_be_silent(db):
     assert "GOOD" in silent()
 
 
+@default("image")
 def test_pause_and_resume_as_commands(database, new, llamalog):
     album = new.album(database)
     when = clock(database)
