@@ -151,19 +151,19 @@ class RevertHindered(LlamaLogError):
 class AlreadyPaused(LlamaLogError):
     """Capture of the table is paused already."""
 
-    code = "LL026"
+    code = "LL024"
 
 
 class NotPaused(LlamaLogError):
     """Capture of the table is not paused."""
 
-    code = "LL027"
+    code = "LL025"
 
 
 class RevertTaken(LlamaLogError):
     """Another row has a key or a unique value that the revert would bring back."""
 
-    code = "LL030"
+    code = "LL026"
 
 
 class MigrationFailed(LlamaLogError):

@@ -60,6 +60,7 @@ KINDS = {
     "capture-outdated": _error(OWNER_OF_THE_TABLE, migrates=True),
     "capture-fallen-back": _warning(OWNER_OF_THE_TABLE, migrates=True),
     "capture-paused": _warning(),
+    "truncate-hidden": _error(SUPERUSER),
     "capture-cannot-read": _error(OWNER_OF_THE_TABLE, migrates=True),
     "key-missing": _warning(),
     "table-gone": _warning(migrates=True),

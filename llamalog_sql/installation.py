@@ -248,6 +248,7 @@ def checked(conn: Connection) -> tuple[list[Finding], list[tuple[Watch, Capture]
             table,
             "TRUNCATE of it fails: row security hides its rows from the owner of the log",
             f"Run: ALTER ROLE {owner_of_the_log(conn)} BYPASSRLS, or watch it with --on-truncate refuse",
+            "truncate-hidden",
         )
         for table in watching.hidden(conn)
     ]

@@ -32,7 +32,7 @@ class Pause:
 def pause(conn: Connection, names: list[str], reason: str) -> list[Pause]:
     """Stop logging what is written to watched tables, named as tables or as entity types: all of them, or none.
 
-    Raises NotWatched (LL002), AlreadyPaused (LL026), Misuse without a reason, 42501 for who may not.
+    Raises NotWatched (LL002), AlreadyPaused (LL024), Misuse without a reason, 42501 for who may not.
     Source: sql/functions/pause.sql
     """
     return _call(conn, "pause", [[name, reason] for name in _types(conn, names)])
@@ -41,7 +41,7 @@ def pause(conn: Connection, names: list[str], reason: str) -> list[Pause]:
 def resume(conn: Connection, names: list[str]) -> list[Pause]:
     """Log again what is written to paused tables, once those who have written unlogged have ended: all of them, or none.
 
-    Raises NotWatched (LL002), NotPaused (LL027), 42501 for who may not, and 55P03 where a transaction does not end.
+    Raises NotWatched (LL002), NotPaused (LL025), 42501 for who may not, and 55P03 where a transaction does not end.
     Source: sql/functions/resume.sql
     """
     return _call(conn, "resume", [[name] for name in _types(conn, names)])

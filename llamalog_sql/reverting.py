@@ -128,7 +128,7 @@ def revert(
     What others have committed since the plan was made is kept: it is a conflict, as in the plan.
 
     Raises what plan does, and RevertConflict (LL020), RevertReferences (LL021), RevertIncomplete (LL022),
-    RevertHindered (LL023), RevertTaken (LL030), and whatever the tables refuse.
+    RevertHindered (LL023), RevertTaken (LL026), and whatever the tables refuse.
     Source: sql/functions/revert.sql
     """
     try:

@@ -271,6 +271,10 @@ CHECKED = {
         " SELECT oid, 'public.albums'::regclass, 'r' FROM pg_subscription WHERE subname = 'copies'",
         ("subscription-unlogged", "public.albums"),
     ),
+    "a policy hides rows from the capture of TRUNCATE": (
+        "ALTER TABLE albums ENABLE ROW LEVEL SECURITY; ALTER ROLE llamalog_owner NOBYPASSRLS",
+        ("truncate-hidden", "public.albums"),
+    ),
     "capture is paused": (
         "SELECT llamalog.pause('ALBUM', 'a large load')",
         ("capture-paused", "public.albums"),

@@ -876,7 +876,7 @@ def test_pause_and_resume_as_commands(database, new, llamalog):
         in done.stderr
     )
     test_cli.failed(
-        llamalog("pause", "artists", "ALBUM", "--reason", "y", "--yes"), 1, "error: capture of ALBUM is paused already (LL026)", "Who resumes"
+        llamalog("pause", "artists", "ALBUM", "--reason", "y", "--yes"), 1, "error: capture of ALBUM is paused already (LL024)", "Who resumes"
     )  # fmt: skip
     assert pausing.since(database, "ARTIST") == []  # all of them, or none
     status = llamalog("status").stdout
@@ -914,7 +914,7 @@ def test_pause_and_resume_as_commands(database, new, llamalog):
     test_cli.failed(
         llamalog("resume", "albums"),
         1,
-        "error: capture of ALBUM is not paused (LL027)",
+        "error: capture of ALBUM is not paused (LL025)",
         "is logged",
     )
     assert "paused from 20" in llamalog("blame", "ALBUM", album).stderr

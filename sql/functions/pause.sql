@@ -28,7 +28,7 @@ BEGIN
         AND open.resumed_at IS NULL;
     IF FOUND THEN
         RAISE EXCEPTION 'capture of % is paused already', v_type
-            USING ERRCODE = 'LL026',
+            USING ERRCODE = 'LL024',
                   DETAIL  = format('Since %s, by %s: %s', v_pause.paused_at, v_pause.paused_by, v_pause.reason),
                   HINT    = 'Who resumes it ends the pause for both.';
     END IF;
@@ -44,4 +44,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.pause(text, text) IS
-    'Pauses capture of a watched table, named by its entity type or as SQL does, with the reason; the row of llamalog.pauses. Raises 42501, LL002, LL026.';
+    'Pauses capture of a watched table, named by its entity type or as SQL does, with the reason; the row of llamalog.pauses. Raises 42501, LL002, LL024.';

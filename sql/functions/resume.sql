@@ -24,7 +24,7 @@ BEGIN
     )
     THEN
         RAISE EXCEPTION 'capture of % is not paused', v_type
-            USING ERRCODE = 'LL027',
+            USING ERRCODE = 'LL025',
                   DETAIL  = coalesce(
                       (
                           SELECT format('The last time, %s.', llamalog.pause_told(ended))
@@ -72,4 +72,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.resume(text) IS
-    'Resumes capture of a paused table, named by its entity type or as SQL does; the row of llamalog.pauses. Raises 42501, LL002, LL027, 55P03 where writers of the pause do not end.';
+    'Resumes capture of a paused table, named by its entity type or as SQL does; the row of llamalog.pauses. Raises 42501, LL002, LL025, 55P03 where writers of the pause do not end.';

@@ -121,7 +121,7 @@ BEGIN
             v_holder := llamalog.revert_holder(v_step, v_schema, v_index);
             RAISE EXCEPTION '% of % "%" needs what % has', upper(v_step.action), v_step.entity_type, left(v_step.entity_id, 100),
                 coalesce(v_holder, 'another row')
-                USING ERRCODE = 'LL030',
+                USING ERRCODE = 'LL026',
                       DETAIL  = concat_ws(E'\n', v_detail, format('By the rule %I.%I.', v_schema, v_index)),
                       HINT    = 'Give that row another value, or take back what gave it this one; nothing was reverted.';
     END;
@@ -132,4 +132,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.revert(bigint, text, text, text, timestamptz, text, boolean, pg_snapshot, text, text) IS
-    'Does what llamalog.revert_plan() says with the same arguments, as a job of source revert, and returns the id of that job; null when there is nothing to do. Raises LL020 to LL023 and LL030 where something is in the way.';
+    'Does what llamalog.revert_plan() says with the same arguments, as a job of source revert, and returns the id of that job; null when there is nothing to do. Raises LL020 to LL023 and LL026 where something is in the way.';
