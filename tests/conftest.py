@@ -147,9 +147,11 @@ def clone(server: SimpleNamespace, request: pytest.FixtureRequest) -> Iterator[C
     with psycopg.connect(**address, dbname="postgres", autocommit=True) as admin:
 
         @contextmanager
-        def made(template: str, whose: str = "own") -> Iterator[psycopg.Connection[Any]]:
-            source = request.getfixturevalue(template).template_dbname
-            name = f"{whose}_{template.removesuffix('_template')}"
+        def made(template: Any, whose: str = "own") -> Iterator[psycopg.Connection[Any]]:
+            # by name those that stand here; a module passes its own, which nobody else finds
+            found = request.getfixturevalue(template) if isinstance(template, str) else template
+            source = found.template_dbname
+            name = f"{whose}_{found.dbname}"
             # a third of what it costs to write the copy to the WAL, and the connection finds its catalogue caches made
             admin.execute(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY file_copy".encode())
             try:

@@ -77,35 +77,35 @@ STATES = ["first", "later"]
 @pytest.fixture(params=STATES)
 def legacy(request: pytest.FixtureRequest, clone: Any) -> Iterator[Connection]:
     """A watched music database with the application's log in it, in each of the two states that it had; nothing adopted."""
-    with clone(f"{request.param}_legacy_template") as conn:
+    with clone(request.getfixturevalue(f"{request.param}_legacy_template")) as conn:
         yield conn
 
 
 @pytest.fixture
-def first(clone: Any) -> Iterator[Connection]:
+def first(request: pytest.FixtureRequest, clone: Any) -> Iterator[Connection]:
     """As legacy, in the first state only."""
-    with clone("first_legacy_template") as conn:
+    with clone(request.getfixturevalue("first_legacy_template")) as conn:
         yield conn
 
 
 @pytest.fixture(params=STATES)
 def adopted(request: pytest.FixtureRequest, clone: Any) -> Iterator[Connection]:
     """As legacy, the log adopted."""
-    with clone(f"{request.param}_adopted_template") as conn:
+    with clone(request.getfixturevalue(f"{request.param}_adopted_template")) as conn:
         yield conn
 
 
 @pytest.fixture
-def first_adopted(clone: Any) -> Iterator[Connection]:
+def first_adopted(request: pytest.FixtureRequest, clone: Any) -> Iterator[Connection]:
     """As adopted, in the first state only."""
-    with clone("first_adopted_template") as conn:
+    with clone(request.getfixturevalue("first_adopted_template")) as conn:
         yield conn
 
 
 @pytest.fixture
-def later_adopted(clone: Any) -> Iterator[Connection]:
+def later_adopted(request: pytest.FixtureRequest, clone: Any) -> Iterator[Connection]:
     """As adopted, in the later state only."""
-    with clone("later_adopted_template") as conn:
+    with clone(request.getfixturevalue("later_adopted_template")) as conn:
         yield conn
 
 

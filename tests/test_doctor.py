@@ -678,8 +678,8 @@ doctor_adopted_template = factories.postgresql_noproc(
 )
 
 
-def test_an_adopted_log_is_looked_at_in_its_place(clone):
-    with clone("doctor_adopted_template") as conn, conn.transaction(force_rollback=True):
+def test_an_adopted_log_is_looked_at_in_its_place(clone, doctor_adopted_template):
+    with clone(doctor_adopted_template) as conn, conn.transaction(force_rollback=True):
         # what backfill ends with
         assert faults(conn) == [("backfill-unfinished", "public.llama_logs")]
         conn.execute("ALTER TABLE llama_logs ALTER COLUMN seq DROP DEFAULT")
