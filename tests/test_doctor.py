@@ -485,6 +485,9 @@ def test_where_the_installer_may_make_no_role_the_doctor_says_what_that_means(em
         assert named(findings) == [("owner-can-log-in", "role tenant")]
         assert "event-triggers-absent" in {f.id for f in findings}
         assert doctor.examine(tenant, ignored=[f.id for f in findings]) == []
+        tenant.execute("ALTER TABLE notes DISABLE TRIGGER USER")
+        assert [type(done) for done in fix(tenant)] == [repairs.Repair]
+        assert named(doctor.examine(tenant)) == [("owner-can-log-in", "role tenant")]
     finally:
         tenant.close()
         empty.execute("DROP OWNED BY tenant; DROP ROLE tenant")
@@ -547,6 +550,11 @@ def test_odd_tables_of_every_kind_are_healthy_and_found_when_broken(db):
     ]
     fix(db)
     assert faults(db) == []
+    db.execute(
+        'CREATE OR REPLACE TRIGGER "00_llamalog_truncate" BEFORE TRUNCATE ON measured_1'
+        " FOR EACH STATEMENT WHEN (false) EXECUTE FUNCTION llamalog.capture_truncate('MEASURED')"
+    )
+    assert faults(db) == [("trigger-edited", "public.measured")]
 
 
 # -- tables that are not watched ---------------------------------------------------------------------------------------
@@ -587,6 +595,15 @@ def test_tables_that_look_as_if_they_should_be_watched(database, quick):
     assert the(database, "coverage").problem == "5 of 11 are watched"
     watching.watch(database, ["covers"])
     assert faults(database) == []
+
+
+def test_of_very_many_related_tables_some_are_told_and_the_rest_counted(db, quick):
+    db.execute(
+        "DO $$ BEGIN FOR n IN 1..23 LOOP EXECUTE format('CREATE TABLE artists_%s (LIKE artists)', n); END LOOP; END $$"
+    )
+    related = [f for f in doctor.examine(db) if f.id == "table-related"]
+    assert len(related) == 21
+    assert related[-1].problem == "3 more are related to watched ones"
 
 
 # -- contexts that are nobody's ----------------------------------------------------------------------------------------

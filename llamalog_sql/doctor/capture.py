@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -183,20 +184,26 @@ def _triggers(conn: Connection, captures: list[tuple[Watch, Capture]]) -> Iterat
             name
             for name, kind, function, entity_type, is_bare in rows(
                 conn,
-                "SELECT hung.tgname::text, hung.tgtype::int, called.proname::text, CASE hung.tgnargs WHEN 1 THEN"
+                "SELECT DISTINCT hung.tgname::text, hung.tgtype::int, called.proname::text, CASE hung.tgnargs WHEN 1 THEN"
                 " convert_from(substring(hung.tgargs FROM 1 FOR length(hung.tgargs) - 1), getdatabaseencoding()) END,"
                 " hung.tgqual IS NULL AND hung.tgattr::text = ''"
                 " FROM pg_trigger AS hung JOIN pg_proc AS called ON called.oid = hung.tgfoid"
-                " WHERE hung.tgrelid = %s AND hung.tgname = ANY (%s)"
+                # the row triggers of a partition are those of the whole; an heir may have others
+                " WHERE (hung.tgrelid = %(table)s AND hung.tgname = ANY (%(names)s) OR hung.tgname = %(truncate)s"
+                " AND hung.tgrelid IN (SELECT llamalog.family(%(table)s)))"
                 " AND called.pronamespace = 'llamalog'::regnamespace ORDER BY 1",
-                [watch.table.oid, list(wanted)],
+                {
+                    "table": watch.table.oid,
+                    "names": list(wanted),
+                    "truncate": trigger_name("truncate"),
+                },
             )
             if (kind, function) != wanted[name] or not is_bare or entity_type != watch.entity_type
         ]
         if edited:
             yield Finding(
                 watch.table.shown,
-                f"edited: {', '.join(edited)}: writes may go unlogged",
+                f"edited: {', '.join(dict.fromkeys(edited))}: writes may go unlogged",
                 _FIX,
                 "trigger-edited",
                 [_unrendered(watch)],
@@ -277,6 +284,9 @@ def _demoted(conn: Connection) -> Iterator[Finding]:
 #: A table like a watched one has so many columns at least, and shares two thirds of them by name and type.
 _ALIKE = 4
 
+#: So many tables that are merely related are told, the busiest first.
+_MOST = 20
+
 
 def tables(conn: Connection) -> Iterator[Finding]:
     """Tables that look as if they should be watched, and are not; those that were unwatched on purpose apart."""
@@ -316,10 +326,12 @@ def tables(conn: Connection) -> Iterator[Finding]:
         written AS (
             SELECT
                 family.top AS oid,
-                coalesce(sum(activity.n_tup_ins + activity.n_tup_upd + activity.n_tup_del), 0)::bigint AS writes
+                sum(
+                    pg_stat_get_tuples_inserted(family.oid)
+                    + pg_stat_get_tuples_updated(family.oid)
+                    + pg_stat_get_tuples_deleted(family.oid)
+                )::bigint AS writes
             FROM family
-            LEFT JOIN pg_stat_all_tables AS activity
-                ON activity.relid = family.oid
             GROUP BY family.top
         ),
         column_of AS (
@@ -329,50 +341,72 @@ def tables(conn: Connection) -> Iterator[Finding]:
                 AND NOT attribute.attisdropped
                 AND attribute.attrelid IN (SELECT written.oid FROM written)
         ),
+        counted AS (
+            SELECT column_of.oid, count(*) AS columns
+            FROM column_of
+            GROUP BY column_of.oid
+        ),
+        -- few, or all columns would be joined with all
+        watched_column AS MATERIALIZED (
+            SELECT column_of.*
+            FROM column_of
+            JOIN watched
+                ON watched.oid = column_of.oid
+        ),
         alike AS (
             SELECT DISTINCT ON (mine.oid) mine.oid, theirs.oid AS model
             FROM column_of AS mine
-            JOIN column_of AS theirs
+            JOIN watched_column AS theirs
                 ON theirs.attname = mine.attname
                 AND theirs.atttypid = mine.atttypid
-                AND theirs.oid IN (SELECT watched.oid FROM watched)
                 AND theirs.oid <> mine.oid
+            JOIN counted
+                ON counted.oid = mine.oid
             GROUP BY mine.oid, theirs.oid
             HAVING count(*) >= %(alike)s
-                AND 3 * count(*) >= 2 * (SELECT count(*) FROM column_of AS every WHERE every.oid = mine.oid)
+                AND 3 * count(*) >= 2 * min(counted.columns)
             ORDER BY mine.oid, count(*) DESC, theirs.oid
+        ),
+        refers AS (
+            SELECT key.conrelid AS oid, min(key.confrelid::regclass::text) AS whole
+            FROM pg_constraint AS key
+            WHERE key.contype = 'f'
+                AND key.confrelid IN (SELECT watched.oid FROM watched)
+            GROUP BY key.conrelid
+        ),
+        referred AS (
+            SELECT key.confrelid AS oid, min(key.conrelid::regclass::text) AS part
+            FROM pg_constraint AS key
+            WHERE key.contype = 'f'
+                AND key.conrelid IN (SELECT watched.oid FROM watched)
+            GROUP BY key.confrelid
+        ),
+        declined AS (
+            SELECT to_regclass(format('%%I.%%I', watch.schema_name, watch.table_name)) AS oid
+            FROM llamalog.watches AS watch
+            WHERE watch.unwatched_at IS NOT NULL
+                AND NOT watch.is_lost
         )
         SELECT
             written.oid::regclass::text,
             written.oid IN (SELECT watched.oid FROM watched),
             written.writes,
-            (
-                SELECT min(key.confrelid::regclass::text)
-                FROM pg_constraint AS key
-                WHERE key.contype = 'f'
-                    AND key.conrelid = written.oid
-                    AND key.confrelid IN (SELECT watched.oid FROM watched)
-            ),
-            (
-                SELECT min(key.conrelid::regclass::text)
-                FROM pg_constraint AS key
-                WHERE key.contype = 'f'
-                    AND key.confrelid = written.oid
-                    AND key.conrelid IN (SELECT watched.oid FROM watched)
-            ),
-            (SELECT alike.model::regclass::text FROM alike WHERE alike.oid = written.oid),
-            EXISTS (
-                SELECT
-                FROM llamalog.watches AS watch
-                WHERE watch.unwatched_at IS NOT NULL
-                    AND NOT watch.is_lost
-                    AND to_regclass(format('%%I.%%I', watch.schema_name, watch.table_name)) = written.oid
-            )
+            refers.whole,
+            referred.part,
+            alike.model::regclass::text,
+            EXISTS (SELECT FROM declined WHERE declined.oid = written.oid)
         FROM written
+        LEFT JOIN refers
+            ON refers.oid = written.oid
+        LEFT JOIN referred
+            ON referred.oid = written.oid
+        LEFT JOIN alike
+            ON alike.oid = written.oid
         ORDER BY written.writes DESC, 1
         """,
         {"log": shape.table if shape else None, "alike": _ALIKE},
     )
+    told: Counter[str] = Counter()
     for table, is_watched, writes, whole, user, model, is_declined in found:
         if is_watched or is_declined:
             continue
@@ -384,12 +418,18 @@ def tables(conn: Connection) -> Iterator[Finding]:
         if not reasons:
             continue
         counted = f"{writes:,} row{'s' * (writes != 1)} written" if writes else "nothing written"
+        kind = "table-unwatched" if whole and writes else "table-related"
+        told[kind] += 1
+        if kind == "table-related" and told[kind] > _MOST:
+            continue
         yield Finding(
             table,
             f"is not watched: it {' and '.join(reasons)}, which is; {counted} since statistics began",
             f"Run: llamalog watch {_as_argument(table)}",
-            "table-unwatched" if whole and writes else "table-related",
+            kind,
         )
+    if (more := told["table-related"] - _MOST) > 0:
+        yield Finding("tables", f"{more:,} more are related to watched ones", "", "table-related")
     watched = sum(cells[1] for cells in found)
     yield Finding("tables", f"{watched} of {len(found)} are watched", "", "coverage")
 
