@@ -711,13 +711,16 @@ def test_an_adopted_log_is_looked_at_in_its_place(clone, doctor_adopted_template
         )
         assert faults(conn) == [
             ("log-foreign-key", "public.llama_logs"),
-            ("trigger-demoted", "public.llama_logs"),
+            ("adoption-triggers", "public.llama_logs"),
         ]
         assert the(conn, "log-foreign-key").problem == (
             "refers to public.albums by llama_logs_album_id_fkey: to delete a row there deletes its history"
         )
         conn.execute(the(conn, "log-foreign-key").hint.encode())
-        fix(conn)
+        conn.execute(
+            'ALTER TABLE llama_logs ENABLE ALWAYS TRIGGER "00_llamalog_fill",'
+            ' ENABLE ALWAYS TRIGGER "00_llamalog_fill_captured"'
+        )
         assert faults(conn) == []
         conn.execute('ALTER TABLE llama_logs ENABLE REPLICA TRIGGER "00_llamalog_fill"')
         assert faults(conn) == [("adoption-triggers", "public.llama_logs")]

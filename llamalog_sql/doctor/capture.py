@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llamalog_sql import installation, migrate
-from llamalog_sql.adoption import state, steps
+from llamalog_sql.adoption import state
 from llamalog_sql.capture import EVENTS, Capture, function_name, trigger_name
 from llamalog_sql.connection import Connection, owner_of_the_log, rows
 from llamalog_sql.describe import Watch
@@ -255,17 +255,16 @@ def _unreadable(conn: Connection, watch: Watch) -> Iterator[Finding]:
 
 def _demoted(conn: Connection) -> Iterator[Finding]:
     """Triggers that no longer fire for the replica role, where others beside them do: pg_restore --disable-triggers leaves so."""
-    shape = state.adopted(conn)
     for table, names in rows(
         conn,
         "SELECT hung.tgrelid::regclass::text, array_agg(hung.tgname::text ORDER BY hung.tgname)"
         " FROM pg_trigger AS hung JOIN pg_proc AS called ON called.oid = hung.tgfoid"
         " WHERE called.pronamespace = 'llamalog'::regnamespace AND hung.tgenabled = 'O'"
-        " AND (hung.tgrelid IS DISTINCT FROM to_regclass(%(log)s) AND hung.tgname LIKE '00\\_llamalog\\_%%' AND EXISTS (SELECT FROM pg_trigger AS other"
-        " WHERE other.tgrelid = hung.tgrelid AND other.tgname LIKE '00\\_llamalog\\_%%' AND other.tgenabled = 'A')"
-        " OR hung.tgrelid = to_regclass(%(log)s) AND hung.tgname = ANY (%(filling)s))"
+        " AND hung.tgname LIKE '00\\_llamalog\\_%' AND EXISTS (SELECT FROM pg_trigger AS other"
+        " WHERE other.tgrelid = hung.tgrelid AND other.tgname LIKE '00\\_llamalog\\_%' AND other.tgenabled = 'A')"
+        # of the adopted log check tells
+        " AND called.proname NOT IN ('fill_adopted', 'refill_adopted')"
         " GROUP BY 1 ORDER BY 1",
-        {"log": shape.table if shape else None, "filling": list(steps.TRIGGERS)},
     ):
         always = f"ALTER TABLE {table} " + ", ".join(
             f"ENABLE ALWAYS TRIGGER {ident(name)}" for name in names
