@@ -301,7 +301,7 @@ def undisturbed(server: Server, template: str, name: str) -> float:
 
 @pytest.mark.parametrize(
     ("name", "victim"),
-    [("writes", "backend"), ("migrate", "backend"), ("watch", "server"), ("adopt", "server")],
+    [("writes", "server"), ("migrate", "backend"), ("adopt", "server")],
 )
 def test_killed_at_a_random_moment(server, templates, name, victim):
     chosen = random.Random(f"{name} {victim}")
