@@ -18,6 +18,7 @@ import test_properties
 from conftest import sampled
 from hypothesis import given, note, reject, settings
 from hypothesis import strategies as st
+from replay import comparable
 from test_as_of import prove_as_of_all, prove_blame, rows_at
 from test_properties import (
     GROUPS,
@@ -188,7 +189,8 @@ def keys_of(conn: psycopg.Connection[Any], name: str, texts: list[str | None]) -
     try:
         with conn.transaction(force_rollback=True):
             conn.execute(f"CREATE TABLE app.probe (key {name} PRIMARY KEY)".encode())
-            for text in filter(lambda text: text is not None, texts):
+            # a numeric is named without its zeros, and a domain over one is not known for that here
+            for text in (one for one in texts if one and comparable("numeric", one) == one):
                 value = literal(name, text)
                 told = conn.execute(
                     f"INSERT INTO app.probe VALUES ({value}) ON CONFLICT DO NOTHING".encode()
