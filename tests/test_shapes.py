@@ -18,6 +18,7 @@ import test_properties
 from conftest import sampled
 from hypothesis import given, note, reject, settings
 from hypothesis import strategies as st
+from replay import comparable
 from test_as_of import prove_as_of_all, prove_blame, rows_at
 from test_properties import (
     GROUPS,
@@ -188,7 +189,8 @@ def keys_of(conn: psycopg.Connection[Any], name: str, texts: list[str | None]) -
     try:
         with conn.transaction(force_rollback=True):
             conn.execute(f"CREATE TABLE app.probe (key {name} PRIMARY KEY)".encode())
-            for text in filter(lambda text: text is not None, texts):
+            # a numeric is named without its zeros, and a domain over one is not known for that here
+            for text in (one for one in texts if one and comparable("numeric", one) == one):
                 value = literal(name, text)
                 told = conn.execute(
                     f"INSERT INTO app.probe VALUES ({value}) ON CONFLICT DO NOTHING".encode()
@@ -327,13 +329,16 @@ def test_key_of_every_type_that_can_be_one_names_its_row(ground, capture, image,
 
 
 def life_of_a_key(spec: Spec) -> Iterator[str]:
-    """Yield statements: rows of every key, of which the last is given up for the first."""
+    """Yield statements: rows of every key, of which the last is given up for the first.
+
+    Found by their text: a domain over an enum has no operator.
+    """
     keys = [literal(spec.columns["key"][0], text) for text in spec.columns["key"][1]]
     for key in keys:
         yield f"INSERT INTO {spec.name} (key) VALUES ({key})"
     yield f"UPDATE {spec.name} SET key = key, note = 'x'"
-    yield f"DELETE FROM {spec.name} WHERE key = {keys[-1]}"
-    yield f"UPDATE {spec.name} SET key = {keys[-1]} WHERE key = {keys[0]}"
+    yield f"DELETE FROM {spec.name} WHERE key::text = {keys[-1]}::text"
+    yield f"UPDATE {spec.name} SET key = {keys[-1]} WHERE key::text = {keys[0]}::text"
     yield f"INSERT INTO {spec.name} VALUES ({keys[0]}, 'y')"
 
 
@@ -517,7 +522,7 @@ def life(draw: st.DrawFn, spec: Spec, changing: list[str]) -> list[str]:
     if changing:
         everywhere = ", ".join(f"{ident(name)} = {some(name)}" for name in names)
         texts.append(f"UPDATE {spec.name} AS t SET {everywhere}")
-    mine = " AND ".join(f"t.{ident(name)} = {some(name)}" for name in spec.key)
+    mine = " AND ".join(f"t.{ident(name)}::text = {some(name)}::text" for name in spec.key)
     texts.append(f"DELETE FROM {spec.name} AS t WHERE {mine}")
     end = draw(st.sampled_from(["DELETE FROM {}", "TRUNCATE {}", None]))
     if end:
