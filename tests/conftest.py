@@ -149,9 +149,10 @@ def clone(server: SimpleNamespace, request: pytest.FixtureRequest) -> Iterator[C
         @contextmanager
         def made(template: Any, whose: str = "own") -> Iterator[psycopg.Connection[Any]]:
             # by name those that stand here; a module passes its own, which nobody else finds
-            found = request.getfixturevalue(template) if isinstance(template, str) else template
+            is_named = isinstance(template, str)
+            found = request.getfixturevalue(template) if is_named else template
             source = found.template_dbname
-            name = f"{whose}_{found.dbname}"
+            name = f"{whose}_{template.removesuffix('_template') if is_named else found.dbname}"
             # a third of what it costs to write the copy to the WAL, and the connection finds its catalogue caches made
             admin.execute(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY file_copy".encode())
             try:

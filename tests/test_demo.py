@@ -100,8 +100,10 @@ def test_every_command_of_the_readmes_table_can_be_typed_on_the_demonstration(
             check=True,
         ).stdout.split("\0")[1:-1]
         result = CliRunner(env={"LLAMALOG_DSN": dsn}).invoke(main, words, catch_exceptions=False)
-        assert result.exit_code == 0, (command, result.stderr)
-        assert result.stdout or Path(words[-1]).stat().st_size > 10_000, command
+        # the servers of the tests run without autovacuum, which the doctor finds
+        assert result.exit_code == 0 or command == "llamalog doctor", (command, result.stderr)
+        said = result.stdout or result.stderr
+        assert Path(words[-1]).stat().st_size > 10_000 if "-o" in words else said, command
 
 
 def test_kept_demo_answers_until_it_is_stopped(request):

@@ -20,7 +20,7 @@ from conftest import MUSIC, MUSIC_TABLES, fast_place
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import tuple_row
 
-from llamalog_sql import backfill, embedded, errors, installation, migrate, watching
+from llamalog_sql import access, backfill, embedded, errors, installation, migrate, watching
 from llamalog_sql.adoption import adopt, proof
 from llamalog_sql.cli import main
 from llamalog_sql.demo.application import Application
@@ -154,6 +154,8 @@ def target() -> Iterator[Cluster]:
         cluster = Cluster(server)
         with cluster.connect() as conn:
             conn.execute("CREATE ROLE llamalog_owner NOLOGIN BYPASSRLS")
+            for role in access.ROLES:
+                conn.execute(f"CREATE ROLE {role} NOLOGIN".encode())
             conn.execute("CREATE ROLE shopkeeper LOGIN")
         yield cluster
 

