@@ -13,6 +13,7 @@ import gc
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,8 +32,13 @@ MUSIC_TABLES = ["albums", "artists", "tracks", "album_artists", "track_artists"]
 
 if os.environ.get("LLAMALOG_TEST_CAPTURE") == "statement":
     _capture = describe._capture
-    describe._capture = lambda wanted, table, strict: _capture(
-        "statement" if wanted == "rendered" else wanted, table, False
+    describe._capture = lambda options, usual, table, strict: _capture(
+        replace(options, capture="statement")
+        if (options.capture or usual) == "rendered"
+        else options,
+        usual,
+        table,
+        False,
     )
 describe.DEFAULT_IMAGE = os.environ.get("LLAMALOG_TEST_IMAGE", describe.DEFAULT_IMAGE)
 

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from click.testing import CliRunner
-from conftest import MUSIC, MUSIC_TABLES
+from conftest import MUSIC, MUSIC_TABLES, default
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import namedtuple_row
 from test_drift_matrix import each_db, kind, lean, watch
@@ -131,6 +131,7 @@ def test_always_ends_when_one_says_so_and_outlives_other_options(each_db, watch)
     assert drifted(each_db) == {}
 
 
+@default("capture")
 def test_always_goes_with_no_capture_by_statement(db):
     db.execute(TABLES["plain"])
     with pytest.raises(CannotWatch, match="by statement: replication fires no statement triggers"):
