@@ -16,7 +16,7 @@ import click.testing
 import legacy
 import psycopg
 import pytest
-from conftest import MUSIC, MUSIC_TABLES, fast_place
+from conftest import MUSIC, MUSIC_TABLES, default, fast_place
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import tuple_row
 
@@ -392,6 +392,7 @@ def dump_and_restore(source: Cluster, target: Cluster, form: str, directory: Pat
         pytest.param(NEWEST, "parallel", marks=pytest.mark.slow),
     ],
 )
+@default("image")
 def test_every_question_answers_alike_after_dump_and_restore(
     sources, target, directory, version, form
 ):
@@ -451,6 +452,7 @@ def test_cursors_of_before_the_dump_are_refused(sources, target, directory):
     ],
     ids=" ".join,
 )
+@default("image")
 def test_what_a_restore_without_rights_leaves_out_migrate_grants_and_closes(
     sources, target, directory, left_out
 ):

@@ -47,7 +47,7 @@ def shared(clone: Any) -> Iterator[Connection]:
     with clone("music_template", "hostile") as conn:
         conn.execute(SCENE)
         for table, kind in WATCHED.items():
-            watching.watch(conn, [f"mallory.{table}"], Options(capture=kind))
+            watching.watch(conn, [f"mallory.{table}"], Options(capture=kind, image="none"))
         try:
             conn.autocommit = False
             yield conn
@@ -582,7 +582,9 @@ def test_names_are_names_whatever_stands_in_them(mallory, kind):
         f"CREATE TABLE mallory.{quoted} ({quoted} integer PRIMARY KEY, v text)".encode()
     )
     back(mallory)
-    watching.watch(mallory, [f"mallory.{quoted}"], Options(capture=kind, entity_type=ODD_NAME))
+    watching.watch(
+        mallory, [f"mallory.{quoted}"], Options(capture=kind, image="none", entity_type=ODD_NAME)
+    )
     mallory.execute("SET SESSION AUTHORIZATION mallory")
     mallory.execute(f"INSERT INTO mallory.{quoted} VALUES (1, 'a')".encode())
     mallory.execute(f"UPDATE mallory.{quoted} SET {quoted} = 2, v = 'b'".encode())
@@ -623,7 +625,7 @@ def test_nobody_who_only_reads_and_writes_keeps_others_from_migrating_watching_o
         with shared.transaction(force_rollback=True):
             shared.execute("SET LOCAL lock_timeout = '300ms'")
             shared.execute("CREATE TABLE mallory.more (id integer PRIMARY KEY)")
-            watching.watch(shared, ["mallory.more"])
+            watching.watch(shared, ["mallory.more"], Options(image="none"))
             shared.execute("UPDATE llamalog.watches SET rendered = ''")
             watching.refresh(shared)
             write(shared, "wares")

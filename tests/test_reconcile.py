@@ -15,7 +15,7 @@ import pytest
 import test_adopt
 import test_cli
 import test_properties
-from conftest import sampled
+from conftest import default, sampled
 from hypothesis import given, note
 from hypothesis import strategies as st
 from test_properties import PROFILE, statements, variants, write
@@ -192,6 +192,7 @@ def test_it_runs_read_only(database, connect, new):
 # -- what does not ----------------------------------------------------------------------------------------------------
 
 
+@default("image")
 def test_each_write_that_no_capture_saw_is_named(each_db):
     db, tally = each_db, Tally()
     shop(db)
@@ -521,6 +522,7 @@ def test_batches_meet_each_row_once_whatever_its_key(db, kind):
     assert len(found(db, "SHELF", since=EVER)) == len(rows)
 
 
+@default("image")
 def test_ids_that_are_older_than_the_type_of_the_key_are_no_error(db):
     db.execute("CREATE TABLE goods (id text PRIMARY KEY)")
     watching.watch(db, ["goods"], Options())
@@ -660,6 +662,7 @@ def last_seqs(conn):
     }
 
 
+@default("image")
 def test_the_command_names_each_row_and_counts_them(llamalog, broken):
     seq = last_seqs(broken)
     shown = llamalog("reconcile", "good", "--batch", "2")
