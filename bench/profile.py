@@ -44,7 +44,7 @@ WORKLOADS = {
     ),
     "update": (
         "one UPDATE, 2 of 31 columns",
-        ["none", "floor", "the key alone", "llamalog", "llamalog, by statement"],
+        ["none", "floor", "the key alone", "the fields told", "llamalog", "llamalog, by statement"],
     ),
     "noop": (
         "no-op UPDATE",

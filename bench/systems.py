@@ -3,7 +3,9 @@
 none: no logging. floor: the application writes the same log rows itself, each write and its log row in one statement.
 the seed's way: a second statement into the seed's own log, with its twelve indexes and four foreign keys.
 the key alone: triggers that write the key of the row into llamalog's log and nothing else, no context, no fields, no images:
-what cannot be had for less by any capture into that log. llamalog: as installed and watched; and in each of its modes.
+what cannot be had for less by any capture into that log. the fields told: triggers that see whether a row has changed, are told
+in which two columns, and write these, with who and why, as the owner of the log; of UPDATE only. llamalog: as installed and watched; and in each of
+its modes.
 """
 
 from __future__ import annotations
@@ -61,6 +63,32 @@ CREATE TRIGGER a_updated AFTER UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION k
 CREATE TRIGGER a_deleted AFTER DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION key_of_deleted();
 """
 
+#: Capture of an UPDATE that need not find out which columns have changed, in a single statement.
+_FIELDS_TOLD = """
+CREATE FUNCTION fields_of_updated() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF OLD OPERATOR(pg_catalog.*=) NEW THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO llamalog.llama_logs (
+        op, entity_type, entity_id, operation, category, source, user_id, triggered_by, fields_enriched, before, after,
+        job_id, parent_job_id, root_job_id
+    )
+    VALUES (
+        'U', 'ALBUM', NEW.id::text, 'updated', 'UPDATED', current_setting('llamalog.source', true),
+        current_setting('llamalog.user_id', true), current_setting('application_name'), '{{a},{b}}',
+        jsonb_build_object('{a}', OLD.{a}, '{b}', OLD.{b}), jsonb_build_object('{a}', NEW.{a}, '{b}', NEW.{b}),
+        coalesce(current_setting('llamalog.job_id', true), pg_current_xact_id()::text),
+        current_setting('llamalog.parent_job_id', true),
+        coalesce(current_setting('llamalog.root_job_id', true), pg_current_xact_id()::text)
+    );
+    RETURN NULL;
+END $$;
+ALTER FUNCTION fields_of_updated() OWNER TO llamalog_owner;
+CREATE TRIGGER a_updated AFTER UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION fields_of_updated();
+"""
+
 _FIELDS = "'{id,title,release_date,track_count,label,updated_at,created_at,data_quality,source}'"
 _JOB = "current_setting('llamalog.job_id', true)"
 
@@ -101,7 +129,8 @@ def _seeds(kind: str, key: str, operation: str, album: str, track: str = "NULL")
 class System:
     """name: as the table shows it.  setup: SQL, after the schema.  watch: what llamalog does, None for the others.
 
-    The rest is what the application executes: single statements for pgbench, and those over many rows.
+    The rest is what the application executes, single statements for pgbench and those over many rows; empty where there is
+    nothing to measure.
     """
 
     name: str
@@ -132,6 +161,14 @@ class System:
                     {"album_artists": "album_id", "track_artists": "track_id"}.get(table, "id"),
                 )
                 conn.execute(hang.replace("FUNCTION key_of", f"FUNCTION {table}_key_of").encode())
+        elif self.name == "the fields told":
+            migrate.migrate(conn)
+            for table, (a, b) in {
+                "albums": ("label", "track_count"),
+                "tracks": ("duration_ms", "energy"),
+            }.items():
+                hang = _FIELDS_TOLD.replace("{table}", table).replace("{a}", a).replace("{b}", b)
+                conn.execute(hang.replace("fields_of_updated", f"{table}_fields").encode())
         elif self.watch is not None:
             migrate.migrate(conn)
             watching.watch(conn, TABLES, Options(**self.watch))
@@ -271,6 +308,7 @@ def systems() -> list[System]:
         _floor(),
         _seed(),
         _plain("the key alone"),
+        System("the fields told", update=[_UPDATE], many_updates=[_MANY_UPDATES]),
         _plain("llamalog", watch={}),
         _plain("llamalog, full image", watch={"image": "full"}),
         _plain("llamalog, by statement", watch={"capture": "statement"}),

@@ -163,10 +163,10 @@ def removal(conn: Connection, oid: int, entity_type: str) -> list[str]:
         " WHERE called.proname NOT IN ('fill_adopted', 'refill_adopted') ORDER BY hung.tgname, member.oid",
         [oid],
     )
-    ((table, reader),) = rows(
+    ((table, reader, label_reader),) = rows(
         conn,
-        "SELECT %s::oid::regclass::text, llamalog.reader_name(%s)",
-        [oid, entity_type],
+        "SELECT %s::oid::regclass::text, llamalog.reader_name(%s), llamalog.label_reader_name(%s)",
+        [oid, entity_type, entity_type],
     )
     return [
         *(f"DROP TRIGGER {ident(name)} ON {member};\n" for name, member in triggers),
@@ -175,6 +175,7 @@ def removal(conn: Connection, oid: int, entity_type: str) -> list[str]:
             for event in EVENTS
         ),
         f"DROP FUNCTION IF EXISTS llamalog.{ident(reader)}(text, text);\n",
+        f"DROP FUNCTION IF EXISTS llamalog.{ident(label_reader)}(text[], text);\n",
         f"SELECT llamalog.take_back_grants({literal(table)}::regclass, {literal(entity_type)});\n",
     ]
 
@@ -224,24 +225,33 @@ def function_name(entity_type: str, event: str) -> str:
 
 
 def _reader(conn: Connection, watch: Watch) -> list[str]:
-    """Return the SQL of the function by which questions read a row of the table; none for what they do not ask about."""
+    """Return the SQL of the functions by which questions read rows and labels of the table; none for what they do not ask about."""
     if watch.is_link or not watch.has_key:
         return []
-    ((name, shape, query),) = rows(
+    ((name, shape, query, label_name, label_shape, label_query),) = rows(
         conn,
         "SELECT llamalog.reader_name(%(entity_type)s), llamalog.reader_shape(%(oid)s, %(key)s, %(hidden)s),"
-        " llamalog.live_query(%(oid)s, %(key)s, %(hidden)s)",
+        " llamalog.live_query(%(oid)s, %(key)s, %(hidden)s),"
+        " llamalog.label_reader_name(%(entity_type)s), llamalog.reader_shape(%(oid)s, %(key)s, ARRAY[%(label)s]),"
+        " llamalog.label_query(%(oid)s, %(key)s, %(label)s)",
         {
             "entity_type": watch.entity_type,
             "oid": watch.table.oid,
             "key": watch.key_columns,
             "hidden": [*watch.ignored_columns, *watch.redacted_columns],
+            "label": watch.label_column,
         },
     )
-    comment = literal(f"Reads a row of {watch.table.shown}; rendered by llamalog watch.")
+    table = watch.table.shown
     return [
-        render("read.sql.j2", name=name, table=watch.table.shown, shape=shape, query=query),
-        f"COMMENT ON FUNCTION llamalog.{ident(name)}(text, text) IS {comment};\n",
+        render("read.sql.j2", name=name, table=table, shape=shape, query=query),
+        f"COMMENT ON FUNCTION llamalog.{ident(name)}(text, text) IS"
+        f" {literal(f'Reads a row of {table}; rendered by llamalog watch.')};\n",
+        render(
+            "read_labels.sql.j2", name=label_name, table=table, shape=label_shape, query=label_query
+        ),
+        f"COMMENT ON FUNCTION llamalog.{ident(label_name)}(text[], text) IS"
+        f" {literal(f'Reads labels of rows of {table}; rendered by llamalog watch.')};\n",
     ]
 
 

@@ -389,7 +389,7 @@ def repeatables(adopted: Shape | None = None) -> list[Piece]:
     # the event triggers' function first: it knows what the others' replacement drops
     functions = sorted(
         (directory / "functions").glob("*.sql"),
-        key=lambda path: (path.name != Path(_EVENT_FUNCTION).name, path.name),
+        key=lambda path: (path.name != Path(_EVENT_FUNCTION).name, _level(path), path.name),
     )
     views = sorted(path for path in (directory / "views").glob("*.sql") if path != own)
     return [
@@ -404,6 +404,15 @@ def repeatables(adopted: Shape | None = None) -> list[Piece]:
         ),
         *(_piece(path) for path in views),
     ]
+
+
+def _level(path: Path) -> int:
+    """Return how many functions in SQL stand on each other below this one, which needs them to be there: PL/pgSQL asks when it runs."""
+    text = path.read_text(encoding="utf-8")
+    if "LANGUAGE sql" not in text:
+        return 0
+    called = {path.with_stem(name) for name in re.findall(r"\bllamalog\.(\w+)\(", text)} - {path}
+    return 1 + max((_level(other) for other in called if other.is_file()), default=0)
 
 
 def _version(function: str) -> str:

@@ -23,11 +23,18 @@ def now(db, entity_type, entity_id):
     return queries.as_of(db, entity_type, entity_id, at)
 
 
-def readers(db):
+def readers(db, kind="read"):
     return db.execute(
         "SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc"
-        " WHERE pronamespace = 'llamalog'::regnamespace AND proname LIKE 'read\\_%'"
+        " WHERE pronamespace = 'llamalog'::regnamespace AND proname LIKE %s || '\\_%%'",
+        [kind],
     ).fetchone()[0]
+
+
+def labels(db, entity_type, *entity_ids):
+    return sorted(
+        db.execute("SELECT * FROM llamalog.labels(%s, %s)", [entity_type, [*entity_ids]]).fetchall()
+    )
 
 
 def without_event_triggers(db):
@@ -84,6 +91,43 @@ def test_a_table_that_is_another_by_now_is_read_as_it_is(db, change, row, is_not
     )
 
 
+def test_labels_are_read_by_the_function_rendered_for_their_table(each_db):
+    db = each_db
+    watched(db, PRICES, "prices", options=Options(label="note"))
+    db.execute(
+        "INSERT INTO prices VALUES (1, 1, 'a'), (2, 2, NULL), (3, 3, 'c'); DELETE FROM prices WHERE id = 3"
+    )
+    expected = [("1", "a", True), ("2", None, True), ("3", "c", False)]
+    assert labels(db, "PRICE", "1", "2", "3", "4") == expected
+    db.execute(
+        "CREATE OR REPLACE FUNCTION llamalog.labels_price(entity_ids text[], shape text,"
+        " OUT is_current boolean, OUT ids text[], OUT labels text[])"
+        " LANGUAGE sql AS $$SELECT true, '{1}'::text[], '{rendered}'::text[]$$"
+    )
+    assert labels(db, "PRICE", "1", "2") == [("1", "rendered", True)]
+
+
+@pytest.mark.parametrize(
+    ("change", "label"),
+    [
+        ("RENAME COLUMN note TO remark", None),
+        (
+            "RENAME COLUMN note TO remark; ALTER TABLE prices ADD COLUMN note text DEFAULT 'new'",
+            "new",
+        ),
+        ("ALTER COLUMN note TYPE text[] USING ARRAY[note]", "{a}"),
+        ("DROP COLUMN note", None),
+    ],
+)
+def test_labels_of_a_table_that_is_another_by_now_are_read_as_it_is(db, change, label):
+    watched(db, PRICES, "prices", options=Options(label="note"))
+    db.execute("INSERT INTO prices VALUES (1, 1, 'a')")
+    assert labels(db, "PRICE", "1") == [("1", "a", True)]
+    without_event_triggers(db)
+    db.execute(f"ALTER TABLE prices {change}")
+    assert labels(db, "PRICE", "1") == [("1", label, True)]
+
+
 def test_what_is_redacted_later_is_read_no_more(db):
     watched(db, PRICES, "prices")
     db.execute("INSERT INTO prices VALUES (1, 1, 'secret')")
@@ -118,8 +162,13 @@ def test_odd_tables_have_readers_too(db):
     ).fetchall()
     expected = {"Part": "a,b", "number": 1, "moods": ["glad"], "$1": "$2", "live": "alive"}
     assert now(db, entity_type, entity_id) == expected
-    db.execute(f"DROP FUNCTION llamalog.{name}(text, text)")
+    assert labels(db, entity_type, entity_id) == [(entity_id, None, True)]
+    (label_name,) = (n for n in readers(db, "labels").split() if len(n) == 39)
+    db.execute(
+        f"DROP FUNCTION llamalog.{name}(text, text); DROP FUNCTION llamalog.{label_name}(text[], text)"
+    )
     assert now(db, entity_type, entity_id) == expected
+    assert labels(db, entity_type, entity_id) == [(entity_id, None, True)]
 
 
 def test_a_reader_reads_with_the_rights_of_the_caller(db):

@@ -243,7 +243,7 @@ def test_what_is_installed_is_what_the_files_define(db):
     rendered = {
         name
         for name in functions
-        if re.fullmatch(r"capture_.*_(insert|update|delete)|read_.*", name)
+        if re.fullmatch(r"capture_.*_(insert|update|delete)|(read|labels)_.*", name)
     }
     assert functions - rendered == {path.stem for path in FUNCTIONS} | {
         "capture_row",

@@ -38,6 +38,7 @@ DECLARE
     v_new          text[];
     v_jobs         text[] := '{}';
     v_moved        text[];
+    v_has_moved    boolean;
 BEGIN
     -- the entity under each of its keys, while it had them
     SELECT array_agg(chain_changes.entity_type), array_agg(held.id), array_agg(held.after_seq), array_agg(held.before_seq)
@@ -229,26 +230,21 @@ BEGIN
             );
     END IF;
 
-    -- each once; rows of an adopted log may share a provisional seq
-    SELECT array_agg(numbered::llamalog.log)
-    INTO v_changes
-    FROM (
-        SELECT DISTINCT ON (known.seq, known.id) known.*
-        FROM unnest(v_own || v_of_parts || v_of_jobs || v_of_links) AS known
-        ORDER BY known.seq, known.id
-    ) AS numbered;
+    v_changes := v_own || v_of_parts || v_of_jobs || v_of_links;
     -- which of the deleted moved to another partition: of the entity and its parts, what was read tells
     SELECT
-        array_agg(change.entity_id),
+        array_agg(change.entity_id) FILTER (WHERE change.op = 'D'),
         array_agg(change.entity_id) FILTER (
-            WHERE (
-                change.entity_id = ANY (v_member_ids)
-                OR change.entity_id = ANY (v_own_ids) AND change.entity_type = chain_changes.entity_type
-            ) IS NOT TRUE
-        )
-    INTO v_ids, v_new
+            WHERE change.op = 'D'
+                AND (
+                    change.entity_id = ANY (v_member_ids)
+                    OR change.entity_id = ANY (v_own_ids) AND change.entity_type = chain_changes.entity_type
+                ) IS NOT TRUE
+        ),
+        bool_or(change.op = 'I' AND change.metadata @> '{"llamalog": {"moved": true}}')
+    INTO v_ids, v_new, v_has_moved
     FROM unnest(v_changes) AS change
-    WHERE change.op = 'D';
+    WHERE change.op IN ('D', 'I');
     IF v_ids IS NOT NULL THEN
         SELECT array_agg(read.entity_id)
         INTO v_moved
@@ -272,19 +268,27 @@ BEGIN
                 AND log.metadata @> '{"llamalog": {"moved": true}}';
         END IF;
     END IF;
+    -- each once; rows of an adopted log may share a provisional seq
     RETURN QUERY
-    SELECT change.*
+    SELECT DISTINCT ON (change.seq, change.id) change.*
     FROM unnest(v_changes) AS change
     WHERE (
             change.op = 'D' AND change.entity_id = ANY (v_moved)
             OR change.op = 'I' AND change.metadata @> '{"llamalog": {"moved": true}}'
         ) IS NOT TRUE
-    UNION ALL
-    SELECT shown.*
-    FROM unnest(v_changes) AS change
-    CROSS JOIN LATERAL llamalog.presented(change) AS shown
-    WHERE change.op = 'D' AND change.entity_id = ANY (v_moved)
-        OR change.op = 'I' AND change.metadata @> '{"llamalog": {"moved": true}}';
+    ORDER BY change.seq, change.id;
+    IF v_has_moved OR v_moved <> '{}' THEN
+        RETURN QUERY
+        SELECT shown.*
+        FROM (
+            SELECT DISTINCT ON (change.seq, change.id) change.*
+            FROM unnest(v_changes) AS change
+            WHERE change.op = 'D' AND change.entity_id = ANY (v_moved)
+                OR change.op = 'I' AND change.metadata @> '{"llamalog": {"moved": true}}'
+            ORDER BY change.seq, change.id
+        ) AS moved
+        CROSS JOIN LATERAL llamalog.presented(moved::llamalog.log) AS shown;
+    END IF;
 END;
 $function$;
 

@@ -1,4 +1,5 @@
 -- What one change did, in a line: the fields and their values when they are few and short.
+-- No SET search_path: a standard SQL body is resolved when it is created, and can be inlined; it is asked for each line of a tree.
 CREATE OR REPLACE FUNCTION llamalog.change_detail(
     op             text,
     fields         text[],
@@ -11,60 +12,43 @@ CREATE OR REPLACE FUNCTION llamalog.change_detail(
     reason         text
 )
     RETURNS text
-    LANGUAGE plpgsql
+    LANGUAGE sql
     STABLE
-    SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-    v_fields text;
-    v_field  text;
-BEGIN
-    IF op = 'U' AND cardinality(fields) <= 2 THEN
-        FOREACH v_field IN ARRAY fields LOOP
-            v_fields := concat_ws(
-                ', ',
-                v_fields,
-                CASE
-                    WHEN before -> v_field = '"[redacted]"' AND after -> v_field = '"[redacted]"' THEN v_field || ' (redacted)'
-                    ELSE format(
-                        '%s: %s %s %s',
-                        v_field,
-                        llamalog.shown_value(before -> v_field),
-                        llamalog.mark('arrow'),
-                        llamalog.shown_value(after -> v_field)
-                    )
-                END
-            );
-        END LOOP;
-    ELSIF (op = 'U' OR op IS NULL) AND cardinality(fields) > 5 THEN
-        v_fields := array_to_string(fields[1:4], ', ') || format(' and %s more fields', cardinality(fields) - 4);
-    ELSIF (op = 'U' OR op IS NULL) AND cardinality(fields) > 0 THEN
-        v_fields := array_to_string(fields, ', ');
-    END IF;
-    RETURN nullif(
-        concat_ws(
-            '; ',
-            v_fields,
-            CASE
-                WHEN quality_before IS DISTINCT FROM quality_after
-                    AND (op = 'U' AND cardinality(fields) > 2 OR op IS NULL)
-                    THEN format(
-                        'quality %s %s %s',
-                        coalesce(quality_before, llamalog.mark('dash')),
-                        llamalog.mark('arrow'),
-                        coalesce(quality_after, llamalog.mark('dash'))
-                    )
-            END,
-            CASE
-                WHEN error_message IS NOT NULL
-                    THEN left(error_message, 200) || coalesce(' (' || error_code || ')', '')
-            END,
-            left(reason, 200)
-        ),
-        ''
-    );
-END;
-$function$;
+RETURN nullif(
+    concat_ws(
+        '; ',
+        CASE
+            WHEN op = 'U' AND cardinality(fields) <= 2 THEN
+                nullif(
+                    concat_ws(
+                        ', ',
+                        llamalog.field_detail(fields[1], before -> fields[1], after -> fields[1]),
+                        llamalog.field_detail(fields[2], before -> fields[2], after -> fields[2])
+                    ),
+                    ''
+                )
+            WHEN (op = 'U' OR op IS NULL) AND cardinality(fields) > 5 THEN
+                array_to_string(fields[1:4], ', ') || format(' and %s more fields', cardinality(fields) - 4)
+            WHEN (op = 'U' OR op IS NULL) AND cardinality(fields) > 0 THEN array_to_string(fields, ', ')
+        END,
+        CASE
+            WHEN quality_before IS DISTINCT FROM quality_after
+                AND (op = 'U' AND cardinality(fields) > 2 OR op IS NULL)
+                THEN format(
+                    'quality %s %s %s',
+                    coalesce(quality_before, llamalog.mark('dash')),
+                    llamalog.mark('arrow'),
+                    coalesce(quality_after, llamalog.mark('dash'))
+                )
+        END,
+        CASE
+            WHEN error_message IS NOT NULL
+                THEN left(error_message, 200) || coalesce(' (' || error_code || ')', '')
+        END,
+        left(reason, 200)
+    ),
+    ''
+);
 
 COMMENT ON FUNCTION llamalog.change_detail(text, text[], jsonb, jsonb, text, text, text, text, text) IS
     'One line for a person: fields with old and new value, quality, error, reason; null when there is nothing to say.';

@@ -1,4 +1,6 @@
 -- The names by which people know some entities: from the live rows, else from the image of the deleted one.
+--
+-- Live ones by the reader that was rendered for the table, as llamalog.live_row() does.
 CREATE OR REPLACE FUNCTION llamalog.labels(
     entity_type text,
     entity_ids  text[]
@@ -18,12 +20,13 @@ CREATE OR REPLACE FUNCTION llamalog.labels(
 AS $function$
 #variable_conflict use_column
 DECLARE
-    v_watch llamalog.watches;
-    v_table oid;
-    v_alive text[] := '{}';
-    v_gone  text[];
-    v_id    text;
-    v_label text;
+    v_watch      llamalog.watches;
+    v_table      oid;
+    v_reader     regproc := to_regproc(format('llamalog.%I', llamalog.label_reader_name(labels.entity_type)));
+    v_is_current boolean := false;
+    v_alive      text[];
+    v_labels     text[];
+    v_gone       text[];
 BEGIN
     SELECT watch.*
     INTO v_watch
@@ -36,17 +39,19 @@ BEGIN
     -- it may be dropped
     IF v_table IS NOT NULL THEN
         BEGIN
-            FOR v_id, v_label IN EXECUTE format(
-                'SELECT wanted.id, llamalog.short_label(%s) AS label FROM unnest($1) AS wanted (id) JOIN %s AS live ON %s',
-                llamalog.label_expression(v_table, v_watch.label_column, 'live'),
-                v_table::regclass,
-                llamalog.key_match(v_table, v_watch.key_columns, 'live', 'wanted.id')
-            )
-            USING labels.entity_ids
-            LOOP
-                v_alive := v_alive || v_id;
-                RETURN NEXT ROW(v_id, v_label, true)::llamalog.entity_label;
-            END LOOP;
+            IF has_function_privilege(v_reader, 'EXECUTE') THEN
+                EXECUTE format('SELECT read.is_current, read.ids, read.labels FROM %s($1, $2) AS read', v_reader)
+                INTO v_is_current, v_alive, v_labels
+                USING labels.entity_ids, llamalog.reader_shape(v_table, v_watch.key_columns, ARRAY[v_watch.label_column]);
+            END IF;
+            IF NOT v_is_current THEN
+                EXECUTE llamalog.label_query(v_table, v_watch.key_columns, v_watch.label_column)
+                INTO v_alive, v_labels
+                USING labels.entity_ids;
+            END IF;
+            RETURN QUERY
+            SELECT known.id, known.label, true
+            FROM unnest(v_alive, v_labels) AS known (id, label);
         EXCEPTION
             -- the log must be readable where the table is not: no right to it, dropped, renamed, its key of another type now
             WHEN insufficient_privilege OR undefined_table OR undefined_column OR invalid_schema_name OR data_exception

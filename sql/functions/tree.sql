@@ -17,17 +17,37 @@ DECLARE
 BEGIN
     RETURN QUERY
     WITH RECURSIVE
+    -- what is shown of them and no more: they are carried through all of what follows
     change AS MATERIALIZED (
         SELECT
-            found.*,
-            -- the row that created a job's head stands for the job
-            found.is_root_job
-                AND found.job_id IS NOT NULL
-                AND row_number() OVER (
-                    PARTITION BY found.job_id
-                    ORDER BY found.is_root_job DESC, found.entity_type = v_type AND found.entity_id = v_id DESC, found.seq
-                ) = 1 AS is_job
+            found.id,
+            found.seq,
+            found.created_at,
+            found.category,
+            found.status,
+            found.entity_type,
+            found.entity_id,
+            found.related_type,
+            found.related_id,
+            found.link_type,
+            found.operation,
+            found.source,
+            found.user_id,
+            found.triggered_by,
+            found.job_id,
+            found.parent_job_id,
+            found.is_root_job,
+            llamalog.change_detail(found.op, found.fields_enriched, found.before, found.after,
+                found.data_quality_before, found.data_quality_after, found.error_code, found.error_message, found.reason) AS detail
         FROM llamalog.chain_changes(v_type, v_id) AS found
+    ),
+    -- the row that created a job's head stands for the job
+    head AS MATERIALIZED (
+        SELECT DISTINCT ON (change.job_id) change.job_id, change.id, change.seq
+        FROM change
+        WHERE change.is_root_job
+            AND change.job_id IS NOT NULL
+        ORDER BY change.job_id, change.entity_type = v_type AND change.entity_id = v_id DESC, change.seq
     ),
     job AS MATERIALIZED (
         SELECT ancestry.*
@@ -55,76 +75,88 @@ BEGIN
     ),
     placed AS MATERIALIZED (
         SELECT
-            CASE WHEN change.is_job THEN 'job ' || change.job_id ELSE 'change ' || change.id END AS node,
-            'job ' || CASE
-                WHEN change.is_job THEN nullif(change.parent_job_id, change.job_id)
-                ELSE coalesce(change.job_id, change.parent_job_id)
-            END AS parent_node,
-            change.seq AS change_seq,
-            change.id AS change_id,
-            coalesce(change.job_id, change.parent_job_id) AS job_id,
-            change.created_at
-        FROM change
-        UNION ALL
-        SELECT
-            'job ' || job.job_id,
-            'job ' || job.parent_job_id,
-            NULL,
-            NULL,
-            job.job_id,
-            coalesce(
-                job.started_at,
-                (
-                    SELECT min(change.created_at)
-                    FROM change
-                    WHERE job.job_id IN (change.job_id, change.parent_job_id)
-                )
-            )
-        FROM job
-        WHERE NOT EXISTS (
+            node.*,
+            row_number() OVER (ORDER BY node.created_at, coalesce(node.change_seq, 0), node.name)::integer AS place
+        FROM (
             SELECT
+                CASE WHEN head.id IS NOT NULL THEN 'job ' || change.job_id ELSE 'change ' || change.id END AS name,
+                'job ' || CASE
+                    WHEN head.id IS NOT NULL THEN nullif(change.parent_job_id, change.job_id)
+                    ELSE coalesce(change.job_id, change.parent_job_id)
+                END AS parent,
+                head.id IS NOT NULL AS is_job,
+                change.seq AS change_seq,
+                change.id AS change_id,
+                coalesce(change.job_id, change.parent_job_id) AS job_id,
+                change.created_at
             FROM change
-            WHERE change.is_job
-                AND change.job_id = job.job_id
-        )
+            LEFT JOIN head
+                ON head.id = change.id
+                AND head.seq = change.seq
+            UNION ALL
+            SELECT
+                'job ' || job.job_id,
+                'job ' || job.parent_job_id,
+                true,
+                NULL,
+                NULL,
+                job.job_id,
+                coalesce(
+                    job.started_at,
+                    (
+                        SELECT min(change.created_at)
+                        FROM change
+                        WHERE job.job_id IN (change.job_id, change.parent_job_id)
+                    )
+                )
+            FROM job
+            WHERE NOT EXISTS (
+                SELECT
+                FROM head
+                WHERE head.job_id = job.job_id
+            )
+        ) AS node
     ),
-    walk (depth, node, trail) AS (
-        SELECT 0, placed.node, ARRAY[ROW(placed.created_at, coalesce(placed.change_seq, 0), placed.node)]
+    -- only below jobs is there anything
+    branch AS MATERIALIZED (
+        SELECT placed.name, placed.parent, placed.place
         FROM placed
+        WHERE placed.is_job
+    ),
+    walk (depth, name, trail) AS (
+        SELECT 0, branch.name, ARRAY[branch.place]
+        FROM branch
         WHERE NOT EXISTS (
             SELECT
-            FROM placed AS above
-            WHERE above.node = placed.parent_node
+            FROM branch AS above
+            WHERE above.name = branch.parent
         )
         UNION ALL
         SELECT
             walk.depth + 1,
-            placed.node,
-            walk.trail || ROW(placed.created_at, coalesce(placed.change_seq, 0), placed.node)
+            branch.name,
+            walk.trail || branch.place
         FROM walk
-        JOIN placed
-            ON placed.parent_node = walk.node
+        JOIN branch
+            ON branch.parent = walk.name
     ),
+    -- jobs that cause each other in a circle hang below nothing
     arranged AS (
-        SELECT walk.depth, walk.node, walk.trail
-        FROM walk
-        UNION ALL
-        -- jobs that cause each other in a circle hang below nothing
-        SELECT 0, placed.node, ARRAY[ROW(placed.created_at, coalesce(placed.change_seq, 0), placed.node)]
+        SELECT
+            placed.*,
+            coalesce(CASE WHEN placed.is_job THEN walk.depth ELSE walk.depth + 1 END, 0) AS depth,
+            CASE WHEN placed.is_job AND walk.name IS NOT NULL THEN walk.trail ELSE walk.trail || placed.place END AS trail
         FROM placed
-        WHERE NOT EXISTS (
-            SELECT
-            FROM walk
-            WHERE walk.node = placed.node
-        )
+        LEFT JOIN walk
+            ON walk.name = CASE WHEN placed.is_job THEN placed.name ELSE placed.parent END
     )
     SELECT
         arranged.depth,
-        arranged.node,
-        CASE WHEN arranged.depth > 0 THEN placed.parent_node END,
-        placed.job_id,
+        arranged.name,
+        CASE WHEN arranged.depth > 0 THEN arranged.parent END,
+        arranged.job_id,
         change.seq,
-        placed.created_at,
+        arranged.created_at,
         change.category,
         change.status,
         change.entity_type,
@@ -138,15 +170,12 @@ BEGIN
         coalesce(change.source, job.source),
         coalesce(change.user_id, job.user_id),
         coalesce(change.triggered_by, job.triggered_by),
-        llamalog.change_detail(change.op, change.fields_enriched, change.before, change.after,
-            change.data_quality_before, change.data_quality_after, change.error_code, change.error_message, change.reason)
+        change.detail
     FROM arranged
-    JOIN placed
-        ON placed.node = arranged.node
     LEFT JOIN change
-        ON change.id = placed.change_id
+        ON change.id = arranged.change_id
     LEFT JOIN job
-        ON job.job_id = placed.job_id
+        ON job.job_id = arranged.job_id
     LEFT JOIN label AS entity_label
         ON entity_label.entity_type = change.entity_type
         AND entity_label.entity_id = change.entity_id

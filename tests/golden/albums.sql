@@ -6,7 +6,7 @@ WITH ended AS (
         AND watch.entity_type = pause.entity_type AND watch.unwatched_at IS NOT NULL
 )
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', '7864cdcb1c32df62e4f666204727e3a9', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', 'a5ff53ce411d516e70f586c9a45fcbf3')
+VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', '7864cdcb1c32df62e4f666204727e3a9', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', '6a55c7ced441ef64a2fc03e0ed85b4df')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -35,6 +35,30 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION llamalog."read_album"(text, text) IS 'Reads a row of public.albums; rendered by llamalog watch.';
+-- Reads the labels of living rows of public.albums, for llamalog.labels(). Rendered by llamalog watch; change the watch, not this.
+-- With the rights of the caller, who may not see every row.
+CREATE OR REPLACE FUNCTION llamalog."labels_album"(
+    entity_ids     text[],
+    shape          text,
+    OUT is_current boolean,
+    OUT ids        text[],
+    OUT labels     text[]
+)
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
+AS $function$
+BEGIN
+    is_current := shape = '831d0c05b0531ec066ffe55eb9441945';
+    IF is_current THEN
+        SELECT found.*
+        INTO ids, labels
+        FROM (SELECT array_agg(wanted.id) AS ids, array_agg(llamalog.short_label(live.title::text)) AS labels FROM unnest($1) AS wanted (id) JOIN public.albums AS live ON live.id = wanted.id::uuid) AS found;
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION llamalog."labels_album"(text[], text) IS 'Reads labels of rows of public.albums; rendered by llamalog watch.';
 -- Captures INSERT on public.albums, one log row for each row. Rendered by llamalog watch; change the watch, not this.
 CREATE OR REPLACE FUNCTION llamalog."capture_album_insert"()
     RETURNS trigger
@@ -55,25 +79,12 @@ DECLARE
     v_triggered_by  text;
     v_sources       text[];
     v_metadata      jsonb;
-    v_is_long       boolean;
     v_head          text;
     v_head_type     text;
     v_is_many       boolean := true;
     v_is_head       boolean;
 BEGIN
     -- two looks tell most writes that there is nothing to read
-    IF greatest(
-        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
-        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
-        current_setting('llamalog.user_id', true)
-    ) <> '' THEN
-        v_source := nullif(current_setting('llamalog.source', true), '');
-        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
-        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
-        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
-        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
-        v_is_long := length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200;
-    END IF;
     IF greatest(
         current_setting('llamalog.category', true) COLLATE "C", current_setting('llamalog.operation', true),
         current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
@@ -87,32 +98,44 @@ BEGIN
         IF current_setting('llamalog.metadata', true) <> '' THEN
             v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
         END IF;
-        v_is_long := coalesce(v_is_long, false) OR length(concat(v_operation, v_triggered_by)) > 200;
+        IF length(concat(v_operation, v_triggered_by)) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            IF greatest(length(v_operation), length(v_triggered_by)) > 200 THEN
+                v_operation := left(v_operation, 200);
+                v_triggered_by := left(v_triggered_by, 200);
+                v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
+        END IF;
     END IF;
-    IF v_is_long THEN
-        -- a context never fails a write: it is cut, and the row says so
-        IF greatest(
-            length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
-            length(v_operation), length(v_triggered_by)
-        ) > 200 THEN
-            v_source := left(v_source, 200);
-            v_job_id := left(v_job_id, 200);
-            v_parent_job_id := left(v_parent_job_id, 200);
-            v_root_job_id := left(v_root_job_id, 200);
-            v_user_id := left(v_user_id, 200);
-            v_operation := left(v_operation, 200);
-            v_triggered_by := left(v_triggered_by, 200);
-            v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+    IF greatest(
+        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
+        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
+        current_setting('llamalog.user_id', true)
+    ) <> '' THEN
+        v_source := nullif(current_setting('llamalog.source', true), '');
+        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
+        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
+        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
+        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
+        IF length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            IF greatest(length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id)) > 200 THEN
+                v_source := left(v_source, 200);
+                v_job_id := left(v_job_id, 200);
+                v_parent_job_id := left(v_parent_job_id, 200);
+                v_root_job_id := left(v_root_job_id, 200);
+                v_user_id := left(v_user_id, 200);
+                v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
         END IF;
     END IF;
     IF v_job_id IS NULL THEN
-        IF v_source IS NULL AND v_triggered_by IS NULL THEN
-            v_triggered_by := nullif(current_setting('application_name'), '');
-        END IF;
+        v_triggered_by := coalesce(
+            v_triggered_by, CASE WHEN v_source IS NULL THEN nullif(current_setting('application_name'), '') END
+        );
         v_job_id := 'tx:' || pg_current_xact_id()
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
-    v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
     v_is_head := true;
     IF v_source IS NOT NULL THEN
         v_head := current_setting('llamalog.head', true);
@@ -192,7 +215,7 @@ BEGIN
             WHEN v_is_head THEN v_parent_job_id
             ELSE v_job_id
         END,
-        v_root_job_id,
+        coalesce(v_root_job_id, v_parent_job_id, v_job_id),
         v_is_head
     FROM new_rows AS new_row;
     RETURN NULL;  -- the result of an AFTER trigger is ignored
@@ -225,7 +248,6 @@ DECLARE
     v_triggered_by  text;
     v_sources       text[];
     v_metadata      jsonb;
-    v_is_long       boolean;
     v_judged        text;
 BEGIN
     IF OLD OPERATOR(pg_catalog.*=) NEW THEN
@@ -417,18 +439,6 @@ BEGIN
     END IF;
     -- two looks tell most writes that there is nothing to read
     IF greatest(
-        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
-        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
-        current_setting('llamalog.user_id', true)
-    ) <> '' THEN
-        v_source := nullif(current_setting('llamalog.source', true), '');
-        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
-        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
-        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
-        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
-        v_is_long := length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200;
-    END IF;
-    IF greatest(
         current_setting('llamalog.category', true) COLLATE "C", current_setting('llamalog.operation', true),
         current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
         current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
@@ -441,36 +451,45 @@ BEGIN
         IF current_setting('llamalog.metadata', true) <> '' THEN
             v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
         END IF;
-        v_is_long := coalesce(v_is_long, false) OR length(concat(v_operation, v_triggered_by)) > 200;
+        IF length(concat(v_operation, v_triggered_by)) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            IF greatest(length(v_operation), length(v_triggered_by)) > 200 THEN
+                v_operation := left(v_operation, 200);
+                v_triggered_by := left(v_triggered_by, 200);
+                v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
+        END IF;
     END IF;
-    IF v_is_long THEN
-        -- a context never fails a write: it is cut, and the row says so
-        IF greatest(
-            length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
-            length(v_operation), length(v_triggered_by)
-        ) > 200 THEN
-            v_source := left(v_source, 200);
-            v_job_id := left(v_job_id, 200);
-            v_parent_job_id := left(v_parent_job_id, 200);
-            v_root_job_id := left(v_root_job_id, 200);
-            v_user_id := left(v_user_id, 200);
-            v_operation := left(v_operation, 200);
-            v_triggered_by := left(v_triggered_by, 200);
-            v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+    IF greatest(
+        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
+        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
+        current_setting('llamalog.user_id', true)
+    ) <> '' THEN
+        v_source := nullif(current_setting('llamalog.source', true), '');
+        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
+        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
+        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
+        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
+        IF length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            IF greatest(length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id)) > 200 THEN
+                v_source := left(v_source, 200);
+                v_job_id := left(v_job_id, 200);
+                v_parent_job_id := left(v_parent_job_id, 200);
+                v_root_job_id := left(v_root_job_id, 200);
+                v_user_id := left(v_user_id, 200);
+                v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
         END IF;
     END IF;
     IF v_job_id IS NULL THEN
-        IF v_source IS NULL AND v_triggered_by IS NULL THEN
-            v_triggered_by := nullif(current_setting('application_name'), '');
-        END IF;
+        v_triggered_by := coalesce(
+            v_triggered_by, CASE WHEN v_source IS NULL THEN nullif(current_setting('application_name'), '') END
+        );
         v_job_id := 'tx:' || pg_current_xact_id()
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
-    v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
-    IF v_source IS NULL AND v_operation IS NULL AND v_category IS NULL THEN
-        v_category := 'UPDATED';
-        v_operation := 'album' || ':updated';
-    ELSE
+    IF v_source IS NOT NULL OR v_operation IS NOT NULL OR v_category IS NOT NULL THEN
         IF v_category IS NULL THEN
             v_judged := format('%L %L', v_source, v_operation);
             IF current_setting('llamalog.judged', true) = v_judged THEN
@@ -491,8 +510,7 @@ BEGIN
             END IF;
             v_category := NULL;
         END IF;
-        v_category := coalesce(v_category, 'UPDATED');
-        v_operation := coalesce(v_operation, concat_ws(':', 'album', lower(v_category), v_source));
+        v_operation := coalesce(v_operation, concat_ws(':', 'album', lower(coalesce(v_category, 'UPDATED')), v_source));
     END IF;
     INSERT INTO llamalog.llama_logs (
         op, entity_type, entity_id, related_type, related_id, link_type, previous_id,
@@ -503,12 +521,12 @@ BEGIN
     VALUES (
         'U', 'ALBUM', NEW.id::text, NULL, NULL,
         NULL, v_previous_id,
-        v_operation, v_category, v_source,
+        coalesce(v_operation, 'album' || ':updated'), coalesce(v_category, 'UPDATED'), v_source,
         coalesce(v_sources, ARRAY[CASE WHEN NEW.source IS NOT NULL THEN concat(NEW.source) END]), v_reason, v_fields,
         CASE WHEN OLD.data_quality IS NOT NULL THEN concat(OLD.data_quality) END,
         CASE WHEN NEW.data_quality IS NOT NULL THEN concat(NEW.data_quality) END,
         v_triggered_by, v_user_id, v_before, v_after, v_metadata,
-        v_job_id, v_parent_job_id, v_root_job_id
+        v_job_id, v_parent_job_id, coalesce(v_root_job_id, v_parent_job_id, v_job_id)
     );
     RETURN NULL;
 END;
@@ -570,21 +588,8 @@ DECLARE
     v_triggered_by  text;
     v_sources       text[];
     v_metadata      jsonb;
-    v_is_long       boolean;
 BEGIN
     -- two looks tell most writes that there is nothing to read
-    IF greatest(
-        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
-        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
-        current_setting('llamalog.user_id', true)
-    ) <> '' THEN
-        v_source := nullif(current_setting('llamalog.source', true), '');
-        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
-        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
-        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
-        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
-        v_is_long := length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200;
-    END IF;
     IF greatest(
         current_setting('llamalog.category', true) COLLATE "C", current_setting('llamalog.operation', true),
         current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
@@ -598,32 +603,44 @@ BEGIN
         IF current_setting('llamalog.metadata', true) <> '' THEN
             v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
         END IF;
-        v_is_long := coalesce(v_is_long, false) OR length(concat(v_operation, v_triggered_by)) > 200;
+        IF length(concat(v_operation, v_triggered_by)) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            IF greatest(length(v_operation), length(v_triggered_by)) > 200 THEN
+                v_operation := left(v_operation, 200);
+                v_triggered_by := left(v_triggered_by, 200);
+                v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
+        END IF;
     END IF;
-    IF v_is_long THEN
-        -- a context never fails a write: it is cut, and the row says so
-        IF greatest(
-            length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
-            length(v_operation), length(v_triggered_by)
-        ) > 200 THEN
-            v_source := left(v_source, 200);
-            v_job_id := left(v_job_id, 200);
-            v_parent_job_id := left(v_parent_job_id, 200);
-            v_root_job_id := left(v_root_job_id, 200);
-            v_user_id := left(v_user_id, 200);
-            v_operation := left(v_operation, 200);
-            v_triggered_by := left(v_triggered_by, 200);
-            v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+    IF greatest(
+        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
+        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
+        current_setting('llamalog.user_id', true)
+    ) <> '' THEN
+        v_source := nullif(current_setting('llamalog.source', true), '');
+        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
+        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
+        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
+        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
+        IF length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            IF greatest(length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id)) > 200 THEN
+                v_source := left(v_source, 200);
+                v_job_id := left(v_job_id, 200);
+                v_parent_job_id := left(v_parent_job_id, 200);
+                v_root_job_id := left(v_root_job_id, 200);
+                v_user_id := left(v_user_id, 200);
+                v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
         END IF;
     END IF;
     IF v_job_id IS NULL THEN
-        IF v_source IS NULL AND v_triggered_by IS NULL THEN
-            v_triggered_by := nullif(current_setting('application_name'), '');
-        END IF;
+        v_triggered_by := coalesce(
+            v_triggered_by, CASE WHEN v_source IS NULL THEN nullif(current_setting('application_name'), '') END
+        );
         v_job_id := 'tx:' || pg_current_xact_id()
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
-    v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
     INSERT INTO llamalog.llama_logs (
         op, entity_type, entity_id, related_type, related_id, link_type,
         operation, category, source, sources, reason, data_quality_before,
@@ -636,7 +653,7 @@ BEGIN
         coalesce(v_operation, 'album:deleted:' || v_source, 'album:deleted'), 'DELETED', v_source,
         coalesce(v_sources, ARRAY[CASE WHEN OLD.source IS NOT NULL THEN concat(OLD.source) END]), v_reason, CASE WHEN OLD.data_quality IS NOT NULL THEN concat(OLD.data_quality) END,
         v_triggered_by, v_user_id, v_before, v_metadata,
-        v_job_id, v_parent_job_id, v_root_job_id
+        v_job_id, v_parent_job_id, coalesce(v_root_job_id, v_parent_job_id, v_job_id)
     );
     RETURN NULL;
 END;

@@ -6,7 +6,7 @@ WITH ended AS (
         AND watch.entity_type = pause.entity_type AND watch.unwatched_at IS NOT NULL
 )
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('ALBUM_ARTIST', 'public', 'album_artists', true, '{album_id,artist_id,role}', '{uuid,uuid,"character varying(50)"}', NULL, 'ALBUM', '{album_id}', 'ARTIST', '{artist_id}', NULL, NULL, '{}', '{}', 'none', 'log', 'rendered', '{}', 'ddf13259e54aa875042255a82b4d2c6e', '{"album_id": 1, "artist_id": 2, "role": 3, "position": 4}', 'dc6163f067da0f4e3e98ff7f3f7b0df8')
+VALUES ('ALBUM_ARTIST', 'public', 'album_artists', true, '{album_id,artist_id,role}', '{uuid,uuid,"character varying(50)"}', NULL, 'ALBUM', '{album_id}', 'ARTIST', '{artist_id}', NULL, NULL, '{}', '{}', 'none', 'log', 'rendered', '{}', 'ddf13259e54aa875042255a82b4d2c6e', '{"album_id": 1, "artist_id": 2, "role": 3, "position": 4}', '178b12eca9c13e38f9e8f1e288a797fe')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -33,25 +33,12 @@ DECLARE
     v_triggered_by  text;
     v_sources       text[];
     v_metadata      jsonb;
-    v_is_long       boolean;
     v_head          text;
     v_head_type     text;
     v_is_many       boolean := true;
     v_is_head       boolean;
 BEGIN
     -- two looks tell most writes that there is nothing to read
-    IF greatest(
-        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
-        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
-        current_setting('llamalog.user_id', true)
-    ) <> '' THEN
-        v_source := nullif(current_setting('llamalog.source', true), '');
-        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
-        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
-        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
-        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
-        v_is_long := length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200;
-    END IF;
     IF greatest(
         current_setting('llamalog.category', true) COLLATE "C", current_setting('llamalog.operation', true),
         current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
@@ -65,32 +52,44 @@ BEGIN
         IF current_setting('llamalog.metadata', true) <> '' THEN
             v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
         END IF;
-        v_is_long := coalesce(v_is_long, false) OR length(concat(v_operation, v_triggered_by)) > 200;
+        IF length(concat(v_operation, v_triggered_by)) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            IF greatest(length(v_operation), length(v_triggered_by)) > 200 THEN
+                v_operation := left(v_operation, 200);
+                v_triggered_by := left(v_triggered_by, 200);
+                v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
+        END IF;
     END IF;
-    IF v_is_long THEN
-        -- a context never fails a write: it is cut, and the row says so
-        IF greatest(
-            length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
-            length(v_operation), length(v_triggered_by)
-        ) > 200 THEN
-            v_source := left(v_source, 200);
-            v_job_id := left(v_job_id, 200);
-            v_parent_job_id := left(v_parent_job_id, 200);
-            v_root_job_id := left(v_root_job_id, 200);
-            v_user_id := left(v_user_id, 200);
-            v_operation := left(v_operation, 200);
-            v_triggered_by := left(v_triggered_by, 200);
-            v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+    IF greatest(
+        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
+        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
+        current_setting('llamalog.user_id', true)
+    ) <> '' THEN
+        v_source := nullif(current_setting('llamalog.source', true), '');
+        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
+        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
+        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
+        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
+        IF length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            IF greatest(length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id)) > 200 THEN
+                v_source := left(v_source, 200);
+                v_job_id := left(v_job_id, 200);
+                v_parent_job_id := left(v_parent_job_id, 200);
+                v_root_job_id := left(v_root_job_id, 200);
+                v_user_id := left(v_user_id, 200);
+                v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
         END IF;
     END IF;
     IF v_job_id IS NULL THEN
-        IF v_source IS NULL AND v_triggered_by IS NULL THEN
-            v_triggered_by := nullif(current_setting('application_name'), '');
-        END IF;
+        v_triggered_by := coalesce(
+            v_triggered_by, CASE WHEN v_source IS NULL THEN nullif(current_setting('application_name'), '') END
+        );
         v_job_id := 'tx:' || pg_current_xact_id()
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
-    v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
     v_is_head := false;
     IF v_source IS NOT NULL THEN
         v_head := current_setting('llamalog.head', true);
@@ -149,7 +148,7 @@ BEGIN
                 THEN v_job_id || ('/' || 'ARTIST' || ':') || new_row.artist_id::text
             ELSE v_job_id
         END,
-        v_root_job_id,
+        coalesce(v_root_job_id, v_parent_job_id, v_job_id),
         v_is_head
     FROM new_rows AS new_row
     CROSS JOIN LATERAL (
@@ -191,7 +190,6 @@ DECLARE
     v_triggered_by  text;
     v_sources       text[];
     v_metadata      jsonb;
-    v_is_long       boolean;
     v_judged        text;
 BEGIN
     IF OLD OPERATOR(pg_catalog.*=) NEW THEN
@@ -237,18 +235,6 @@ BEGIN
     END IF;
     -- two looks tell most writes that there is nothing to read
     IF greatest(
-        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
-        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
-        current_setting('llamalog.user_id', true)
-    ) <> '' THEN
-        v_source := nullif(current_setting('llamalog.source', true), '');
-        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
-        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
-        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
-        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
-        v_is_long := length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200;
-    END IF;
-    IF greatest(
         current_setting('llamalog.category', true) COLLATE "C", current_setting('llamalog.operation', true),
         current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
         current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
@@ -261,36 +247,45 @@ BEGIN
         IF current_setting('llamalog.metadata', true) <> '' THEN
             v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
         END IF;
-        v_is_long := coalesce(v_is_long, false) OR length(concat(v_operation, v_triggered_by)) > 200;
+        IF length(concat(v_operation, v_triggered_by)) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            IF greatest(length(v_operation), length(v_triggered_by)) > 200 THEN
+                v_operation := left(v_operation, 200);
+                v_triggered_by := left(v_triggered_by, 200);
+                v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
+        END IF;
     END IF;
-    IF v_is_long THEN
-        -- a context never fails a write: it is cut, and the row says so
-        IF greatest(
-            length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
-            length(v_operation), length(v_triggered_by)
-        ) > 200 THEN
-            v_source := left(v_source, 200);
-            v_job_id := left(v_job_id, 200);
-            v_parent_job_id := left(v_parent_job_id, 200);
-            v_root_job_id := left(v_root_job_id, 200);
-            v_user_id := left(v_user_id, 200);
-            v_operation := left(v_operation, 200);
-            v_triggered_by := left(v_triggered_by, 200);
-            v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+    IF greatest(
+        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
+        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
+        current_setting('llamalog.user_id', true)
+    ) <> '' THEN
+        v_source := nullif(current_setting('llamalog.source', true), '');
+        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
+        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
+        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
+        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
+        IF length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            IF greatest(length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id)) > 200 THEN
+                v_source := left(v_source, 200);
+                v_job_id := left(v_job_id, 200);
+                v_parent_job_id := left(v_parent_job_id, 200);
+                v_root_job_id := left(v_root_job_id, 200);
+                v_user_id := left(v_user_id, 200);
+                v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
         END IF;
     END IF;
     IF v_job_id IS NULL THEN
-        IF v_source IS NULL AND v_triggered_by IS NULL THEN
-            v_triggered_by := nullif(current_setting('application_name'), '');
-        END IF;
+        v_triggered_by := coalesce(
+            v_triggered_by, CASE WHEN v_source IS NULL THEN nullif(current_setting('application_name'), '') END
+        );
         v_job_id := 'tx:' || pg_current_xact_id()
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
-    v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
-    IF v_source IS NULL AND v_operation IS NULL AND v_category IS NULL THEN
-        v_category := 'UPDATED';
-        v_operation := 'album_artist' || ':updated';
-    ELSE
+    IF v_source IS NOT NULL OR v_operation IS NOT NULL OR v_category IS NOT NULL THEN
         IF v_category IS NULL THEN
             v_judged := format('%L %L', v_source, v_operation);
             IF current_setting('llamalog.judged', true) = v_judged THEN
@@ -311,8 +306,7 @@ BEGIN
             END IF;
             v_category := NULL;
         END IF;
-        v_category := coalesce(v_category, 'UPDATED');
-        v_operation := coalesce(v_operation, concat_ws(':', 'album_artist', lower(v_category), v_source));
+        v_operation := coalesce(v_operation, concat_ws(':', 'album_artist', lower(coalesce(v_category, 'UPDATED')), v_source));
     END IF;
     INSERT INTO llamalog.llama_logs (
         op, entity_type, entity_id, related_type, related_id, link_type, previous_id,
@@ -323,12 +317,12 @@ BEGIN
     VALUES (
         'U', 'ALBUM', NEW.album_id::text, 'ARTIST', NEW.artist_id::text,
         'ALBUM_ARTIST', v_previous_id,
-        v_operation, v_category, v_source,
+        coalesce(v_operation, 'album_artist' || ':updated'), coalesce(v_category, 'UPDATED'), v_source,
         v_sources, v_reason, v_fields,
         NULL,
         NULL,
         v_triggered_by, v_user_id, v_before, v_after, v_metadata,
-        v_job_id, v_parent_job_id, v_root_job_id
+        v_job_id, v_parent_job_id, coalesce(v_root_job_id, v_parent_job_id, v_job_id)
     );
     RETURN NULL;
 END;
@@ -358,21 +352,8 @@ DECLARE
     v_triggered_by  text;
     v_sources       text[];
     v_metadata      jsonb;
-    v_is_long       boolean;
 BEGIN
     -- two looks tell most writes that there is nothing to read
-    IF greatest(
-        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
-        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
-        current_setting('llamalog.user_id', true)
-    ) <> '' THEN
-        v_source := nullif(current_setting('llamalog.source', true), '');
-        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
-        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
-        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
-        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
-        v_is_long := length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200;
-    END IF;
     IF greatest(
         current_setting('llamalog.category', true) COLLATE "C", current_setting('llamalog.operation', true),
         current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
@@ -386,32 +367,44 @@ BEGIN
         IF current_setting('llamalog.metadata', true) <> '' THEN
             v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
         END IF;
-        v_is_long := coalesce(v_is_long, false) OR length(concat(v_operation, v_triggered_by)) > 200;
+        IF length(concat(v_operation, v_triggered_by)) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            IF greatest(length(v_operation), length(v_triggered_by)) > 200 THEN
+                v_operation := left(v_operation, 200);
+                v_triggered_by := left(v_triggered_by, 200);
+                v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
+        END IF;
     END IF;
-    IF v_is_long THEN
-        -- a context never fails a write: it is cut, and the row says so
-        IF greatest(
-            length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
-            length(v_operation), length(v_triggered_by)
-        ) > 200 THEN
-            v_source := left(v_source, 200);
-            v_job_id := left(v_job_id, 200);
-            v_parent_job_id := left(v_parent_job_id, 200);
-            v_root_job_id := left(v_root_job_id, 200);
-            v_user_id := left(v_user_id, 200);
-            v_operation := left(v_operation, 200);
-            v_triggered_by := left(v_triggered_by, 200);
-            v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+    IF greatest(
+        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
+        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
+        current_setting('llamalog.user_id', true)
+    ) <> '' THEN
+        v_source := nullif(current_setting('llamalog.source', true), '');
+        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
+        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
+        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
+        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
+        IF length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            IF greatest(length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id)) > 200 THEN
+                v_source := left(v_source, 200);
+                v_job_id := left(v_job_id, 200);
+                v_parent_job_id := left(v_parent_job_id, 200);
+                v_root_job_id := left(v_root_job_id, 200);
+                v_user_id := left(v_user_id, 200);
+                v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
         END IF;
     END IF;
     IF v_job_id IS NULL THEN
-        IF v_source IS NULL AND v_triggered_by IS NULL THEN
-            v_triggered_by := nullif(current_setting('application_name'), '');
-        END IF;
+        v_triggered_by := coalesce(
+            v_triggered_by, CASE WHEN v_source IS NULL THEN nullif(current_setting('application_name'), '') END
+        );
         v_job_id := 'tx:' || pg_current_xact_id()
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
-    v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
     INSERT INTO llamalog.llama_logs (
         op, entity_type, entity_id, related_type, related_id, link_type,
         operation, category, source, sources, reason, data_quality_before,
@@ -424,7 +417,7 @@ BEGIN
         coalesce(v_operation, 'album_artist:unlinked:' || v_source, 'album_artist:unlinked'), 'UNLINKED', v_source,
         v_sources, v_reason, NULL,
         v_triggered_by, v_user_id, v_before, v_metadata,
-        v_job_id, v_parent_job_id, v_root_job_id
+        v_job_id, v_parent_job_id, coalesce(v_root_job_id, v_parent_job_id, v_job_id)
     );
     RETURN NULL;
 END;

@@ -6,7 +6,7 @@ WITH ended AS (
         AND watch.entity_type = pause.entity_type AND watch.unwatched_at IS NOT NULL
 )
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', '292a2bfc7e3fb8afa5f7b531c420f08e')
+VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', 'c2e381b2f54252fdd2620d6615fa3ad2')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -35,6 +35,30 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION llamalog."read_reading"(text, text) IS 'Reads a row of public.readings; rendered by llamalog watch.';
+-- Reads the labels of living rows of public.readings, for llamalog.labels(). Rendered by llamalog watch; change the watch, not this.
+-- With the rights of the caller, who may not see every row.
+CREATE OR REPLACE FUNCTION llamalog."labels_reading"(
+    entity_ids     text[],
+    shape          text,
+    OUT is_current boolean,
+    OUT ids        text[],
+    OUT labels     text[]
+)
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
+AS $function$
+BEGIN
+    is_current := shape = 'b65dd0a9a7b228c8a56dfac93e71ed56';
+    IF is_current THEN
+        SELECT found.*
+        INTO ids, labels
+        FROM (SELECT array_agg(wanted.id) AS ids, array_agg(llamalog.short_label(NULL::text)) AS labels FROM unnest($1) AS wanted (id) JOIN public.readings AS live ON live.sensor = (llamalog.key_parts(wanted.id, 2))[1]::text AND live.day = (llamalog.key_parts(wanted.id, 2))[2]::date) AS found;
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION llamalog."labels_reading"(text[], text) IS 'Reads labels of rows of public.readings; rendered by llamalog watch.';
 -- Captures INSERT on public.readings, one log row for each row. Rendered by llamalog watch; change the watch, not this.
 CREATE OR REPLACE FUNCTION llamalog."capture_reading_insert"()
     RETURNS trigger
@@ -68,7 +92,6 @@ DECLARE
     v_triggered_by  text;
     v_sources       text[];
     v_metadata      jsonb;
-    v_is_long       boolean;
     v_head          text;
     v_head_type     text;
     v_is_many       boolean := true;
@@ -78,18 +101,6 @@ DECLARE
     v_after         jsonb;
 BEGIN
     -- two looks tell most writes that there is nothing to read
-    IF greatest(
-        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
-        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
-        current_setting('llamalog.user_id', true)
-    ) <> '' THEN
-        v_source := nullif(current_setting('llamalog.source', true), '');
-        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
-        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
-        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
-        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
-        v_is_long := length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200;
-    END IF;
     IF greatest(
         current_setting('llamalog.category', true) COLLATE "C", current_setting('llamalog.operation', true),
         current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
@@ -103,32 +114,44 @@ BEGIN
         IF current_setting('llamalog.metadata', true) <> '' THEN
             v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
         END IF;
-        v_is_long := coalesce(v_is_long, false) OR length(concat(v_operation, v_triggered_by)) > 200;
+        IF length(concat(v_operation, v_triggered_by)) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            IF greatest(length(v_operation), length(v_triggered_by)) > 200 THEN
+                v_operation := left(v_operation, 200);
+                v_triggered_by := left(v_triggered_by, 200);
+                v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
+        END IF;
     END IF;
-    IF v_is_long THEN
-        -- a context never fails a write: it is cut, and the row says so
-        IF greatest(
-            length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
-            length(v_operation), length(v_triggered_by)
-        ) > 200 THEN
-            v_source := left(v_source, 200);
-            v_job_id := left(v_job_id, 200);
-            v_parent_job_id := left(v_parent_job_id, 200);
-            v_root_job_id := left(v_root_job_id, 200);
-            v_user_id := left(v_user_id, 200);
-            v_operation := left(v_operation, 200);
-            v_triggered_by := left(v_triggered_by, 200);
-            v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+    IF greatest(
+        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
+        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
+        current_setting('llamalog.user_id', true)
+    ) <> '' THEN
+        v_source := nullif(current_setting('llamalog.source', true), '');
+        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
+        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
+        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
+        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
+        IF length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            IF greatest(length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id)) > 200 THEN
+                v_source := left(v_source, 200);
+                v_job_id := left(v_job_id, 200);
+                v_parent_job_id := left(v_parent_job_id, 200);
+                v_root_job_id := left(v_root_job_id, 200);
+                v_user_id := left(v_user_id, 200);
+                v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
         END IF;
     END IF;
     IF v_job_id IS NULL THEN
-        IF v_source IS NULL AND v_triggered_by IS NULL THEN
-            v_triggered_by := nullif(current_setting('application_name'), '');
-        END IF;
+        v_triggered_by := coalesce(
+            v_triggered_by, CASE WHEN v_source IS NULL THEN nullif(current_setting('application_name'), '') END
+        );
         v_job_id := 'tx:' || pg_current_xact_id()
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
-    v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
     v_is_head := true;
     IF v_source IS NOT NULL THEN
         v_head := current_setting('llamalog.head', true);
@@ -200,7 +223,7 @@ BEGIN
             WHEN v_is_head THEN v_parent_job_id
             ELSE v_job_id
         END,
-        v_root_job_id,
+        coalesce(v_root_job_id, v_parent_job_id, v_job_id),
         v_is_head
     );
     RETURN NULL;  -- the result of an AFTER trigger is ignored
@@ -235,7 +258,6 @@ DECLARE
     v_triggered_by  text;
     v_sources       text[];
     v_metadata      jsonb;
-    v_is_long       boolean;
     v_judged        text;
 BEGIN
     IF OLD OPERATOR(pg_catalog.*=) NEW THEN
@@ -287,18 +309,6 @@ BEGIN
     END IF;
     -- two looks tell most writes that there is nothing to read
     IF greatest(
-        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
-        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
-        current_setting('llamalog.user_id', true)
-    ) <> '' THEN
-        v_source := nullif(current_setting('llamalog.source', true), '');
-        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
-        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
-        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
-        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
-        v_is_long := length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200;
-    END IF;
-    IF greatest(
         current_setting('llamalog.category', true) COLLATE "C", current_setting('llamalog.operation', true),
         current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
         current_setting('llamalog.sources', true), current_setting('llamalog.metadata', true)
@@ -311,36 +321,45 @@ BEGIN
         IF current_setting('llamalog.metadata', true) <> '' THEN
             v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
         END IF;
-        v_is_long := coalesce(v_is_long, false) OR length(concat(v_operation, v_triggered_by)) > 200;
+        IF length(concat(v_operation, v_triggered_by)) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            IF greatest(length(v_operation), length(v_triggered_by)) > 200 THEN
+                v_operation := left(v_operation, 200);
+                v_triggered_by := left(v_triggered_by, 200);
+                v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
+        END IF;
     END IF;
-    IF v_is_long THEN
-        -- a context never fails a write: it is cut, and the row says so
-        IF greatest(
-            length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
-            length(v_operation), length(v_triggered_by)
-        ) > 200 THEN
-            v_source := left(v_source, 200);
-            v_job_id := left(v_job_id, 200);
-            v_parent_job_id := left(v_parent_job_id, 200);
-            v_root_job_id := left(v_root_job_id, 200);
-            v_user_id := left(v_user_id, 200);
-            v_operation := left(v_operation, 200);
-            v_triggered_by := left(v_triggered_by, 200);
-            v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+    IF greatest(
+        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
+        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
+        current_setting('llamalog.user_id', true)
+    ) <> '' THEN
+        v_source := nullif(current_setting('llamalog.source', true), '');
+        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
+        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
+        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
+        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
+        IF length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            IF greatest(length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id)) > 200 THEN
+                v_source := left(v_source, 200);
+                v_job_id := left(v_job_id, 200);
+                v_parent_job_id := left(v_parent_job_id, 200);
+                v_root_job_id := left(v_root_job_id, 200);
+                v_user_id := left(v_user_id, 200);
+                v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
         END IF;
     END IF;
     IF v_job_id IS NULL THEN
-        IF v_source IS NULL AND v_triggered_by IS NULL THEN
-            v_triggered_by := nullif(current_setting('application_name'), '');
-        END IF;
+        v_triggered_by := coalesce(
+            v_triggered_by, CASE WHEN v_source IS NULL THEN nullif(current_setting('application_name'), '') END
+        );
         v_job_id := 'tx:' || pg_current_xact_id()
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
-    v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
-    IF v_source IS NULL AND v_operation IS NULL AND v_category IS NULL THEN
-        v_category := 'UPDATED';
-        v_operation := 'reading' || ':updated';
-    ELSE
+    IF v_source IS NOT NULL OR v_operation IS NOT NULL OR v_category IS NOT NULL THEN
         IF v_category IS NULL THEN
             v_judged := format('%L %L', v_source, v_operation);
             IF current_setting('llamalog.judged', true) = v_judged THEN
@@ -361,8 +380,7 @@ BEGIN
             END IF;
             v_category := NULL;
         END IF;
-        v_category := coalesce(v_category, 'UPDATED');
-        v_operation := coalesce(v_operation, concat_ws(':', 'reading', lower(v_category), v_source));
+        v_operation := coalesce(v_operation, concat_ws(':', 'reading', lower(coalesce(v_category, 'UPDATED')), v_source));
     END IF;
     INSERT INTO llamalog.llama_logs (
         op, entity_type, entity_id, related_type, related_id, link_type, previous_id,
@@ -373,12 +391,12 @@ BEGIN
     VALUES (
         'U', 'READING', llamalog.key_text(NEW.sensor::text, (to_jsonb(NEW.day) #>> '{}')) COLLATE "default", NULL, NULL,
         NULL, v_previous_id,
-        v_operation, v_category, v_source,
+        coalesce(v_operation, 'reading' || ':updated'), coalesce(v_category, 'UPDATED'), v_source,
         v_sources, v_reason, v_fields,
         NULL,
         NULL,
         v_triggered_by, v_user_id, v_before, v_after, v_metadata,
-        v_job_id, v_parent_job_id, v_root_job_id
+        v_job_id, v_parent_job_id, coalesce(v_root_job_id, v_parent_job_id, v_job_id)
     );
     RETURN NULL;
 END;
@@ -415,21 +433,8 @@ DECLARE
     v_triggered_by  text;
     v_sources       text[];
     v_metadata      jsonb;
-    v_is_long       boolean;
 BEGIN
     -- two looks tell most writes that there is nothing to read
-    IF greatest(
-        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
-        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
-        current_setting('llamalog.user_id', true)
-    ) <> '' THEN
-        v_source := nullif(current_setting('llamalog.source', true), '');
-        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
-        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
-        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
-        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
-        v_is_long := length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200;
-    END IF;
     IF greatest(
         current_setting('llamalog.category', true) COLLATE "C", current_setting('llamalog.operation', true),
         current_setting('llamalog.reason', true), current_setting('llamalog.triggered_by', true),
@@ -443,32 +448,44 @@ BEGIN
         IF current_setting('llamalog.metadata', true) <> '' THEN
             v_metadata := llamalog.readable_metadata(current_setting('llamalog.metadata', true));
         END IF;
-        v_is_long := coalesce(v_is_long, false) OR length(concat(v_operation, v_triggered_by)) > 200;
+        IF length(concat(v_operation, v_triggered_by)) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            IF greatest(length(v_operation), length(v_triggered_by)) > 200 THEN
+                v_operation := left(v_operation, 200);
+                v_triggered_by := left(v_triggered_by, 200);
+                v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
+        END IF;
     END IF;
-    IF v_is_long THEN
-        -- a context never fails a write: it is cut, and the row says so
-        IF greatest(
-            length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id),
-            length(v_operation), length(v_triggered_by)
-        ) > 200 THEN
-            v_source := left(v_source, 200);
-            v_job_id := left(v_job_id, 200);
-            v_parent_job_id := left(v_parent_job_id, 200);
-            v_root_job_id := left(v_root_job_id, 200);
-            v_user_id := left(v_user_id, 200);
-            v_operation := left(v_operation, 200);
-            v_triggered_by := left(v_triggered_by, 200);
-            v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+    IF greatest(
+        current_setting('llamalog.source', true) COLLATE "C", current_setting('llamalog.job_id', true),
+        current_setting('llamalog.parent_job_id', true), current_setting('llamalog.root_job_id', true),
+        current_setting('llamalog.user_id', true)
+    ) <> '' THEN
+        v_source := nullif(current_setting('llamalog.source', true), '');
+        v_job_id := nullif(current_setting('llamalog.job_id', true), '');
+        v_parent_job_id := nullif(current_setting('llamalog.parent_job_id', true), '');
+        v_root_job_id := nullif(current_setting('llamalog.root_job_id', true), '');
+        v_user_id := nullif(current_setting('llamalog.user_id', true), '');
+        IF length(concat(v_source, v_job_id, v_parent_job_id, v_root_job_id, v_user_id)) > 200 THEN
+            -- a context never fails a write: it is cut, and the row says so
+            IF greatest(length(v_source), length(v_job_id), length(v_parent_job_id), length(v_root_job_id), length(v_user_id)) > 200 THEN
+                v_source := left(v_source, 200);
+                v_job_id := left(v_job_id, 200);
+                v_parent_job_id := left(v_parent_job_id, 200);
+                v_root_job_id := left(v_root_job_id, 200);
+                v_user_id := left(v_user_id, 200);
+                v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
         END IF;
     END IF;
     IF v_job_id IS NULL THEN
-        IF v_source IS NULL AND v_triggered_by IS NULL THEN
-            v_triggered_by := nullif(current_setting('application_name'), '');
-        END IF;
+        v_triggered_by := coalesce(
+            v_triggered_by, CASE WHEN v_source IS NULL THEN nullif(current_setting('application_name'), '') END
+        );
         v_job_id := 'tx:' || pg_current_xact_id()
             || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
     END IF;
-    v_root_job_id := coalesce(v_root_job_id, v_parent_job_id, v_job_id);
     IF llamalog.is_moving() THEN
         PERFORM set_config('llamalog.moved', concat_ws(E'\n', llamalog.statement_mark(), 'READING', llamalog.key_text(OLD.sensor::text, (to_jsonb(OLD.day) #>> '{}')) COLLATE "default"), true);
         PERFORM setval('llamalog.last_move', hashtextextended(current_setting('llamalog.moved'), 0));
@@ -487,7 +504,7 @@ BEGIN
         coalesce(v_operation, 'reading:deleted:' || v_source, 'reading:deleted'), 'DELETED', v_source,
         v_sources, v_reason, NULL,
         v_triggered_by, v_user_id, v_before, v_metadata,
-        v_job_id, v_parent_job_id, v_root_job_id
+        v_job_id, v_parent_job_id, coalesce(v_root_job_id, v_parent_job_id, v_job_id)
     );
     RETURN NULL;
 END;

@@ -6,7 +6,7 @@ WITH ended AS (
         AND watch.entity_type = pause.entity_type AND watch.unwatched_at IS NOT NULL
 )
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('ARTIST', 'public', 'artists', false, '{id}', '{uuid}', 'name', 'ARTIST', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'tolerant', '{"capture": "tolerant"}', '2a54b343efcf2476e3dcbe0a4c797267', '{"id": 1, "musicbrainz_id": 2, "name": 3, "biography": 4, "formed_year": 5, "country_code": 6, "image_url": 7, "search_vector": 8, "created_at": 9, "updated_at": 10, "data_quality": 11, "enrichment_status": 12, "last_enriched": 13, "spotify_id": 14, "artist_type": 15, "genres": 16, "area": 17, "discogs_id": 18, "source": 19, "source_url": 20, "submitted_by": 21, "cloudflare_image_id": 22, "deezer_id": 23}', 'dcea995d4950fcaa6a6978369f146788')
+VALUES ('ARTIST', 'public', 'artists', false, '{id}', '{uuid}', 'name', 'ARTIST', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'tolerant', '{"capture": "tolerant"}', '2a54b343efcf2476e3dcbe0a4c797267', '{"id": 1, "musicbrainz_id": 2, "name": 3, "biography": 4, "formed_year": 5, "country_code": 6, "image_url": 7, "search_vector": 8, "created_at": 9, "updated_at": 10, "data_quality": 11, "enrichment_status": 12, "last_enriched": 13, "spotify_id": 14, "artist_type": 15, "genres": 16, "area": 17, "discogs_id": 18, "source": 19, "source_url": 20, "submitted_by": 21, "cloudflare_image_id": 22, "deezer_id": 23}', 'f457d7bdfa72aebcf9d66e1e3b4343c7')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -35,6 +35,30 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION llamalog."read_artist"(text, text) IS 'Reads a row of public.artists; rendered by llamalog watch.';
+-- Reads the labels of living rows of public.artists, for llamalog.labels(). Rendered by llamalog watch; change the watch, not this.
+-- With the rights of the caller, who may not see every row.
+CREATE OR REPLACE FUNCTION llamalog."labels_artist"(
+    entity_ids     text[],
+    shape          text,
+    OUT is_current boolean,
+    OUT ids        text[],
+    OUT labels     text[]
+)
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
+AS $function$
+BEGIN
+    is_current := shape = '0399717d4d97df6cd755f2d11e892f1e';
+    IF is_current THEN
+        SELECT found.*
+        INTO ids, labels
+        FROM (SELECT array_agg(wanted.id) AS ids, array_agg(llamalog.short_label(live.name::text)) AS labels FROM unnest($1) AS wanted (id) JOIN public.artists AS live ON live.id = wanted.id::uuid) AS found;
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION llamalog."labels_artist"(text[], text) IS 'Reads labels of rows of public.artists; rendered by llamalog watch.';
 RESET ROLE;
 SELECT llamalog.hang_tolerant_capture(member.oid, 'ARTIST')
 FROM llamalog.family('"public"."artists"'::regclass) AS member (oid)
