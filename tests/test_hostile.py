@@ -514,7 +514,6 @@ CREATE TABLE mallory.oddities (
     twice text GENERATED ALWAYS AS (mallory.doubled('x')) STORED,
     CONSTRAINT looks CHECK (mallory.look())
 );
-CREATE INDEX ON mallory.oddities ((mallory.doubled(id)));
 ALTER TABLE mallory.oddities ENABLE ROW LEVEL SECURITY;
 CREATE POLICY looks ON mallory.oddities USING (mallory.look());
 """
@@ -544,6 +543,47 @@ def test_what_hangs_on_her_types_and_columns_runs_as_whoever_writes_never_as_the
     assert mallory.execute(
         "SELECT before ->> 'mood' FROM llamalog.log WHERE entity_type = 'ODDITY' AND op = 'T'"
     ).fetchone() == ("o'k\"\n\\",)
+
+
+#: What PostgreSQL computes when it plans any read of a table.
+PLANNED = {
+    "an index of some rows": "CREATE INDEX ON mallory.things (id) WHERE mallory.sly(1)",
+    "an index of an expression": "CREATE INDEX ON mallory.things ((v = 'x' AND mallory.sly(1)))",
+    "an operator": "CREATE INDEX ON mallory.things (id) WHERE 1 OPERATOR(mallory.==) 1",
+    "statistics": "CREATE STATISTICS mallory.counts ON (mallory.sly(1) AND id > 0), v FROM mallory.things",
+    "an index of a partition": "CREATE INDEX ON mallory.events_low (id) WHERE mallory.sly(1)",
+}
+
+
+@pytest.mark.parametrize("what", PLANNED)
+def test_truncate_runs_no_function_of_an_owner_as_the_log(mallory, what):
+    mallory.execute(
+        """
+        CREATE FUNCTION mallory.sly(integer) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+            $$ BEGIN
+                IF current_user <> session_user THEN RAISE 'the log runs it'; END IF;
+                RETURN true;
+            END $$;
+        CREATE FUNCTION mallory.same(integer, integer) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+            $$ BEGIN RETURN mallory.sly($1); END $$;
+        CREATE OPERATOR mallory.== (FUNCTION = mallory.same, LEFTARG = integer, RIGHTARG = integer);
+        """
+    )
+    mallory.execute(PLANNED[what].encode())
+    table = "events" if what == "an index of a partition" else "things"
+    assert refusal(mallory, f"TRUNCATE mallory.{table}") == "LL031"
+
+
+def test_truncate_is_logged_where_the_function_has_been_given_to_whom_the_log_trusts(mallory):
+    mallory.execute(
+        "CREATE FUNCTION mallory.half(integer) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT $1 / 2';"
+        "CREATE INDEX ON mallory.things (mallory.half(id))"
+    )
+    assert refusal(mallory, "TRUNCATE mallory.things") == "LL031"
+    back(mallory).execute("ALTER FUNCTION mallory.half(integer) OWNER TO llamalog_owner")
+    mallory.execute("SET SESSION AUTHORIZATION mallory")
+    write(mallory, "things")
+    assert written(back(mallory), "things") == WRITTEN
 
 
 @pytest.mark.parametrize(
