@@ -110,7 +110,7 @@ def written(conn: Connection, table: str) -> list[Any]:
     found = conn.execute(
         "SELECT op, entity_id, before ->> 'v' AS old, after ->> 'v' AS new, db_user, txid = pg_current_xact_id() AS is_mine"
         " FROM llamalog.log"
-        " WHERE entity_type = %s ORDER BY seq",
+        " WHERE entity_type = %s AND op IS NOT NULL ORDER BY seq",
         [table.upper().removesuffix("S")],
     ).fetchall()
     assert {tuple(row[4:]) for row in found} <= {("mallory", True)}
@@ -349,6 +349,23 @@ def test_an_owner_does_not_switch_the_capture_of_his_table_off(mallory, table, s
     assert findings(mallory, table) in ([], [STANDS_IN])
 
 
+def test_a_write_while_one_command_has_a_trigger_off_leaves_a_trace(mallory, changes):
+    mallory.execute(
+        "INSERT INTO mallory.wares VALUES (7, 'a');"
+        " CREATE FUNCTION mallory.slip(text) RETURNS boolean LANGUAGE plpgsql AS"
+        " $$ BEGIN IF $1 = 'a' THEN UPDATE mallory.wares SET v = 'slipped'; END IF; RETURN true; END $$;"
+        ' ALTER TABLE mallory.wares DISABLE TRIGGER "00_llamalog_update", ADD CHECK (mallory.slip(v))'
+    )
+    assert written(back(mallory), "wares") == [("I", "7", None, None)]
+    assert changes(mallory, "entity_type, db_user, reason", operation="llamalog:kept") == [
+        (
+            "WARE",
+            "mallory",
+            'trigger "00_llamalog_update" of mallory.wares was off, and is on again',
+        )
+    ]
+
+
 def test_capture_that_an_owner_has_replaced_is_told_until_migrate_renders_it_anew(mallory):
     switch_off(mallory, "things", "never true")
     assert findings(back(mallory), "things") == [STANDS_IN]
@@ -584,6 +601,29 @@ def test_truncate_is_logged_where_the_function_has_been_given_to_whom_the_log_tr
     mallory.execute("SET SESSION AUTHORIZATION mallory")
     write(mallory, "things")
     assert written(back(mallory), "things") == WRITTEN
+
+
+@pytest.mark.parametrize("kind", ["rendered", "tolerant"])
+def test_casts_that_give_an_enum_more_operators_break_no_write(mallory, kind):
+    mallory.execute(
+        "CREATE TYPE mallory.mood AS ENUM ('glad', 'sad');"
+        " CREATE TABLE mallory.cats (id integer PRIMARY KEY, mood mallory.mood)"
+    )
+    watching.watch(back(mallory), ["mallory.cats"], Options(capture=kind))
+    mallory.execute(
+        "SET SESSION AUTHORIZATION mallory;"
+        " CREATE FUNCTION mallory.told(mallory.mood) RETURNS text LANGUAGE sql AS 'SELECT ''x''::text';"
+        " CREATE CAST (mallory.mood AS text) WITH FUNCTION mallory.told(mallory.mood) AS IMPLICIT;"
+        " CREATE CAST (mallory.mood AS json) WITH INOUT AS IMPLICIT"
+    )
+    mallory.execute("INSERT INTO mallory.cats VALUES (1, 'glad'), (2, NULL)")
+    mallory.execute("UPDATE mallory.cats SET mood = 'sad'")
+    mallory.execute("UPDATE mallory.cats SET mood = 'sad'")
+    mallory.execute("UPDATE mallory.cats SET mood = NULL WHERE id = 1")
+    assert back(mallory).execute(
+        "SELECT entity_id, before ->> 'mood' AS old, after ->> 'mood' AS new FROM llamalog.log"
+        " WHERE entity_type = 'CAT' AND op = 'U' ORDER BY seq"
+    ).fetchall() == [("1", "glad", "sad"), ("2", None, "sad"), ("1", "sad", None)]
 
 
 @pytest.mark.parametrize(
