@@ -36,7 +36,7 @@ class Column:
 
         No type of somebody's own: it may get another name, or an order of its own that tells less.
         """
-        if not self.is_builtin or self.compare != "distinct" or self.base_type.endswith("[]"):
+        if self.compare != "distinct" or self.base_type.endswith("[]"):
             return ""
         return "text[]" if self.base_type == "character varying" else f"{self.base_type}[]"
 

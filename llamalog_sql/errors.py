@@ -166,6 +166,12 @@ class RevertTaken(LlamaLogError):
     code = "LL026"
 
 
+class TruncateUnsafe(LlamaLogError):
+    """To log TRUNCATE could run a function of somebody else with the rights of the log."""
+
+    code = "LL031"
+
+
 class MigrationFailed(LlamaLogError):
     """A file of the installation failed; nothing of it was kept."""
 

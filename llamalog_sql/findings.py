@@ -61,6 +61,7 @@ KINDS = {
     "capture-fallen-back": _warning(OWNER_OF_THE_TABLE, migrates=True),
     "capture-paused": _warning(),
     "truncate-hidden": _error(SUPERUSER),
+    "truncate-unsafe": _warning(),
     "capture-cannot-read": _error(OWNER_OF_THE_TABLE, migrates=True),
     "key-missing": _warning(),
     "table-gone": _warning(migrates=True),
@@ -68,7 +69,9 @@ KINDS = {
     "table-unwatched": _warning(),
     "subscription-unlogged": _warning(),
     "role-bypasses-capture": _error(),
+    "role-may-bypass": _warning(),
     # who may do what
+    "table-owner": _error(SUPERUSER),
     "log-writable": _error(),
     "default-grants": _warning(),
     "writes-all-data": _warning(),
@@ -76,6 +79,8 @@ KINDS = {
     "schema-open": _error(),
     "owner-can-log-in": _warning(),
     # the log
+    "log-altered": _error(),
+    "month-detached": _error(),
     "log-foreign-key": _error(),
     "month-missing": _warning(),
     "rows-in-default": _warning(),

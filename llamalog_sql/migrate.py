@@ -224,9 +224,13 @@ def plan(conn: Connection) -> Plan:
         elif applied[migration.id] != piece.checksum:
             result.edited.append(migration.id)
     result.unknown = sorted(set(applied) - known)
+    pieces = repeatables(state.adopted(conn))
+    gone = {name for name in checksums if name.startswith("functions/")}.difference(
+        piece.name for piece in pieces
+    )
     result.changed = [
         piece
-        for piece in repeatables(state.adopted(conn))
+        for piece in [*pieces, *map(_dropping, sorted(gone))]
         if checksums.get(piece.name) != piece.checksum
     ]
     return result
@@ -374,7 +378,8 @@ def script(conn: Connection) -> Iterator[str]:
         first_lock = f"DO $do$ BEGIN PERFORM {_FIRST_LOCK}; END $do$"
         yield f"BEGIN;\n{access.ALONE if todo.is_installed else first_lock};\n"
         for step in steps:
-            yield f"-- {step.name}\n{step.text}" if step.name else step.text
+            text = _replacing(step) if todo.is_installed else step.text
+            yield f"-- {step.name}\n{text}" if step.name else text
         yield "COMMIT;\nSELECT * FROM llamalog.maintain();\n"
 
 
@@ -413,6 +418,39 @@ def _level(path: Path) -> int:
         return 0
     called = {path.with_stem(name) for name in re.findall(r"\bllamalog\.(\w+)\(", text)} - {path}
     return 1 + max((_level(other) for other in called if other.is_file()), default=0)
+
+
+def _dropping(name: str) -> Piece:
+    """Return what drops a function of an earlier version; one that a view of somebody's own needs stays.
+
+    It is recorded like any other piece, so it is run once.
+    """
+    return Piece(
+        name,
+        f"""\
+DO $do$
+DECLARE
+    v_function regprocedure;
+BEGIN
+    FOR v_function IN
+        SELECT function.oid
+        FROM pg_proc AS function
+        WHERE function.pronamespace = 'llamalog'::regnamespace
+            AND function.proname = {literal(Path(name).stem)}
+            AND pg_has_role(function.proowner, 'USAGE')
+            AND NOT EXISTS (
+                SELECT
+                FROM pg_depend AS needed
+                WHERE needed.refclassid = 'pg_proc'::regclass
+                    AND needed.refobjid = function.oid
+            )
+    LOOP
+        EXECUTE format('DROP FUNCTION %s', v_function);
+    END LOOP;
+END;
+$do$;
+""",
+    )
 
 
 def _version(function: str) -> str:
@@ -677,6 +715,34 @@ def _replace_function(conn: Connection, name: str, text: str) -> None:
         ):
             conn.execute(f"DROP FUNCTION {function}".encode())
         conn.execute(text.encode())
+
+
+def _replacing(piece: Piece) -> str:
+    """Return the SQL of a piece that does by itself what `_replace_function` does for a function."""
+    if not piece.name.startswith("functions/") or piece.text.startswith("DO "):
+        return piece.text
+    return f"""\
+DO $replacing$
+DECLARE
+    v_file     text := $piece$
+{piece.text}$piece$;
+    v_function regprocedure;
+BEGIN
+    EXECUTE v_file;
+EXCEPTION
+    WHEN invalid_function_definition THEN
+        FOR v_function IN
+            SELECT function.oid
+            FROM pg_proc AS function
+            WHERE function.pronamespace = 'llamalog'::regnamespace
+                AND function.proname = {literal(Path(piece.name).stem)}
+        LOOP
+            EXECUTE format('DROP FUNCTION %s', v_function);
+        END LOOP;
+        EXECUTE v_file;
+END;
+$replacing$;
+"""
 
 
 @cache

@@ -314,7 +314,8 @@ def _role(row: Change | ChainRow) -> str | None:
     """Return the role that wrote; of what was inferred, nobody knows who did it."""
     noted = row.metadata.get("llamalog") if isinstance(row.metadata, dict) else None
     is_inferred = isinstance(noted, dict) and noted.get("inferred") is True
-    return None if is_inferred else row.db_user
+    # only llamalog backfill writes there: what others say of llamalog is a claim
+    return None if is_inferred and row.seq < 1 else row.db_user
 
 
 def _paragraph(cells: dict[str, Text]) -> Iterator[RenderableType]:

@@ -183,6 +183,18 @@ MENDED = {
         "ALTER FUNCTION llamalog.follow_schema_change() OWNER TO llamalog_owner",
         ("event-trigger-owner", "llamalog.follow_schema_change()"),
     ),
+    "a table of the log is given away": (
+        "CREATE ROLE taker; ALTER TABLE llamalog.llama_logs OWNER TO taker",
+        ("table-owner", "llamalog.llama_logs"),
+    ),
+    "the schema is given away": (
+        "CREATE ROLE taker; ALTER SCHEMA llamalog OWNER TO taker",
+        ("table-owner", "schema llamalog"),
+    ),
+    "the view of the log is given away": (
+        "CREATE ROLE taker; ALTER VIEW llamalog.log OWNER TO taker",
+        ("table-owner", "llamalog.log"),
+    ),
     "an application may change the log": (
         "CREATE ROLE app; GRANT SELECT, INSERT, UPDATE ON llamalog.llama_logs TO app",
         ("log-writable", "role app"),
@@ -231,6 +243,34 @@ TOLD = {
         "CREATE ROLE loader; ALTER ROLE loader SET session_replication_role = replica",
         ("role-bypasses-capture", "role loader"),
     ),
+    "a role may switch capture off for itself": (
+        "CREATE ROLE loader; GRANT SET ON PARAMETER session_replication_role TO loader",
+        ("role-may-bypass", "role loader"),
+    ),
+    "a trigger eats what is logged": (
+        "CREATE TRIGGER eats BEFORE INSERT ON llamalog.llama_logs FOR EACH ROW"
+        " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        ("log-altered", "llamalog.llama_logs"),
+    ),
+    "a rule eats what is logged": (
+        "CREATE RULE eats AS ON INSERT TO llamalog.llama_logs DO INSTEAD NOTHING",
+        ("log-altered", "llamalog.llama_logs"),
+    ),
+    "a policy hides the log": (
+        "ALTER TABLE llamalog.llama_logs ENABLE ROW LEVEL SECURITY",
+        ("log-altered", "llamalog.llama_logs"),
+    ),
+    "a crash would empty the jobs": (
+        "ALTER TABLE llamalog.jobs SET UNLOGGED",
+        ("log-altered", "llamalog.jobs"),
+    ),
+    "a month is detached": (
+        "DO $$ BEGIN EXECUTE 'ALTER TABLE llamalog.llama_logs DETACH PARTITION '"
+        " || llamalog.month_partition(now() + interval '2 months');"
+        " EXECUTE format('ALTER TABLE %s RENAME TO llama_logs_2031_12',"
+        " llamalog.month_partition(now() + interval '2 months')); END $$",
+        ("month-detached", "llamalog.llama_logs_2031_12"),
+    ),
     "a role may write every table": (
         "CREATE ROLE loader LOGIN; GRANT pg_write_all_data TO loader",
         ("writes-all-data", "role loader"),
@@ -275,6 +315,12 @@ CHECKED = {
         "ALTER TABLE albums ENABLE ROW LEVEL SECURITY; ALTER ROLE llamalog_owner NOBYPASSRLS",
         ("truncate-hidden", "public.albums"),
     ),
+    "a function of the owner of a table could run as the owner of the log": (
+        "CREATE ROLE owner; GRANT CREATE ON SCHEMA public TO owner; CREATE FUNCTION half(integer) RETURNS integer"
+        " LANGUAGE sql IMMUTABLE AS 'SELECT $1 / 2'; ALTER FUNCTION half(integer) OWNER TO owner;"
+        " CREATE INDEX ON albums (half(track_count))",
+        ("truncate-unsafe", "public.albums"),
+    ),
     "capture is paused": (
         "SELECT llamalog.pause('ALBUM', 'a large load')",
         ("capture-paused", "public.albums"),
@@ -305,6 +351,9 @@ FACTS = {
 
 #: Other ways to break the same.
 AGAIN = {
+    "the view of the log is given away",
+    "a rule eats what is logged",
+    "a policy hides the log",
     "a function is dropped",
     "a function runs with other rights",
     "a function has another setting",

@@ -110,7 +110,7 @@ def written(conn: Connection, table: str) -> list[Any]:
     found = conn.execute(
         "SELECT op, entity_id, before ->> 'v' AS old, after ->> 'v' AS new, db_user, txid = pg_current_xact_id() AS is_mine"
         " FROM llamalog.log"
-        " WHERE entity_type = %s ORDER BY seq",
+        " WHERE entity_type = %s AND op IS NOT NULL ORDER BY seq",
         [table.upper().removesuffix("S")],
     ).fetchall()
     assert {tuple(row[4:]) for row in found} <= {("mallory", True)}
@@ -349,6 +349,23 @@ def test_an_owner_does_not_switch_the_capture_of_his_table_off(mallory, table, s
     assert findings(mallory, table) in ([], [STANDS_IN])
 
 
+def test_a_write_while_one_command_has_a_trigger_off_leaves_a_trace(mallory, changes):
+    mallory.execute(
+        "INSERT INTO mallory.wares VALUES (7, 'a');"
+        " CREATE FUNCTION mallory.slip(text) RETURNS boolean LANGUAGE plpgsql AS"
+        " $$ BEGIN IF $1 = 'a' THEN UPDATE mallory.wares SET v = 'slipped'; END IF; RETURN true; END $$;"
+        ' ALTER TABLE mallory.wares DISABLE TRIGGER "00_llamalog_update", ADD CHECK (mallory.slip(v))'
+    )
+    assert written(back(mallory), "wares") == [("I", "7", None, None)]
+    assert changes(mallory, "entity_type, db_user, reason", operation="llamalog:kept") == [
+        (
+            "WARE",
+            "mallory",
+            'trigger "00_llamalog_update" of mallory.wares was off, and is on again',
+        )
+    ]
+
+
 def test_capture_that_an_owner_has_replaced_is_told_until_migrate_renders_it_anew(mallory):
     switch_off(mallory, "things", "never true")
     assert findings(back(mallory), "things") == [STANDS_IN]
@@ -514,7 +531,6 @@ CREATE TABLE mallory.oddities (
     twice text GENERATED ALWAYS AS (mallory.doubled('x')) STORED,
     CONSTRAINT looks CHECK (mallory.look())
 );
-CREATE INDEX ON mallory.oddities ((mallory.doubled(id)));
 ALTER TABLE mallory.oddities ENABLE ROW LEVEL SECURITY;
 CREATE POLICY looks ON mallory.oddities USING (mallory.look());
 """
@@ -544,6 +560,70 @@ def test_what_hangs_on_her_types_and_columns_runs_as_whoever_writes_never_as_the
     assert mallory.execute(
         "SELECT before ->> 'mood' FROM llamalog.log WHERE entity_type = 'ODDITY' AND op = 'T'"
     ).fetchone() == ("o'k\"\n\\",)
+
+
+#: What PostgreSQL computes when it plans any read of a table.
+PLANNED = {
+    "an index of some rows": "CREATE INDEX ON mallory.things (id) WHERE mallory.sly(1)",
+    "an index of an expression": "CREATE INDEX ON mallory.things ((v = 'x' AND mallory.sly(1)))",
+    "an operator": "CREATE INDEX ON mallory.things (id) WHERE 1 OPERATOR(mallory.==) 1",
+    "statistics": "CREATE STATISTICS mallory.counts ON (mallory.sly(1) AND id > 0), v FROM mallory.things",
+    "an index of a partition": "CREATE INDEX ON mallory.events_low (id) WHERE mallory.sly(1)",
+}
+
+
+@pytest.mark.parametrize("what", PLANNED)
+def test_truncate_runs_no_function_of_an_owner_as_the_log(mallory, what):
+    mallory.execute(
+        """
+        CREATE FUNCTION mallory.sly(integer) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+            $$ BEGIN
+                IF current_user <> session_user THEN RAISE 'the log runs it'; END IF;
+                RETURN true;
+            END $$;
+        CREATE FUNCTION mallory.same(integer, integer) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+            $$ BEGIN RETURN mallory.sly($1); END $$;
+        CREATE OPERATOR mallory.== (FUNCTION = mallory.same, LEFTARG = integer, RIGHTARG = integer);
+        """
+    )
+    mallory.execute(PLANNED[what].encode())
+    table = "events" if what == "an index of a partition" else "things"
+    assert refusal(mallory, f"TRUNCATE mallory.{table}") == "LL031"
+
+
+def test_truncate_is_logged_where_the_function_has_been_given_to_whom_the_log_trusts(mallory):
+    mallory.execute(
+        "CREATE FUNCTION mallory.half(integer) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT $1 / 2';"
+        "CREATE INDEX ON mallory.things (mallory.half(id))"
+    )
+    assert refusal(mallory, "TRUNCATE mallory.things") == "LL031"
+    back(mallory).execute("ALTER FUNCTION mallory.half(integer) OWNER TO llamalog_owner")
+    mallory.execute("SET SESSION AUTHORIZATION mallory")
+    write(mallory, "things")
+    assert written(back(mallory), "things") == WRITTEN
+
+
+@pytest.mark.parametrize("kind", ["rendered", "tolerant"])
+def test_casts_that_give_an_enum_more_operators_break_no_write(mallory, kind):
+    mallory.execute(
+        "CREATE TYPE mallory.mood AS ENUM ('glad', 'sad');"
+        " CREATE TABLE mallory.cats (id integer PRIMARY KEY, mood mallory.mood)"
+    )
+    watching.watch(back(mallory), ["mallory.cats"], Options(capture=kind))
+    mallory.execute(
+        "SET SESSION AUTHORIZATION mallory;"
+        " CREATE FUNCTION mallory.told(mallory.mood) RETURNS text LANGUAGE sql AS 'SELECT ''x''::text';"
+        " CREATE CAST (mallory.mood AS text) WITH FUNCTION mallory.told(mallory.mood) AS IMPLICIT;"
+        " CREATE CAST (mallory.mood AS json) WITH INOUT AS IMPLICIT"
+    )
+    mallory.execute("INSERT INTO mallory.cats VALUES (1, 'glad'), (2, NULL)")
+    mallory.execute("UPDATE mallory.cats SET mood = 'sad'")
+    mallory.execute("UPDATE mallory.cats SET mood = 'sad'")
+    mallory.execute("UPDATE mallory.cats SET mood = NULL WHERE id = 1")
+    assert back(mallory).execute(
+        "SELECT entity_id, before ->> 'mood' AS old, after ->> 'mood' AS new FROM llamalog.log"
+        " WHERE entity_type = 'CAT' AND op = 'U' ORDER BY seq"
+    ).fetchall() == [("1", "glad", "sad"), ("2", None, "sad"), ("1", "sad", None)]
 
 
 @pytest.mark.parametrize(

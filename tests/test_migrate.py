@@ -856,11 +856,35 @@ def test_the_script_of_an_upgrade_run_by_hand_is_the_upgrade(database, sql_files
         "CREATE TABLE llamalog.more (id bigint);\n"
     )
     (sql_files / "migrations" / "0099_more.rollback.sql").write_text("DROP TABLE llamalog.more;\n")
+    # as an earlier version had them
+    database.execute(
+        "DROP FUNCTION llamalog.top_seq(); CREATE FUNCTION llamalog.top_seq() RETURNS text LANGUAGE sql RETURN NULL;"
+        " ALTER FUNCTION llamalog.top_seq() OWNER TO llamalog_owner;"
+        " DELETE FROM llamalog.repeatables WHERE name = 'functions/top_seq.sql'"
+    )
     run_by_hand(database, "".join(migrate.script(database)))
     assert migrate.plan(database).is_empty
     assert migrate.migrate(database) == migrate.Report()
+    assert database.execute("SELECT pg_typeof(llamalog.top_seq())::text").fetchone() == ("bigint",)
     add_album(database)
     assert albums_logged(database) == 1
+
+
+def test_a_function_that_no_version_has_any_more_is_dropped_once_unless_somebody_needs_it(db):
+    db.execute(
+        "CREATE FUNCTION llamalog.gone(text) RETURNS text LANGUAGE sql RETURN $1;"
+        " CREATE FUNCTION llamalog.needed() RETURNS integer LANGUAGE sql RETURN 1;"
+        " ALTER FUNCTION llamalog.gone(text) OWNER TO llamalog_owner;"
+        " ALTER FUNCTION llamalog.needed() OWNER TO llamalog_owner;"
+        " CREATE VIEW public.theirs AS SELECT llamalog.needed();"
+        " INSERT INTO llamalog.repeatables VALUES ('functions/gone.sql', 'old'), ('functions/needed.sql', 'old')"
+    )
+    report = migrate.migrate(db)
+    assert report.repeatables == ["functions/gone.sql", "functions/needed.sql"]
+    assert db.execute(
+        "SELECT proname FROM pg_proc WHERE proname IN ('gone', 'needed')"
+    ).fetchall() == [("needed",)]
+    assert migrate.migrate(db) == migrate.Report()
 
 
 # -- taken out --------------------------------------------------------------------------------------------------------

@@ -417,6 +417,26 @@ def test_rows_of_before_the_watch_are_not_known_until_backfill_notes_them(databa
     ]
 
 
+def test_what_an_application_claims_hides_no_row_that_no_capture_saw(database):
+    database.execute("CREATE TABLE goods (id integer PRIMARY KEY, name text)")
+    watching.watch(database, ["goods"], Options())
+    with unseen(database):
+        database.execute("INSERT INTO goods VALUES (1, 'a')")
+    database.execute(
+        "INSERT INTO llamalog.llama_logs (entity_type, entity_id, operation, category, source, metadata)"
+        """ VALUES ('GOOD', '1', 'claim', 'CREATED', 'unknown', '{"llamalog": {"inferred": true}}')"""
+    )
+    told = "SELECT sentence FROM llamalog.why('GOOD', '1') ORDER BY seq"
+    assert found(database, "GOOD") == [("GOOD", "1", "unknown", None)]
+    assert database.execute("SELECT count(*) FROM llamalog.unknown_provenance").fetchone() == (0,)
+    assert [text for (text,) in database.execute(told)] == [
+        "GOOD “a”: claim (SUCCESS) through unknown."
+    ]
+    backfill.backfill(database)
+    assert database.execute("SELECT count(*) FROM llamalog.unknown_provenance").fetchone() == (1,)
+    assert found(database, "GOOD") == []
+
+
 @pytest.mark.slow
 def test_an_adopted_log_knows_what_it_tells_of(later_adopted):
     conn = later_adopted

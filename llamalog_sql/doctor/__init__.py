@@ -23,6 +23,7 @@ EXAMINATIONS: dict[str, Callable[[Connection], Iterable[Finding]]] = {
     "tables that are not watched": capture.tables,
     "event triggers": server.event_triggers,
     "roles": server.roles,
+    "tables of the log": log.shape,
     "grants": log.grants,
     "foreign keys of the log": log.foreign_keys,
     "indexes of the log": log.indexes,

@@ -12,6 +12,7 @@ from llamalog_sql.adoption import state
 from llamalog_sql.capture import EVENTS, Capture, function_name, trigger_name
 from llamalog_sql.connection import Connection, owner_of_the_log, rows
 from llamalog_sql.describe import Watch
+from llamalog_sql.doctor.facts import keeper
 from llamalog_sql.findings import Finding
 from llamalog_sql.render import ident, literal
 
@@ -33,6 +34,7 @@ def captures(conn: Connection) -> Iterator[Finding]:
         yield from _functions(conn, rendered)
         yield from _triggers(conn, rendered)
     yield from _demoted(conn)
+    yield from _unsafe(conn)
 
 
 # -- functions and views ----------------------------------------------------------------------------------------------
@@ -53,7 +55,7 @@ def _functions(conn: Connection, captures: list[tuple[Watch, Capture]]) -> Itera
     """Functions and views of ours that are missing, changed, or in other hands."""
     pieces = migrate.repeatables()
     expected = _expected(pieces, captures)
-    owner = owner_of_the_log(conn)
+    owner = keeper(conn)
     known = {*expected, *_rendered_names(conn)}
     found = rows(
         conn,
@@ -251,6 +253,23 @@ def _unreadable(conn: Connection, watch: Watch) -> Iterator[Finding]:
             f"GRANT {right} TO {ident(owner)}",
             "capture-cannot-read",
             [_unrendered(watch)],
+        )
+
+
+def _unsafe(conn: Connection) -> Iterator[Finding]:
+    """Tables whose TRUNCATE is refused, as to log it could run what somebody else has written as the owner of the log."""
+    for table, function in rows(
+        conn,
+        "SELECT captured.relation::regclass::text, llamalog.untrusted_function(captured.relation)::text"
+        " FROM llamalog.captured_tables() AS captured"
+        " JOIN llamalog.watches AS watch ON watch.entity_type = captured.entity_type AND watch.on_truncate = 'log'"
+        " WHERE llamalog.untrusted_function(captured.relation) IS NOT NULL ORDER BY 1",
+    ):
+        yield Finding(
+            table,
+            f"TRUNCATE of it is refused: it could call {function}, which is not in trusted hands",
+            f"Run, if it may be trusted: ALTER FUNCTION {function} OWNER TO {ident(owner_of_the_log(conn))}",
+            "truncate-unsafe",
         )
 
 

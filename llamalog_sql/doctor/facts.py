@@ -30,6 +30,15 @@ def member_of(conn: Connection, role: str) -> list[str]:
     ]
 
 
+def keeper(conn: Connection) -> str:
+    """Return the role that owns the tables of the log, whoever the schema was given to."""
+    ((name,),) = rows(
+        conn,
+        "SELECT pg_get_userbyid(relowner)::text FROM pg_class WHERE oid = 'llamalog._yoyo_migration'::regclass",
+    )
+    return str(name)
+
+
 def log_tables(conn: Connection) -> list[int]:
     """Return the tables that hold the log: partitions and parents of ours, the jobs, and the adopted one."""
     shape = state.adopted(conn)

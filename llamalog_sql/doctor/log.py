@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from llamalog_sql.adoption import state
 from llamalog_sql.connection import Connection, owner_of_the_log, rows
-from llamalog_sql.doctor.facts import log_tables, several
+from llamalog_sql.doctor.facts import keeper, log_tables, several
 from llamalog_sql.findings import Finding
 
 #: What deleting an application's row would do to the log, by pg_constraint.confdeltype.
@@ -37,6 +37,89 @@ def foreign_keys(conn: Connection) -> Iterator[Finding]:
             f"refers to {target} by {name}: to delete a row there {_ON_DELETE[on_delete]}",
             f"ALTER TABLE {table} DROP CONSTRAINT {name}",
             "log-foreign-key",
+        )
+
+
+def shape(conn: Connection) -> Iterator[Finding]:
+    """What somebody has taken from the tables of the log, or hung on them: rows are lost or hidden by it."""
+    owner = keeper(conn)
+    if (of_schema := owner_of_the_log(conn)) != owner:
+        change = f"ALTER SCHEMA llamalog OWNER TO {_identified(conn, owner)}"
+        yield Finding(
+            "schema llamalog",
+            f"belongs to {of_schema}, not to {owner} as its tables",
+            change,
+            "table-owner",
+            [change],
+        )
+    for kind, name, its_owner in rows(
+        conn,
+        "SELECT CASE class.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, class.oid::regclass::text,"
+        " pg_get_userbyid(class.relowner)::text FROM pg_class AS class WHERE class.relkind IN ('r', 'p', 'v')"
+        " AND class.relnamespace = 'llamalog'::regnamespace AND pg_get_userbyid(class.relowner) <> %s ORDER BY 2",
+        [owner],
+    ):
+        change = f"ALTER {kind} {name} OWNER TO {_identified(conn, owner)}"
+        yield Finding(
+            name, f"belongs to {its_owner}, not to {owner}", change, "table-owner", [change]
+        )
+    for name, problem, undone in rows(
+        conn,
+        """
+        WITH log AS (
+            SELECT class.oid, class.oid::regclass::text AS name, class.relname, class.relrowsecurity, class.relpersistence
+            FROM pg_class AS class
+            WHERE class.oid = ANY (%s)
+        )
+        SELECT
+            log.name,
+            format('has trigger %%I, which is none of ours', hung.tgname),
+            format('DROP TRIGGER %%I ON %%s', hung.tgname, log.name)
+        FROM log
+        JOIN pg_trigger AS hung
+            ON hung.tgrelid = log.oid
+            AND NOT hung.tgisinternal
+            AND hung.tgparentid = 0
+        JOIN pg_proc AS called
+            ON called.oid = hung.tgfoid
+            AND called.pronamespace <> 'llamalog'::regnamespace
+        UNION ALL
+        SELECT
+            log.name,
+            format('has rule %%I, which is none of ours', rule.rulename),
+            format('DROP RULE %%I ON %%s', rule.rulename, log.name)
+        FROM log
+        JOIN pg_rewrite AS rule
+            ON rule.ev_class = log.oid
+        UNION ALL
+        SELECT log.name, 'has row security', format('ALTER TABLE %%s DISABLE ROW LEVEL SECURITY', log.name)
+        FROM log
+        WHERE log.relrowsecurity
+        UNION ALL
+        SELECT log.name, 'is unlogged', format('ALTER TABLE %%s SET LOGGED', log.name)
+        FROM log
+        WHERE log.relpersistence = 'u'
+            -- what the tolerant capture keeps for itself
+            AND log.relname <> 'row_queries'
+        ORDER BY 1, 2
+        """,
+        [log_tables(conn)],
+    ):
+        yield Finding(name, f"{problem}: rows of it may be lost or hidden", undone, "log-altered")
+    for name, start, end in rows(
+        conn,
+        "SELECT class.oid::regclass::text, month.day::text, (month.day + interval '1 month')::date::text"
+        " FROM pg_class AS class"
+        " CROSS JOIN LATERAL (SELECT to_date(right(class.relname, 7), 'YYYY_MM') AS day) AS month"
+        " WHERE class.relnamespace = 'llamalog'::regnamespace AND class.relkind = 'r' AND NOT class.relispartition"
+        " AND class.relname ~ '^llama_logs_\\d{4}_(0[1-9]|1[0-2])$' ORDER BY 1",
+    ):
+        yield Finding(
+            name,
+            "is no partition of the log: no question finds its rows",
+            f"ALTER TABLE llamalog.llama_logs ATTACH PARTITION {name}"
+            f" FOR VALUES FROM ('{start} 00:00+00') TO ('{end} 00:00+00')",
+            "month-detached",
         )
 
 

@@ -171,6 +171,20 @@ def roles(conn: Connection) -> Iterator[Finding]:
             f"REVOKE pg_write_all_data FROM {ident(member)}",
             "writes-all-data",
         )
+    for (grantee,) in rows(
+        conn,
+        "SELECT CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE given.grantee::regrole::text END"
+        " FROM pg_parameter_acl AS parameter CROSS JOIN LATERAL aclexplode(parameter.paracl) AS given"
+        " LEFT JOIN pg_roles AS role ON role.oid = given.grantee"
+        " WHERE parameter.parname = 'session_replication_role' AND given.privilege_type = 'SET'"
+        " AND role.rolsuper IS NOT TRUE ORDER BY 1",
+    ):
+        yield Finding(
+            "everybody" if grantee == "PUBLIC" else f"role {grantee}",
+            "may set session_replication_role, and so write unlogged",
+            f"REVOKE SET ON PARAMETER session_replication_role FROM {grantee}",
+            "role-may-bypass",
+        )
 
 
 def settings(conn: Connection) -> Iterator[Finding]:

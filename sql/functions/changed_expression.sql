@@ -18,6 +18,8 @@ AS $function$
                 format(
                     CASE shown.compare
                         WHEN 'distinct' THEN '%1$s.%3$I IS DISTINCT FROM %2$s.%3$I'
+                        WHEN 'enum' THEN
+                            'enum_eq(%1$s.%3$I, %2$s.%3$I) IS NOT TRUE AND (%1$s.%3$I IS NOT NULL OR %2$s.%3$I IS NOT NULL)'
                         WHEN 'text' THEN 'concat(%1$s.%3$I) COLLATE "C" IS DISTINCT FROM concat(%2$s.%3$I) COLLATE "C"'
                         ELSE 'ROW(%1$s.%3$I)::record OPERATOR(pg_catalog.*<>) ROW(%2$s.%3$I)::record'
                     END,

@@ -214,6 +214,12 @@ BEGIN
                     '00_llamalog_' || v_lacking.event, v_lacking.event, v_lacking.relation::regclass, v_watch.entity_type
                 );
             END IF;
+            -- what a CHECK or DEFAULT of the same command wrote meanwhile went unlogged
+            PERFORM llamalog.note_pause(
+                v_watch.entity_type,
+                'llamalog:kept',
+                format('trigger "%s" of %s was off, and is on again', '00_llamalog_' || v_lacking.event, v_lacking.relation::regclass)
+            );
             RAISE WARNING 'trigger "%" of % stays on', '00_llamalog_' || v_lacking.event, v_lacking.relation::regclass
                 USING HINT = format('Who administers the log takes the capture off: llamalog unwatch %s', v_watch.entity_type);
         END LOOP;

@@ -8,12 +8,12 @@ CREATE OR REPLACE FUNCTION llamalog.inferred_creations(entity_type text)
 AS $function$
 BEGIN
     RETURN QUERY EXECUTE
-        'SELECT log.* FROM llamalog.log AS log WHERE log.seq < $1 AND log.entity_type = $2'
+        -- below the first row that anybody else can write, where the key of the log leads
+        'SELECT log.* FROM llamalog.log AS log WHERE log.seq < 1 AND log.entity_type = $1'
             -- as in llamalog.unknown_provenance
             || ' AND log.op IS NULL AND log.category = ''CREATED'' AND log.source = ''unknown'''
             || ' AND log.metadata @> ''{"llamalog": {"inferred": true}}'' ORDER BY log.seq'
-        -- our own log has them below its first row, where its key leads; an adopted one among what was there before
-        USING CASE WHEN to_regclass('llamalog.adopted_seq') IS NULL THEN 1 ELSE 10000000000001 END, entity_type;
+        USING entity_type;
 END;
 $function$;
 

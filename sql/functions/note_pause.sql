@@ -1,4 +1,4 @@
--- Writes into the log that capture was paused or resumed, with the context of whoever did it.
+-- Writes into the log that capture was paused, resumed or kept on, with the context of whoever did it.
 CREATE OR REPLACE FUNCTION llamalog.note_pause(
     entity_type text,
     operation   text,

@@ -15,7 +15,8 @@ DECLARE
     v_left  text;  -- and left
 BEGIN
     IF NOT watch.is_link THEN
-        RETURN $query$
+        RETURN format(
+            $query$
             SELECT
                 log.entity_id,
                 log.entity_id AS subject_id,
@@ -31,8 +32,11 @@ BEGIN
             WHERE log.entity_id = ANY (ARRAY(SELECT subject.id FROM subject))
                 AND log.entity_type = $1
                 AND log.link_type IS NULL
-                AND (log.op IS NOT NULL OR log.category = 'CREATED')
-        $query$;
+                AND (log.op IS NOT NULL OR log.category = 'CREATED' AND %s)
+            $query$,
+            -- where the log was the application's, its rows are all that is known; in ours, a claim is not a creation
+            CASE WHEN to_regclass('llamalog.adopted_seq') IS NULL THEN 'was.inferred' ELSE 'true' END
+        );
     END IF;
     SELECT
         string_agg(format('%1$L, coalesce(made.before -> %1$L, made.after -> %1$L, %2$s)', part.name, ends.value), ', '),

@@ -99,9 +99,10 @@ BEGIN
         CASE
             WHEN base_column.family IN ('exact', 'date', 'instant', 'bytea')
                 OR base_column.family = 'text' AND base_column.is_deterministic
-                -- domains over enums have no operators; of an array's elements they may be somebody's own
-                OR base_column.family = 'enum' AND NOT (base_column.is_domain OR base_column.is_array)
                 THEN 'distinct'
+            -- casts of somebody's own may give it several operators for equality, but no other function; domains over enums
+            -- have none, and of an array's elements they may be his
+            WHEN base_column.family = 'enum' AND NOT (base_column.is_domain OR base_column.is_array) THEN 'enum'
             -- one array may have two forms in memory, with and without room for nulls; so may a composite whose type
             -- has got an attribute since
             WHEN base_column.is_array OR base_column.is_composite THEN 'text'

@@ -12,8 +12,8 @@ CREATE OR REPLACE FUNCTION llamalog.text_expression(
 AS $function$
     SELECT format(
         CASE
-            -- of an enum: no other type of somebody's own is compared by equality. A label is a value, be it empty
-            WHEN NOT shown.is_builtin AND shown.compare = 'distinct' THEN 'CASE WHEN %1$s.%2$I IS NOT NULL THEN concat(%1$s.%2$I) END'
+            -- a label is a value, be it empty
+            WHEN shown.compare = 'enum' THEN 'CASE WHEN %1$s.%2$I IS NOT NULL THEN concat(%1$s.%2$I) END'
             ELSE 'nullif(concat(%1$s.%2$I), '''')'
         END,
         row_name,

@@ -89,6 +89,7 @@ BEGIN
                     AND log.entity_type = %1$L
                     AND log.link_type IS NULL
                     AND (log.category = 'CREATED' OR log.previous_id IS NOT NULL)
+                    AND (log.op IS NOT NULL OR log.seq < 1 OR %9$L)
             )
         $query$,
         v_watch.entity_type,
@@ -103,7 +104,9 @@ BEGIN
             )
         END,
         coalesce(v_user, 'NULL::text'),
-        v_table::regclass
+        v_table::regclass,
+        -- where the log was the application's, its rows are all that is known; in ours, a claim is not a creation
+        to_regclass('llamalog.adopted_seq') IS NOT NULL
     );
 END;
 $function$;

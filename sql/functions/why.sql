@@ -110,7 +110,7 @@ BEGIN
             path.description,
             -- as in llamalog.unknown_provenance
             told_change.op IS NULL
-                AND told_change.seq < 10000000000001
+                AND told_change.seq < 1
                 AND told_change.category = 'CREATED'
                 AND told_change.source = 'unknown'
                 AND coalesce(told_change.metadata, '{}') @> '{"llamalog": {"inferred": true}}' AS is_inferred,

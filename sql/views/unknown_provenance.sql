@@ -9,8 +9,8 @@ SELECT
     log.reason
 FROM llamalog.log AS log
 WHERE log.op IS NULL
-    -- below whatever others write
-    AND log.seq < 10000000000001
+    -- below whatever others write: what they say there of llamalog is a claim
+    AND log.seq < 1
     AND log.category = 'CREATED'
     AND log.source = 'unknown'
     AND log.metadata @> '{"llamalog": {"inferred": true}}';

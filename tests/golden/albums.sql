@@ -7,6 +7,7 @@ WITH ended AS (
 )
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
 VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', '7864cdcb1c32df62e4f666204727e3a9', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', '6a55c7ced441ef64a2fc03e0ed85b4df')
+VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', 'f3bb8859ba79b87f9ad151b207033c04', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', 'ec36dd3c4f49ff84926493ad5a4f75f9')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -318,8 +319,8 @@ BEGIN
     END IF;
     IF OLD."catalog_number" IS DISTINCT FROM NEW."catalog_number"
         OR ARRAY[OLD."created_at", OLD."last_enriched"]::timestamp without time zone[] IS DISTINCT FROM ARRAY[NEW."created_at", NEW."last_enriched"]::timestamp without time zone[]
-        OR OLD."data_quality" IS DISTINCT FROM NEW."data_quality"
-        OR OLD."enrichment_status" IS DISTINCT FROM NEW."enrichment_status"
+        OR (enum_eq(OLD."data_quality", NEW."data_quality") IS NOT TRUE AND (OLD."data_quality" IS NOT NULL OR NEW."data_quality" IS NOT NULL))
+        OR (enum_eq(OLD."enrichment_status", NEW."enrichment_status") IS NOT TRUE AND (OLD."enrichment_status" IS NOT NULL OR NEW."enrichment_status" IS NOT NULL))
     THEN
         IF OLD."catalog_number" IS DISTINCT FROM NEW."catalog_number" THEN
             v_fields := v_fields || 'catalog_number'::text;
@@ -331,12 +332,12 @@ BEGIN
             v_before['created_at'] := to_jsonb(OLD."created_at");
             v_after['created_at'] := to_jsonb(NEW."created_at");
         END IF;
-        IF OLD."data_quality" IS DISTINCT FROM NEW."data_quality" THEN
+        IF (enum_eq(OLD."data_quality", NEW."data_quality") IS NOT TRUE AND (OLD."data_quality" IS NOT NULL OR NEW."data_quality" IS NOT NULL)) THEN
             v_fields := v_fields || 'data_quality'::text;
             v_before['data_quality'] := to_jsonb(CASE WHEN OLD."data_quality" IS NOT NULL THEN concat(OLD."data_quality") END);
             v_after['data_quality'] := to_jsonb(CASE WHEN NEW."data_quality" IS NOT NULL THEN concat(NEW."data_quality") END);
         END IF;
-        IF OLD."enrichment_status" IS DISTINCT FROM NEW."enrichment_status" THEN
+        IF (enum_eq(OLD."enrichment_status", NEW."enrichment_status") IS NOT TRUE AND (OLD."enrichment_status" IS NOT NULL OR NEW."enrichment_status" IS NOT NULL)) THEN
             v_fields := v_fields || 'enrichment_status'::text;
             v_before['enrichment_status'] := to_jsonb(CASE WHEN OLD."enrichment_status" IS NOT NULL THEN concat(OLD."enrichment_status") END);
             v_after['enrichment_status'] := to_jsonb(CASE WHEN NEW."enrichment_status" IS NOT NULL THEN concat(NEW."enrichment_status") END);
@@ -379,7 +380,7 @@ BEGIN
     END IF;
     IF ARRAY[OLD."spotify_url", OLD."discogs_id", OLD."source_url"]::text[] COLLATE "C" IS DISTINCT FROM ARRAY[NEW."spotify_url", NEW."discogs_id", NEW."source_url"]::text[] COLLATE "C"
         OR OLD."submitted_by" IS DISTINCT FROM NEW."submitted_by"
-        OR OLD."source" IS DISTINCT FROM NEW."source"
+        OR (enum_eq(OLD."source", NEW."source") IS NOT TRUE AND (OLD."source" IS NOT NULL OR NEW."source" IS NOT NULL))
     THEN
         IF OLD."spotify_url" IS DISTINCT FROM NEW."spotify_url" THEN
             v_fields := v_fields || 'spotify_url'::text;
@@ -391,7 +392,7 @@ BEGIN
             v_before['discogs_id'] := to_jsonb(OLD."discogs_id");
             v_after['discogs_id'] := to_jsonb(NEW."discogs_id");
         END IF;
-        IF OLD."source" IS DISTINCT FROM NEW."source" THEN
+        IF (enum_eq(OLD."source", NEW."source") IS NOT TRUE AND (OLD."source" IS NOT NULL OR NEW."source" IS NOT NULL)) THEN
             v_fields := v_fields || 'source'::text;
             v_before['source'] := to_jsonb(CASE WHEN OLD."source" IS NOT NULL THEN concat(OLD."source") END);
             v_after['source'] := to_jsonb(CASE WHEN NEW."source" IS NOT NULL THEN concat(NEW."source") END);
@@ -408,7 +409,7 @@ BEGIN
         END IF;
     END IF;
     IF ARRAY[OLD."cloudflare_image_id", OLD."deezer_id"]::text[] COLLATE "C" IS DISTINCT FROM ARRAY[NEW."cloudflare_image_id", NEW."deezer_id"]::text[] COLLATE "C"
-        OR OLD."game_status" IS DISTINCT FROM NEW."game_status"
+        OR (enum_eq(OLD."game_status", NEW."game_status") IS NOT TRUE AND (OLD."game_status" IS NOT NULL OR NEW."game_status" IS NOT NULL))
         OR ROW(OLD."metadata")::record
         OPERATOR(pg_catalog.*<>) ROW(NEW."metadata")::record
     THEN
@@ -423,7 +424,7 @@ BEGIN
             v_before['metadata'] := CASE WHEN jsonb_typeof(OLD."metadata") = 'null' OR OLD."metadata" ? '$json' THEN jsonb_build_object('$json', OLD."metadata") ELSE OLD."metadata" END;
             v_after['metadata'] := CASE WHEN jsonb_typeof(NEW."metadata") = 'null' OR NEW."metadata" ? '$json' THEN jsonb_build_object('$json', NEW."metadata") ELSE NEW."metadata" END;
         END IF;
-        IF OLD."game_status" IS DISTINCT FROM NEW."game_status" THEN
+        IF (enum_eq(OLD."game_status", NEW."game_status") IS NOT TRUE AND (OLD."game_status" IS NOT NULL OR NEW."game_status" IS NOT NULL)) THEN
             v_fields := v_fields || 'game_status'::text;
             v_before['game_status'] := to_jsonb(CASE WHEN OLD."game_status" IS NOT NULL THEN concat(OLD."game_status") END);
             v_after['game_status'] := to_jsonb(CASE WHEN NEW."game_status" IS NOT NULL THEN concat(NEW."game_status") END);
