@@ -3,7 +3,8 @@
 --
 -- Planned, its rows locked, and planned again, until nothing is left to lock: what somebody committed meanwhile is a conflict
 -- like any other. The writes go the way of all others, through the caller's rights and through every trigger.
--- No SET search_path: the application's triggers fire within, and find what they look for by the caller's.
+-- No SET search_path: the application's triggers fire within, and find what they look for by the caller's. array_nulls
+-- decides how our literals are read.
 CREATE OR REPLACE FUNCTION llamalog.revert(
     change      bigint DEFAULT NULL,
     job_id      text DEFAULT NULL,
@@ -19,6 +20,7 @@ CREATE OR REPLACE FUNCTION llamalog.revert(
     RETURNS text
     LANGUAGE plpgsql
     VOLATILE
+    SET array_nulls = true
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -86,9 +88,11 @@ BEGIN
         FOREACH v_step IN ARRAY v_steps LOOP
             EXECUTE v_step.statement;
             GET DIAGNOSTICS v_count = ROW_COUNT;
+            -- a key that cascades has brought it there already, or removed it
             IF v_count = 0 AND v_step.action = 'update' AND v_step.found_after <> v_step.found THEN
-                -- a key that cascades has brought it there already
                 EXECUTE format('SELECT count(*) %s', v_step.found_after) INTO v_count;
+            ELSIF v_count = 0 AND v_step.action = 'delete' THEN
+                EXECUTE format('SELECT 1 - count(*) %s', v_step.found) INTO v_count;
             END IF;
             IF v_count <> 1 THEN
                 RAISE EXCEPTION '% of % "%" changed % rows, not 1', upper(v_step.action), v_step.entity_type, left(v_step.entity_id, 100), v_count
@@ -101,7 +105,9 @@ BEGIN
             SELECT drifted.*
             FROM llamalog.revert_drift(v_steps) AS drifted
         LOOP
-            EXECUTE v_step.statement;
+            IF v_step.statement IS NOT NULL THEN
+                EXECUTE v_step.statement;
+            END IF;
             v_is_amiss := true;
         END LOOP;
         IF v_is_amiss THEN

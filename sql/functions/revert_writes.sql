@@ -117,7 +117,7 @@ BEGIN
         END,
         CASE WHEN touched.action <> 'delete' THEN written.image END,
         false,
-        NULL::text,
+        CASE WHEN touched.is_half THEN 'in two halves: rows refer to each other in a circle' END,
         NULL::bigint,
         NULL::text,
         NULL::text,
