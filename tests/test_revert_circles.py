@@ -110,6 +110,23 @@ def test_a_circle_through_three_rows_of_one_table_is_opened(db):
     assert db.execute("SELECT * FROM nodes ORDER BY id").fetchall() == left
 
 
+def test_rows_exchange_a_unique_value_where_it_may_be_null(db):
+    db.execute("CREATE TABLE players (id integer PRIMARY KEY, seat integer UNIQUE)")
+    watching.watch(db, ["players"])
+    in_job(db, "sat", "INSERT INTO players VALUES (1, 1), (2, 2), (3, 3)")
+    in_job(
+        db,
+        "moved",
+        "UPDATE players SET seat = -seat",
+        "UPDATE players SET seat = CASE seat WHEN -3 THEN 1 ELSE 1 - seat END",
+    )
+    undone = revert(db, "moved")
+    seats = "SELECT seat FROM players ORDER BY id"
+    assert db.execute(seats).fetchall() == [(1,), (2,), (3,)]
+    revert(db, undone)
+    assert db.execute(seats).fetchall() == [(2,), (3,), (1,)]
+
+
 def test_a_row_that_a_key_has_removed_with_another_is_gone_as_planned(db):
     covers(db, "CASCADE DEFERRABLE INITIALLY DEFERRED", null="NOT NULL")
     in_job(

@@ -4,8 +4,9 @@ CREATE OR REPLACE FUNCTION llamalog.revert_edges(touched_rows llamalog.reverted_
     RETURNS TABLE (
         earlier integer,
         later   integer,
-        child   integer,
-        columns text[]
+        written integer,
+        columns text[],
+        waits   boolean
     )
     LANGUAGE plpgsql
     STABLE
@@ -27,8 +28,13 @@ BEGIN
                     AND attribute.attname = ANY (rule.child_columns)
                     AND NOT attribute.attnotnull
                     AND attribute.attgenerated = ''
-            ) AS nullable
+            ) AS nullable,
+            reference.condeferrable AS may_wait,
+            reference.condeferrable AND reference.confdeltype = 'a' AS may_wait_to_go
         FROM llamalog.foreign_keys(ARRAY(SELECT DISTINCT touched.relation FROM unnest(touched_rows) AS touched)) AS rule
+        JOIN pg_constraint AS reference
+            ON reference.conrelid = rule.child
+            AND reference.conname = rule.name
         -- who comes first matters where the parent comes, goes or gets another key
         WHERE rule.parent = ANY (v_moves.coming || v_moves.going)
             OR EXISTS (
@@ -56,14 +62,14 @@ BEGIN
             FROM unnest(touched_rows) WITH ORDINALITY AS touched
             WHERE touched.relation = v_rule.child
         )
-        SELECT parent.place, child.place, child.place, v_rule.nullable
+        SELECT parent.place, child.place, child.place, v_rule.nullable, v_rule.may_wait
         FROM parent
         JOIN child
             ON child.gets = parent.gets
         WHERE parent.has IS DISTINCT FROM parent.gets
             AND parent.place <> child.place
         UNION ALL
-        SELECT child.place, parent.place, child.place, v_rule.nullable
+        SELECT child.place, parent.place, child.place, v_rule.nullable, v_rule.may_wait_to_go
         FROM parent
         JOIN child
             ON child.has = parent.has
@@ -72,7 +78,11 @@ BEGIN
     END LOOP;
     -- whoever has a unique value that another is to have gives it up first
     FOR v_rule IN
-        SELECT index.indrelid AS relation, array_agg(attribute.attname::text ORDER BY part.position) AS columns
+        SELECT
+            index.indrelid AS relation,
+            NOT index.indimmediate AS may_wait,
+            array_agg(attribute.attname::text ORDER BY part.position) AS columns,
+            array_agg(attribute.attname::text) FILTER (WHERE NOT attribute.attnotnull AND attribute.attgenerated = '') AS nullable
         FROM pg_index AS index
         CROSS JOIN LATERAL unnest(index.indkey::int2[]) WITH ORDINALITY AS part (number, position)
         JOIN pg_attribute AS attribute
@@ -82,7 +92,7 @@ BEGIN
             AND index.indisunique
             AND index.indexprs IS NULL
             AND part.position <= index.indnkeyatts
-        GROUP BY index.indexrelid, index.indrelid
+        GROUP BY index.indexrelid, index.indrelid, index.indimmediate
         HAVING bool_or(concat_ws(' ', index.indrelid, attribute.attname) = ANY (v_moves.changed))
             OR index.indrelid = ANY (v_moves.going) AND index.indrelid = ANY (v_moves.coming)
     LOOP
@@ -96,7 +106,7 @@ BEGIN
             FROM unnest(touched_rows) WITH ORDINALITY AS touched
             WHERE touched.relation = v_rule.relation
         )
-        SELECT one.place, other.place, NULL::integer, NULL::text[]
+        SELECT one.place, other.place, one.place, v_rule.nullable, v_rule.may_wait
         FROM holder AS one
         JOIN holder AS other
             ON other.gets = one.has
@@ -108,4 +118,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.revert_edges(llamalog.reverted_row[]) IS
-    'Part of llamalog.revert_order(): pairs of places, the earlier and the later; of a foreign key, which of them is the child, and those columns of it by which it refers that may be null, null where none may.';
+    'Part of llamalog.revert_order(): pairs of places, the earlier and the later; written: which of them is not in the other''s way where columns of it are null, those of the key that may be, null where none may; waits: the key can be deferred.';

@@ -1,7 +1,8 @@
 -- The order in which rows are written by a revert: what was done last is undone first, but for what keys demand.
 --
--- Where rows demand of each other to come first, as an album its cover and the cover its album, one of them is written in two
--- halves: what refers to the other is null in between. Such a circle of keys that may not be null is left to the server.
+-- Where rows demand of each other to come first, as an album its cover and the cover its album, or two that exchange a unique
+-- value, one of them is written in two halves: what is in the way is null in between. A circle of columns that may not be null
+-- is left to the server.
 CREATE OR REPLACE FUNCTION llamalog.revert_order(
     INOUT touched_rows llamalog.reverted_row[],
     OUT   places       integer[]
@@ -13,11 +14,12 @@ CREATE OR REPLACE FUNCTION llamalog.revert_order(
 AS $function$
 #variable_conflict use_column
 DECLARE
-    -- the edges, by their later ends
+    -- what llamalog.revert_edges() gives, by the later place
     v_firsts   integer[];
     v_lasts    integer[];
-    v_children integer[];
+    v_written  integer[];
     v_columns  jsonb[];
+    v_waits    boolean[];
     -- those that lead to a place: from v_next to v_ends
     v_next     integer[];
     v_ends     integer[];
@@ -29,7 +31,7 @@ DECLARE
     v_first    integer;
     v_edge     integer;
     v_cut      integer;
-    v_cuts     integer[];  -- edges that open a circle, by the place of their child
+    v_cuts     integer[];  -- edges that open a circle, by the place of the row that they are opened at
     v_formers  integer[] := '{}';
     v_latters  integer[] := '{}';
     v_row      llamalog.reverted_row;
@@ -37,17 +39,21 @@ DECLARE
 BEGIN
     LOOP
         SELECT
-            coalesce(array_agg(edge.earlier ORDER BY edge.later, edge.earlier), '{}'),
-            coalesce(array_agg(edge.later ORDER BY edge.later, edge.earlier), '{}'),
-            array_agg(edge.child ORDER BY edge.later, edge.earlier),
-            array_agg(to_jsonb(edge.columns) ORDER BY edge.later, edge.earlier)
-        INTO v_firsts, v_lasts, v_children, v_columns
+            coalesce(array_agg(edge.earlier ORDER BY edge.position), '{}'),
+            coalesce(array_agg(edge.later ORDER BY edge.position), '{}'),
+            array_agg(edge.written ORDER BY edge.position),
+            array_agg(to_jsonb(edge.columns) ORDER BY edge.position),
+            array_agg(edge.waits ORDER BY edge.position)
+        INTO v_firsts, v_lasts, v_written, v_columns, v_waits
         FROM (
-            SELECT known.*
-            FROM llamalog.revert_edges(touched_rows) AS known
-            UNION ALL
-            SELECT half.former, half.latter, NULL, NULL
-            FROM unnest(v_formers, v_latters) AS half (former, latter)
+            SELECT known.*, row_number() OVER (ORDER BY known.later, known.earlier) AS position
+            FROM (
+                SELECT demanded.*
+                FROM llamalog.revert_edges(touched_rows) AS demanded
+                UNION ALL
+                SELECT half.former, half.latter, NULL, NULL, false
+                FROM unnest(v_formers, v_latters) AS half (former, latter)
+            ) AS known
         ) AS edge;
         SELECT array_agg(place.starts ORDER BY place.number), array_agg(place.starts + place.edge_count - 1 ORDER BY place.number)
         INTO v_next, v_ends
@@ -83,13 +89,13 @@ BEGIN
                     v_first := v_firsts[v_next[v_top]];
                     IF v_marks[v_first] = 'new' THEN
                         v_stack := v_stack || v_first;
-                    ELSIF v_marks[v_first] = 'open' THEN
+                    ELSIF v_marks[v_first] = 'open' AND NOT v_waits[v_next[v_top]] THEN
                         -- a circle: from here down the stack to where it was come upon
                         v_cut := NULL;
                         FOR v_level IN REVERSE cardinality(v_stack) .. 1 LOOP
                             v_member := v_stack[v_level];
                             v_edge := v_next[v_member] - CASE WHEN v_member = v_top THEN 0 ELSE 1 END;
-                            IF v_cuts[v_children[v_edge]] IS NOT NULL THEN
+                            IF v_cuts[v_written[v_edge]] IS NOT NULL THEN
                                 -- opened already, or in the next round
                                 v_cut := NULL;
                                 EXIT;
@@ -98,7 +104,7 @@ BEGIN
                             EXIT WHEN v_member = v_first;
                         END LOOP;
                         IF v_cut IS NOT NULL THEN
-                            v_cuts[v_children[v_cut]] := v_cut;
+                            v_cuts[v_written[v_cut]] := v_cut;
                         END IF;
                     END IF;
                     v_next[v_top] := v_next[v_top] + 1;
@@ -133,4 +139,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.revert_order(llamalog.reverted_row[]) IS
-    'Part of llamalog.revert_plan(): the places in the array in the order in which to write them; the array with those rows in halves that circles of foreign keys demand.';
+    'Part of llamalog.revert_plan(): the places in the array in the order in which to write them; the array, rows of circles in two halves.';
