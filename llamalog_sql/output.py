@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import re
+import secrets
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
@@ -147,16 +148,18 @@ def write_batches(
         stream.flush()
 
 
+#: What a formula begins with, the wide forms too, and what some spreadsheets skip before it.
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n")
+
+
 def _tamed(row: Sequence[Any]) -> list[str]:
     """Return cells that no spreadsheet takes for formulas."""
     cells = [_cell(value) for value in row]
-    return [
-        f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell for cell in cells
-    ]
+    return [f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells]
 
 
-#: Stands around the text of a number, in characters for private use, until it is written without quotation marks.
-_NUMBER = "\ue000{}\ue001"
+#: Stands around the text of a number until it is written without quotation marks; nobody can have stored it.
+_NUMBER = f"{secrets.token_hex(8)}:{{}}"
 _QUOTED_NUMBER = re.compile(_NUMBER.format(r"(-?[0-9.]+(?:[eE][+-]?[0-9]+)?)").join('""'))
 
 

@@ -141,7 +141,7 @@ def test_the_command_writes_the_same_rows_as_lines_and_as_csv(llamalog, database
 
 
 def test_cells_are_exact_unless_a_spreadsheet_shall_read_them(llamalog, database):
-    formulas = ["=1+1", "+1", "-1", "@a", "\tx", "plain", "'quoted"]
+    formulas = ["=1+1", "+1", "-1", "@a", "\tx", "\n=1", "\uff1d1", "plain", "'quoted"]
     for text in formulas:
         database.execute(
             "INSERT INTO llamalog.llama_logs (operation, category, reason) VALUES ('noise', 'UPDATED', %s)",
@@ -159,9 +159,22 @@ def test_cells_are_exact_unless_a_spreadsheet_shall_read_them(llamalog, database
         "'-1",
         "'@a",
         "'\tx",
+        "'\n=1",
+        "'\uff1d1",
         "plain",
         "'quoted",
     ]
+
+
+def test_no_stored_text_is_taken_for_a_number(llamalog, database):
+    # the second is what stood around numbers until they were written
+    for text in ["1.50", "\ue000...\ue001", "\ue0001.50\ue001"]:
+        database.execute(
+            "INSERT INTO llamalog.llama_logs (operation, category, metadata) VALUES ('noise', 'UPDATED', %s)",
+            [json.dumps({"text": text})],
+        )
+    found = [json.loads(line)["metadata"]["text"] for line in llamalog("log").stdout.splitlines()]
+    assert found == ["1.50", "\ue000...\ue001", "\ue0001.50\ue001"]
 
 
 def test_an_export_that_fails_leaves_the_older_file(llamalog, database, new, tmp_path, monkeypatch):

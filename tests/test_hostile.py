@@ -508,6 +508,36 @@ def test_functions_operators_and_tables_that_she_puts_before_ours_are_never_used
             assert mallory.execute("SELECT who FROM mallory.seen").fetchall() == []
 
 
+def test_a_revert_runs_nothing_of_hers(dba):
+    dba.execute(
+        "CREATE TABLE public.codes (area integer, code varchar(9), v text, PRIMARY KEY (area, code))"
+    )
+    watching.watch(dba, ["public.codes"])
+    dba.execute("INSERT INTO public.codes VALUES (1, 'a', 'old'), (2, 'b', 'old')")
+    dba.execute("SELECT llamalog.set_context(job_id => 'J')")
+    dba.execute("UPDATE public.codes SET v = 'new' WHERE area = 1")
+    dba.execute("UPDATE public.codes SET code = 'c' WHERE area = 2")
+    dba.execute("SET SESSION AUTHORIZATION mallory")
+    dba.execute(
+        SHADOWS
+        + """
+        CREATE FUNCTION same(varchar, varchar) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN PERFORM mallory.look(); RETURN true; END';
+        CREATE OPERATOR = (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = same);
+        CREATE FUNCTION format(text, text) RETURNS text LANGUAGE plpgsql AS 'BEGIN PERFORM mallory.look(); RETURN $1; END';
+        """
+    )
+    back(dba)
+    for path in ('"$user", public, mallory', "mallory, pg_catalog", "pg_temp, mallory, pg_catalog"):
+        with dba.transaction(force_rollback=True):
+            dba.execute(f"SET LOCAL search_path = {path}".encode())
+            dba.execute("SELECT llamalog.revert(job_id => 'J')")
+            assert dba.execute("SHOW search_path").fetchone() == (path,)
+            dba.execute("SET LOCAL search_path = ''")
+            left = [(1, "a", "old"), (2, "b", "old")]
+            assert dba.execute("SELECT * FROM public.codes ORDER BY area").fetchall() == left
+            assert dba.execute("SELECT who FROM mallory.seen").fetchall() == []
+
+
 HOSTILE_TYPES = """
 CREATE FUNCTION mallory.looks(text) RETURNS boolean LANGUAGE sql AS 'SELECT mallory.look()';
 CREATE DOMAIN mallory.code AS text CHECK (mallory.looks(VALUE));

@@ -129,8 +129,12 @@ def _pass_on(notice: Diagnostic) -> None:
 
 
 def _counted(plan: Plan, changed: str, restored: str, removed: str) -> str:
+    """Return how many rows there are of each kind; one that is written in two halves comes back, or goes, once."""
+    done: dict[str | None, str] = {}
+    for step in plan.writes:
+        done[step.found] = "insert" if done.get(step.found) == "insert" else step.action
     counts = [
-        (word, sum(step.action == action for step in plan.writes))
+        (word, list(done.values()).count(action))
         for word, action in ((changed, "update"), (restored, "insert"), (removed, "delete"))
     ]
     return ", ".join(f"{word} {count:,} row{'s' * (count != 1)}" for word, count in counts if count)

@@ -1,4 +1,5 @@
--- The SQL condition that finds a row by its key, through an index wherever that runs no code of the table's owner.
+-- The SQL condition that finds a row by its key, through an index wherever that runs no code of the table's owner. A revert
+-- uses it under the search_path of its caller.
 CREATE OR REPLACE FUNCTION llamalog.key_match(
     relation oid,
     columns  text[],
@@ -18,10 +19,10 @@ BEGIN
         v_type := llamalog.builtin_type(relation, columns[v_position]);
         -- from text to regclass there is a cast that does not read every value
         IF v_type IS NULL OR v_type = 'regclass' THEN
-            RETURN format('%s = %s', llamalog.key_expression(relation, columns, row_name), id);
+            RETURN format('%s OPERATOR(pg_catalog.=) %s', llamalog.key_expression(relation, columns, row_name), id);
         END IF;
         v_parts := v_parts || format(
-            '%s.%I = %s::%s',
+            '%s.%I OPERATOR(pg_catalog.=) %s::%s',
             row_name,
             columns[v_position],
             CASE

@@ -1,8 +1,5 @@
 -- Takes back a change, what a job and its descendants changed, or what an entity became since an instant; gives the id of
 -- the job that did so, null when there was nothing to take back.
---
--- Planned, its rows locked, and planned again, until nothing is left to lock: what somebody committed meanwhile is a conflict
--- like any other. The writes go the way of all others, through the caller's rights and through every trigger.
 -- No SET search_path: the application's triggers fire within, and find what they look for by the caller's.
 CREATE OR REPLACE FUNCTION llamalog.revert(
     change      bigint DEFAULT NULL,
@@ -20,114 +17,11 @@ CREATE OR REPLACE FUNCTION llamalog.revert(
     LANGUAGE plpgsql
     VOLATILE
 AS $function$
-#variable_conflict use_column
-DECLARE
-    v_planned  pg_snapshot := coalesce(planned, pg_current_snapshot());
-    v_steps    llamalog.revert_step[];
-    v_locked   text[] := '{}';
-    v_locks    text[];
-    v_lock     text;
-    v_job_id   text;
-    v_step     llamalog.revert_step;
-    v_count    bigint;
-    v_is_amiss boolean := false;
-    v_schema   text;
-    v_index    text;
-    v_detail   text;
-    v_holder   text;
-    -- the context of whoever calls
-    v_outer    jsonb := (
-        SELECT jsonb_object_agg(setting.name, coalesce(current_setting('llamalog.' || setting.name, true), ''))
-        FROM unnest(
-            '{source,job_id,parent_job_id,root_job_id,user_id,category,operation,reason,triggered_by,sources,metadata,path,head}'::text[]
-        ) AS setting (name)
-    );
 BEGIN
-    -- who takes the same back at the same time waits, and finds it done
-    PERFORM pg_advisory_xact_lock(hashtextextended(
-        concat_ws(' ', 'llamalog.revert', revert.change, revert.job_id, revert.entity_type, revert.entity_id), 0
-    ));
-    LOOP
-        v_steps := ARRAY(
-            SELECT step
-            FROM llamalog.revert_plan(
-                revert.change, revert.job_id, revert.entity_type, revert.entity_id, to_at, wins, is_partial, v_planned
-            ) AS step
-        );
-        PERFORM llamalog.refuse_revert(v_steps);
-        v_locks := ARRAY(
-            SELECT step.found
-            FROM unnest(v_steps) AS step
-            WHERE step.action IN ('update', 'delete')
-            EXCEPT
-            SELECT unnest(v_locked)
-            ORDER BY 1
-        );
-        EXIT WHEN v_locks = '{}';
-        FOREACH v_lock IN ARRAY v_locks LOOP
-            EXECUTE format('SELECT %s FOR UPDATE', v_lock);
-        END LOOP;
-        v_locked := v_locked || v_locks;
-    END LOOP;
-    v_steps := ARRAY(
-        SELECT step
-        FROM unnest(v_steps) AS step
-        WHERE step.turn IS NOT NULL
-        ORDER BY step.turn
+    RETURN llamalog.carry_out_revert(
+        revert.change, revert.job_id, revert.entity_type, revert.entity_id, revert.to_at, revert.wins, revert.is_partial,
+        revert.planned, revert.user_id, revert.reason, pg_catalog.current_setting('search_path')
     );
-    IF v_steps = '{}' THEN
-        RETURN NULL;
-    END IF;
-    SET CONSTRAINTS ALL DEFERRED;
-    v_job_id := llamalog.revert_context(
-        revert.change, revert.job_id, revert.entity_type, revert.entity_id, to_at, v_planned, user_id, reason
-    );
-    BEGIN
-        FOREACH v_step IN ARRAY v_steps LOOP
-            EXECUTE v_step.statement;
-            GET DIAGNOSTICS v_count = ROW_COUNT;
-            IF v_count = 0 AND v_step.action = 'update' AND v_step.found_after <> v_step.found THEN
-                -- a key that cascades has brought it there already
-                EXECUTE format('SELECT count(*) %s', v_step.found_after) INTO v_count;
-            END IF;
-            IF v_count <> 1 THEN
-                RAISE EXCEPTION '% of % "%" changed % rows, not 1', upper(v_step.action), v_step.entity_type, left(v_step.entity_id, 100), v_count
-                    USING ERRCODE = 'LL023',
-                          DETAIL  = v_step.statement,
-                          HINT    = 'A trigger, a rule or a row security policy of the table is in the way; nothing was reverted.';
-            END IF;
-        END LOOP;
-        FOR v_step IN
-            SELECT drifted.*
-            FROM llamalog.revert_drift(v_steps) AS drifted
-        LOOP
-            EXECUTE v_step.statement;
-            v_is_amiss := true;
-        END LOOP;
-        IF v_is_amiss THEN
-            FOR v_step IN
-                SELECT drifted.*
-                FROM llamalog.revert_drift(v_steps) AS drifted
-            LOOP
-                RAISE WARNING '% "%" is not as it was: a trigger of its table insists', v_step.entity_type, left(v_step.entity_id, 100);
-            END LOOP;
-        END IF;
-    EXCEPTION
-        WHEN unique_violation OR exclusion_violation THEN
-            GET STACKED DIAGNOSTICS
-                v_schema = SCHEMA_NAME,
-                v_index = CONSTRAINT_NAME,
-                v_detail = PG_EXCEPTION_DETAIL;
-            v_holder := llamalog.revert_holder(v_step, v_schema, v_index);
-            RAISE EXCEPTION '% of % "%" needs what % has', upper(v_step.action), v_step.entity_type, left(v_step.entity_id, 100),
-                coalesce(v_holder, 'another row')
-                USING ERRCODE = 'LL026',
-                      DETAIL  = concat_ws(E'\n', v_detail, format('By the rule %I.%I.', v_schema, v_index)),
-                      HINT    = 'Give that row another value, or take back what gave it this one; nothing was reverted.';
-    END;
-    PERFORM set_config('llamalog.' || setting.key, setting.value, true)
-    FROM jsonb_each_text(v_outer) AS setting;
-    RETURN v_job_id;
 END;
 $function$;
 

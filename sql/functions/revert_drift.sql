@@ -1,7 +1,7 @@
 -- The steps of a revert whose rows are not as they were written, each with the statement that sets its row right.
 --
 -- Triggers of the application's have written to them since. A counter, say, that a trigger keeps has been set back twice: by its
--- own step, and by the trigger.
+-- own step, and by the trigger. Of a row that they took away, or brought under another key, statement is null.
 CREATE OR REPLACE FUNCTION llamalog.revert_drift(steps llamalog.revert_step[])
     RETURNS SETOF llamalog.revert_step
     LANGUAGE plpgsql
@@ -34,6 +34,11 @@ BEGIN
         END IF;
         EXECUTE format('SELECT %s %s', v_image, v_step.found_after)
         INTO v_live;
+        IF v_live IS NULL AND v_step.detail IS NULL THEN
+            v_step.statement := NULL;
+            RETURN NEXT v_step;
+            CONTINUE;
+        END IF;
         v_fields := ARRAY(
             SELECT wanted.key
             FROM jsonb_each(v_step.after) AS wanted
@@ -41,6 +46,8 @@ BEGIN
                 AND wanted.key <> ALL (v_watch.ignored_columns || v_watch.redacted_columns)
                 -- as text: as jsonb, 1.0 and 1.00 are equal
                 AND (v_live -> wanted.key)::text <> wanted.value::text
+                -- of a row in two halves, the second one says what refers to others
+                AND NOT (v_step.detail IS NOT NULL AND wanted.value = 'null')
         );
         CONTINUE WHEN v_fields = '{}';
         v_step.statement := (
@@ -63,4 +70,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.revert_drift(llamalog.revert_step[]) IS
-    'Part of llamalog.revert(): steps whose fields are not as they were written; statement: an UPDATE of these fields.';
+    'Part of llamalog.revert(): steps whose fields are not as they were written; statement: an UPDATE of these fields, null where the row is not there.';

@@ -74,7 +74,9 @@ BEGIN
         END LOOP;
     END LOOP;
     -- not in the query: its planner would ask for it too
-    v_order := llamalog.revert_order(v_rows);
+    SELECT ordered.touched_rows, ordered.places
+    INTO v_rows, v_order
+    FROM llamalog.revert_order(v_rows) AS ordered;
     RETURN QUERY
     SELECT
         CASE WHEN step.turn IS NOT NULL THEN row_number() OVER (ORDER BY ordered.position) END::integer,

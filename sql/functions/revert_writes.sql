@@ -82,11 +82,11 @@ BEGIN
                 ELSE string_agg(
                     CASE
                         WHEN known.is_builtin THEN format(
-                            'live.%I = %s',
+                            'live.%I OPERATOR(pg_catalog.=) %s',
                             known.name, llamalog.image_literal(touched.target -> known.name, known.type_name, known.base_type)
                         )
                         ELSE format(
-                            '(%s)::text = %L', format(known.image, format('live.%I', known.name)), (touched.target -> known.name)::text
+                            '(%s)::text OPERATOR(pg_catalog.=) %L', format(known.image, format('live.%I', known.name)), (touched.target -> known.name)::text
                         )
                     END,
                     ' AND '
@@ -117,7 +117,7 @@ BEGIN
         END,
         CASE WHEN touched.action <> 'delete' THEN written.image END,
         false,
-        NULL::text,
+        CASE WHEN touched.is_half THEN 'in two halves, since rows wait for each other in a circle' END,
         NULL::bigint,
         NULL::text,
         NULL::text,

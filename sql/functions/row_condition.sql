@@ -23,7 +23,7 @@ BEGIN
             CASE
                 -- a long key is cut and hashed: see llamalog.key_text()
                 WHEN char_length(v_id) = 273 AND v_id ~ '~[0-9a-f]{32}$'
-                    THEN format('%s = %L', llamalog.key_expression(relation, v_columns, 'live'), v_id)
+                    THEN format('%s OPERATOR(pg_catalog.=) %L', llamalog.key_expression(relation, v_columns, 'live'), v_id)
                 ELSE llamalog.key_match(relation, v_columns, 'live', quote_literal(v_id))
             END
         );
@@ -36,7 +36,7 @@ BEGIN
             -- what the ends of a link leave open, as the role
             (
                 SELECT string_agg(
-                    format('(%s)::text = %L', format(shown.image, format('live.%I', shown.name)), (known -> shown.name)::text), ' AND '
+                    format('(%s)::text OPERATOR(pg_catalog.=) %L', format(shown.image, format('live.%I', shown.name)), (known -> shown.name)::text), ' AND '
                 )
                 FROM llamalog.table_columns(relation) AS shown
                 WHERE shown.name = ANY (watch.key_columns)
