@@ -226,8 +226,11 @@ _BY_SQLSTATE: dict[str, type[LlamaLogError]] = {
 
 #: What is refused, where it is something of ours.
 _OURS = re.compile(
-    r"\b(_yoyo_migration|repeatables|watches|llamalog|llama_logs\w*|archived_months|attention_rules|jobs|maintain|pause|resume)\b"
+    r"\b(_yoyo_migration|repeatables|watches|llamalog|llama_logs\w*|archived_months|attention_rules|jobs|maintain|pause|resume"
+    r"|view (?:log|last_writes))\b"
 )
+#: What an administrator may, and a reader may not.
+_ADMINISTRATION = re.compile(r"\bfunction (maintain|pause|resume)\b")
 
 _ADVICE = {
     "22021": "The encoding SQL_ASCII lets any bytes in, and these are no text in UTF-8:"
@@ -258,10 +261,12 @@ def translate(error: psycopg.Error) -> LlamaLogError:
         )
     advice = _ADVICE.get(sqlstate or "")
     if sqlstate == "42501" and _OURS.search(message):
-        advice = (
-            "Connect as the role that installed llamalog; to read, have somebody run:"
-            " GRANT llamalog_reader TO you"
+        grant = (
+            "or have somebody run: GRANT llamalog_admin TO you"
+            if _ADMINISTRATION.search(message)
+            else "to read, have somebody run: GRANT llamalog_reader TO you"
         )
+        advice = f"Connect as the role that installed llamalog; {grant}"
     return LlamaLogError(
         message,
         sqlstate=sqlstate,

@@ -273,8 +273,8 @@ def print_changes(rows: Sequence[Change | ChainRow], title: str, *, with_entity:
         header_style="dim",
     )
     for name in cells[0]:
-        table.add_column(name, overflow="fold", no_wrap=name in {"time", "category"})
-    table.columns[0].header = "time (UTC)"
+        table.add_column(name, overflow="fold", no_wrap=name in {"seq", "time", "category"})
+    table.columns[1].header = "time (UTC)"
     for row in cells:
         table.add_row(*row.values())
     if _fits(table, target):
@@ -291,6 +291,7 @@ def _cells(row: Change | ChainRow, with_entity: bool) -> dict[str, Text]:
         row.entity_type, row.entity_id, row.link_type, row.related_type, row.related_id
     )
     return {
+        "seq": Text(str(row.seq)),  # what revert and diff ask for
         "time": Text(moment(row.created_at)),
         "category": badge(row.category, row.status),
         **({"entity": entity} if with_entity else {}),
@@ -323,7 +324,7 @@ def _role(row: Change | ChainRow) -> str | None:
 
 def _paragraph(cells: dict[str, Text]) -> Iterator[RenderableType]:
     """Yield the lines of one change for a narrow terminal: what happened, then who and which job."""
-    head = [cells["time"], cells["category"]]
+    head = [cells["seq"], cells["time"], cells["category"]]
     yield Text("  ").join([*head, cells["entity"]] if "entity" in cells else head)
     trail = Text(" · ", style="dim").join(
         text for text in (cells["source"], cells["by"], cells["job"]) if text
@@ -353,7 +354,11 @@ def write_image(row: dict[str, Any] | None, form: str, stream: IO[str] | None = 
 
 
 def image_table(row: dict[str, Any]) -> Table:
-    return grid(["field", "value"], [[name, _shown(value)] for name, value in sorted(row.items())])
+    table = grid(
+        ["field", "value"], [[name, _readable(value)] for name, value in sorted(row.items())]
+    )
+    table.columns[1].no_wrap = False  # the name of a field is not to be squeezed by its value
+    return table
 
 
 def print_blame(rows: Sequence[Blame]) -> None:
@@ -394,8 +399,8 @@ def difference_table(rows: Sequence[Difference]) -> Table:
             [
                 row.field,
                 row.change,
-                "" if row.change in {"created", "added"} else _shown(row.before),
-                "" if row.change in {"deleted", "dropped"} else _shown(row.after),
+                "" if row.change in {"created", "added"} else _readable(row.before),
+                "" if row.change in {"deleted", "dropped"} else _readable(row.after),
             ]
             for row in rows
         ],
@@ -563,6 +568,18 @@ def short_value(image: Any) -> str:
     """Return the image of a value for a cell, cut where it is long; not yet clean."""
     text = _shown(image)
     return text if len(text) <= 40 else text[:39] + "…"
+
+
+#: Characters of a value that a terminal is shown where values are what was asked for; other formats have all of it.
+_READABLE = 200
+
+
+def _readable(image: Any) -> str:
+    """Return the image of a value, one of a megabyte cut and its length said: it would push all else off the screen."""
+    text = _shown(image)
+    return (
+        text if len(text) <= _READABLE else f"{text[: _READABLE - 1]}… ({len(text):,} characters)"
+    )
 
 
 def _shown(image: Any) -> str:

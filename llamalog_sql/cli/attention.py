@@ -96,7 +96,10 @@ def failures(
       llamalog failures ALBUM "OK Computer" --days 90
     """
     with session() as conn:
-        entity_id = queries.resolve(conn, entity_type, entity) if entity_type and entity else None
+        entity_id = None
+        if entity_type is not None and entity is not None:
+            # an empty one is refused: a variable that is not set must not widen the question
+            entity_id = queries.resolve(conn, entity_type, entity)
         asked = questions.failures(
             conn,
             entity_type,

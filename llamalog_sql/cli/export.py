@@ -46,12 +46,9 @@ def _story(
     return rows.of_entity(conn, entity_type, queries.resolve(conn, entity_type, entity))
 
 
-def _require_one(*given: object) -> None:
-    if sum(bool(what) for what in given) != 1:
-        raise Misuse(
-            "which story to export is not said, or twice",
-            hint='Give an entity, as ALBUM "OK Computer", or else a job, as --job sync-7.',
-        )
+def _require_one(hint: str, *given: object) -> None:
+    if sum(what is not None for what in given) != 1:
+        raise Misuse("which story to export is not said, or twice", hint=hint)
 
 
 @main.group()
@@ -82,6 +79,7 @@ def export() -> None:
 @click.option("--job", "job_id", help="Only this job, and those that name it as parent or root.")
 @click.option(
     "--as",
+    "--format",  # as every question has it
     "form",
     type=click.Choice(["jsonl", "csv"]),
     default="jsonl",
@@ -164,11 +162,13 @@ def prov_command(
       llamalog export prov ALBUM "OK Computer" -o album.json
       llamalog export prov --job sync-7
     """
-    _require_one(entity, job_id)
+    _require_one('Give an entity, as ALBUM "OK Computer", or --job JOB.', entity, job_id)
     prov.require_library()
     with session() as conn, writing(path) as stream:
-        document = prov.document(conn, _story(conn, entity_type, entity, job_id), base=base)
+        story = _story(conn, entity_type, entity, job_id)
+        document = prov.document(conn, story, base=base)
         stream.write(f"{document.serialize(format='json', indent=2)}\n")
+    say(f"{len(story):,} change{'s' * (len(story) != 1)}")
 
 
 @export.command("openlineage")
@@ -192,7 +192,12 @@ def openlineage_command(
       llamalog export openlineage --since 2026-11-28 -o events.jsonl
       llamalog export openlineage ALBUM "OK Computer" --namespace postgres://db.example.org:5432
     """
-    _require_one(entity, job_id, since)
+    _require_one(
+        'Give an entity, as ALBUM "OK Computer", or --job JOB, or --since TIME.',
+        entity,
+        job_id,
+        since,
+    )
     count = 0
     with session() as conn, writing(path) as stream:
         changes: Iterable[Change]

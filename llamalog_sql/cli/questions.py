@@ -330,10 +330,12 @@ def diff(
         raise click.UsageError(
             "give two times, FROM and TO, or else two changes, --from-change and --to-change"
         )
+    exists = True
     with session() as conn:
         entity_id = queries.resolve(conn, entity_type, entity)
         if from_at is not None and to_at is not None:
             rows = queries.diff(conn, entity_type, entity_id, from_at, to_at)
+            exists = bool(rows) or queries.as_of(conn, entity_type, entity_id, to_at) is not None
             _say_columns(conn, entity_type, from_at)
             _say_pauses(conn, entity_type, from_at)
         elif from_change is not None and to_change is not None:
@@ -343,7 +345,7 @@ def diff(
     if form != "table":
         output.write_rows(rows, form, Difference)
     elif not rows:
-        say("no difference")
+        say("no difference" if exists else "it existed at neither time")
     else:
         output.console().print(output.difference_table(rows))
 
@@ -371,5 +373,5 @@ def find(text: str, entity_type: str | None, limit: int, form: str) -> None:
     elif rows:
         output.console().print(output.found_table(rows))
     if not rows:
-        say(f'nothing is called "{output.clean(text)}"')
+        say(f'nothing is called "{output.clean(text[:100])}"')
         click.get_current_context().exit(FAILED)

@@ -47,8 +47,8 @@ _LINES = 100
 @click.option(
     "--to", "to_at", type=Moment(), help="Take the entity back to this time; without offset UTC."
 )
-@click.option("--theirs", "wins", flag_value="theirs", help="Later writers keep what they set.")
-@click.option("--ours", "wins", flag_value="ours", help="The revert wins over later writers.")
+@click.option("--theirs", is_flag=True, help="Later writers keep what they set.")
+@click.option("--ours", is_flag=True, help="The revert wins over later writers.")
 @click.option("--partial", "is_partial", is_flag=True, help="Leave what the log does not have.")
 @click.option("--user", "user_id", help="For whom; logged as user_id.")
 @click.option("--reason", help="Why; logged.")
@@ -63,7 +63,8 @@ def revert(
     change: int | None,
     job_id: str | None,
     to_at: datetime | None,
-    wins: Winner | None,
+    theirs: bool,
+    ours: bool,
     is_partial: bool,
     user_id: str | None,
     reason: str | None,
@@ -90,6 +91,12 @@ def revert(
             "revert what?",
             hint='Run: llamalog revert --change SEQ, or --job JOB, or TYPE ID|"TITLE" --to TIME',
         )
+    if theirs and ours:
+        raise Misuse(
+            "--theirs or --ours?",
+            hint="Either later writers keep what they set, or the revert wins: leave one out.",
+        )
+    wins: Winner | None = "theirs" if theirs else "ours" if ours else None
     with session() as conn:
         conn.add_notice_handler(_pass_on)
         target = Target(change, job_id)
@@ -106,6 +113,8 @@ def revert(
             _print(conn, plan, sys.stderr)  # nobody says yes to what he has not seen
         if dry_run:
             _write(plan, None, form)
+            if not plan.steps:
+                say("nothing to undo")
             click.get_current_context().exit(FAILED if plan.is_refused else 0)
         reverting.refuse(conn, plan)
         job = None

@@ -63,7 +63,7 @@ def tail(
     Example:
       llamalog tail -f --type ALBUM --category FAILED
     """
-    if entity and not entity_type:
+    if entity is not None and entity_type is None:
         raise Misuse("--entity goes with --type", hint="Say of which type it is: --type ALBUM")
     if follow and form == "json":
         raise Misuse("an array that grows never ends", hint="With -f, write --format jsonl.")
@@ -79,7 +79,7 @@ def tail(
         wanted = tailing.Filter(
             entity_type=entity_type,
             entity_id=queries.resolve(conn, entity_type, entity)
-            if entity and entity_type
+            if entity is not None and entity_type is not None
             else None,
             categories=categories,
             status=status,

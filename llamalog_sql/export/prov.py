@@ -5,12 +5,13 @@ What becomes what, docs/export.md says. Identifiers are qualified names: type an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from llamalog_sql.connection import Connection
-from llamalog_sql.errors import LlamaLogError
+from llamalog_sql.errors import LlamaLogError, Misuse
 from llamalog_sql.export import rows
 from llamalog_sql.output import as_json
 from llamalog_sql.queries import Change
@@ -24,6 +25,8 @@ _KINDS = ("entity", "version", "job", "attempt", "user", "role", "source")
 
 #: Statuses of a row that the application wrote itself which say that something was done.
 _DONE = {"SUCCESS", "COMPLETED", "PARTIAL_SUCCESS"}
+
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]*")
 
 _REMOVED = {"DELETED", "TRUNCATED", "UNLINKED"}
 
@@ -40,8 +43,13 @@ def document(
 
     base: what every identifier begins with; by default urn:llamalog: and the name of the database.
 
-    Raises LlamaLogError where the library prov is not installed.
+    Raises LlamaLogError where the library prov is not installed, Misuse (22023) where base is no URI.
     """
+    if base is not None and not _URI.fullmatch(base):
+        raise Misuse(
+            f'"{base}" is no URI',
+            hint="Identifiers begin with it: give one as urn:example: or https://example.org/",
+        )
     story = _Story(base or f"urn:llamalog:{_encoded(conn.info.dbname)}:")
     by_job: dict[str, list[Change]] = {}
     for change in changes:

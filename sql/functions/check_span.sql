@@ -9,18 +9,19 @@ CREATE OR REPLACE FUNCTION llamalog.check_span(
     SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-    IF since_at > until_at THEN
-        RAISE EXCEPTION 'the start, %, is after the end, %', since_at, until_at
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT    = 'Swap them.';
-    END IF;
+    -- first: where the end is now, to swap them would help nobody
     IF since_at > clock_timestamp() THEN
         RAISE EXCEPTION 'the start, %, is in the future', since_at
             USING ERRCODE = 'invalid_parameter_value',
                   HINT    = 'Give an instant that has passed; text without a zone is read in that of the session.';
     END IF;
+    IF since_at > until_at THEN
+        RAISE EXCEPTION 'the start, %, is after the end, %', since_at, until_at
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT    = 'Swap them.';
+    END IF;
 END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.check_span(timestamptz, timestamptz) IS
-    'Raises 22023 when the start is after the end, or in the future; null stands for no bound.';
+    'Raises 22023 when the start is in the future, or after the end; null stands for no bound.';

@@ -57,7 +57,7 @@ BEGIN
                           WHEN v_other.link_type IS NOT NULL THEN format('It is one of a %s.', v_other.link_type)
                           ELSE format('It is one of %s "%s".', v_other.entity_type, left(v_other.entity_id, 100))
                       END,
-                      HINT    = format('The seqs of its changes: llamalog history %s ID --format json', v_type);
+                      HINT    = format('The seqs of its changes: llamalog history %s ID', v_type);
         END IF;
         v_images := v_images || ARRAY[llamalog.known_row(v_watch, v_id, v_made.created_at, v_seq)];
     END LOOP;

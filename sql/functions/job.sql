@@ -108,6 +108,15 @@ BEGIN
         ON recorded.job_id = kin.job_id
     LEFT JOIN made
         ON made.job_id = kin.job_id
+    -- a move between partitions names the job of a head for its second half, as a creation would; it is told with the first
+    WHERE kin.depth <= 0
+        OR recorded.job_id IS NOT NULL
+        OR made.job_id IS NOT NULL
+        OR EXISTS (
+            SELECT
+            FROM unnest(v_kin) AS below
+            WHERE below.parent_job_id = kin.job_id
+        )
     ORDER BY kin.depth, started_at, kin.job_id;
 END;
 $function$;

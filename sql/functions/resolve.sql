@@ -68,7 +68,7 @@ BEGIN
                   DETAIL  = v_candidates,
                   HINT    = 'Name the one you mean by its id.';
     END IF;
-    SELECT string_agg(format('Similar: %s %s', near.entity_id, near.label), E'\n')
+    SELECT string_agg(concat_ws(' ', 'Similar:', near.entity_id, nullif(near.label, near.entity_id)), E'\n')
     INTO v_candidates
     FROM llamalog.find(given, v_type, false, 5) AS near;
     RAISE EXCEPTION 'no % has the id or title "%"', v_type, left(given, 100)

@@ -46,7 +46,7 @@ BEGIN
                 USING ERRCODE = 'LL018',
                       DETAIL  = coalesce('Changes before ' || llamalog.archived_before() || ' are archived.', 'No month is archived.'),
                       HINT    = CASE
-                          WHEN llamalog.archived_before() IS NULL THEN 'llamalog history TYPE ID --format json shows the seq of each change.'
+                          WHEN llamalog.archived_before() IS NULL THEN 'llamalog history TYPE ID shows the seq of each change.'
                           ELSE 'If it is one of them, bring it back: llamalog restore-archive FILE'
                       END;
         END IF;

@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION llamalog.short_label(label text)
     LANGUAGE sql
     IMMUTABLE
     PARALLEL SAFE
-RETURN CASE WHEN length(label) > 300 THEN left(label, 297) || '...' ELSE label END;
+RETURN CASE WHEN length(label) > 300 THEN left(label, 297) || '...' ELSE nullif(label, '') END;
 
 COMMENT ON FUNCTION llamalog.short_label(text) IS
-    'The label, cut to 300 characters where it is longer.';
+    'The label, cut to 300 characters where it is longer; null for an empty one, which names nothing.';

@@ -55,7 +55,9 @@ BEGIN
                     ),
                     ', '
                     ORDER BY counted.first_seq
-                ) AS told
+                ) AS told,
+                -- only what holds for all of it
+                CASE WHEN min(counted.least_reason) = max(counted.last_reason) THEN nullif(min(counted.least_reason), '') END AS reason
             FROM (
                 SELECT
                     coalesce(story.job_id, story.parent_job_id) AS job_id,
@@ -63,6 +65,8 @@ BEGIN
                     story.entity_type,
                     story.category,
                     count(*) AS changes,
+                    min(coalesce(story.reason, '')) AS least_reason,
+                    max(coalesce(story.reason, '')) AS last_reason,
                     min(story.seq) AS first_seq
                 FROM story
                 WHERE story.link_type IS NOT NULL
@@ -105,6 +109,7 @@ BEGIN
         SELECT
             told_change.*,
             company.told AS company,
+            company.reason AS company_reason,
             origin.parent_job_id AS cause,
             cause.source AS cause_source,
             path.description,
@@ -168,6 +173,7 @@ BEGIN
                     THEN llamalog.change_detail(v_change.op, v_change.fields_enriched, v_change.before, v_change.after,
                         v_change.data_quality_before, v_change.data_quality_after, v_change.error_code,
                         v_change.error_message, v_change.reason)
+                ELSE left(v_change.company_reason, 200)
             END,
             CASE WHEN v_change.previous_id IS NOT NULL THEN format('; its key had been %s', v_change.previous_id) END,
             '.',
