@@ -18,8 +18,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import provoked
 import psycopg
 import pytest
+from provoked import pytest_configure, pytest_sessionfinish, pytest_terminal_summary  # noqa: F401
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import namedtuple_row
 from pytest_postgresql import factories
@@ -91,6 +93,7 @@ def server() -> Iterator[SimpleNamespace]:
         "max_connections": "120",
         "autovacuum": "off",  # what it reads is counted where tests count
         "max_wal_size": "128MB",
+        **provoked.settings(),
     }
     with embedded.start(version=int(wanted) if wanted else None, settings=settings) as started:
         address = conninfo_to_dict(started.dsn)
@@ -164,6 +167,7 @@ def clone(server: SimpleNamespace, request: pytest.FixtureRequest) -> Iterator[C
             try:
                 with closing(psycopg.connect(**address, dbname=name)) as conn:
                     yield _prepared(conn)
+                    provoked.note_functions(conn)
             finally:
                 admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 

@@ -1863,6 +1863,17 @@ def test_a_rule_that_captured_rows_break_is_found_by_trying_and_all_is_as_before
     assert value(first, "SELECT count(*) FROM llamalog.log WHERE op = 'U'") == 20
 
 
+def test_a_log_that_loses_the_rows_of_a_trial_is_told_from_one_that_keeps_them(db):
+    db.execute(
+        "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+        " CREATE TRIGGER lose BEFORE INSERT ON llamalog.llama_logs FOR EACH ROW"
+        " WHEN (NEW.category = 'FAILED' AND NEW.op IS NULL) EXECUTE FUNCTION lose()"
+    )
+    with pytest.raises(psycopg.Error, match="of 99 rows only 66 arrive") as refused:
+        db.execute("SELECT llamalog.try_writes()")
+    assert refused.value.sqlstate == "LL015"
+
+
 def test_nobody_becomes_a_superuser_by_what_he_hangs_on_his_log(first, role):
     mallory = role(first, "mallory")
     first.execute(

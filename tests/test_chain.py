@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from llamalog_sql import embedded, migrate, queries, watching
-from llamalog_sql.errors import BadCursor, LlamaLogError
+from llamalog_sql.errors import BadCursor, LlamaLogError, Misuse
 
 
 def sync(conn, new, count, *, one_job):
@@ -458,6 +458,13 @@ def test_find_and_resolve_know_titles_in_any_case_and_deleted_entities(db, new):
     )
     assert queries.resolve(db, "album", album.upper()) == album
     assert queries.resolve(db, "album", "100% [bold]'; --") == gone
+
+
+def test_an_empty_text_names_nothing(db):
+    with pytest.raises(Misuse, match="the text to find is empty"), db.transaction():
+        queries.find(db, "")
+    with pytest.raises(Misuse, match="the id or title of the ALBUM is empty"), db.transaction():
+        queries.resolve(db, "ALBUM", "")
 
 
 def test_an_ambiguous_title_lists_the_candidates(db, new):

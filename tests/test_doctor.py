@@ -1047,12 +1047,6 @@ def test_the_page_has_cause_and_remedy_of_each_kind():
     assert migrated == {name for name, kind in KINDS.items() if kind.migrates}
 
 
-def test_each_kind_is_provoked_here():
-    text = Path(__file__).read_text()
-    unseen = [name for name in KINDS if f'"{name}"' not in text]
-    assert unseen == []
-
-
 def test_check_is_part_of_it(db):
     db.execute('ALTER TABLE albums DISABLE TRIGGER "00_llamalog_update"')
     found = installation.check(db)

@@ -257,6 +257,13 @@ def test_a_wait_for_locks_that_would_never_end_is_refused(db, lock_wait):
         db.execute("SELECT * FROM llamalog.maintain(0, %s::interval, 1, '2031-05-15')", [lock_wait])
 
 
+@pytest.mark.parametrize("clock", ["infinity", None])
+def test_a_clock_that_shows_no_instant_is_refused(db, clock):
+    said = f"clock {clock or 'null'} is no instant"
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match=said), db.transaction():
+        db.execute("SELECT * FROM llamalog.maintain(0, clock => %s::timestamptz)", [clock])
+
+
 def test_maintain_leaves_the_lock_timeout_of_its_caller(db):
     db.execute("SET LOCAL lock_timeout = '7s'")
     maintain(db)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import re
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -166,6 +167,25 @@ def test_writers_beside_it_make_no_false_finding(database, connect, new):
     assert told == []
     assert checked > 0
     assert found(reader, *kinds, is_deep=True, pace=Pace(50)) == []
+
+
+def test_whatever_it_calls_sees_no_more_than_its_caller(db):
+    """Why the writers of the test before cannot show a half of what they did: functions that are not VOLATILE take no snapshot of
+    their own, whatever the isolation, so that all that a call reads is of the one that it began with.
+    """
+    sources = dict(
+        db.execute(
+            "SELECT proname, CASE WHEN provolatile <> 'v' THEN coalesce(pg_get_function_sqlbody(oid), prosrc) END"
+            " FROM pg_proc WHERE pronamespace = 'llamalog'::regnamespace"
+        ).fetchall()
+    )
+    called, todo = set(), [name for name in sources if re.match(r"reconcile(_log)?$|read_", name)]
+    while todo:
+        name = todo.pop()
+        called.add(name)
+        assert sources[name] is not None, f"{name}() is VOLATILE"
+        todo += {n for n in re.findall(r"llamalog\.(\w+)\(", sources[name]) if n not in called}
+    assert {"reconciled_rows", "reconciled_row", "breaks", "live_row", "key_text"} <= called
 
 
 def test_a_transaction_that_is_not_committed_is_not_there(database, connect):
