@@ -31,7 +31,8 @@ from conftest import fast_place
 from crashing import Server, is_end_of, refuse_silence
 from psycopg.rows import tuple_row
 
-from llamalog_sql import installation, migrate, watching
+from llamalog_sql import installation, migrate, reconciling, watching
+from llamalog_sql.errors import LlamaLogError
 from llamalog_sql.watching import Options
 
 Connection = psycopg.Connection[Any]
@@ -581,7 +582,7 @@ def prove(soak: Soak, conn: Connection, is_last: bool) -> list[str]:
         found[entity_type, entity_id].append((op, version))
         last = max(last, seq)
     findings += different("changes", events, found)
-    # 3. live rows follow from the log
+    # 3. live rows follow from the log, asked of single rows, gone ones too, and as llamalog reconcile asks of all
     touched = sorted(events)
     if not is_last and len(touched) > 300:
         touched = soak.random.sample(touched, 300)
@@ -590,6 +591,8 @@ def prove(soak: Soak, conn: Connection, is_last: bool) -> list[str]:
             "SELECT * FROM llamalog.breaks(%s, %s)", [entity_type, entity_id]
         ).fetchall():
             findings.append(f"{entity_type} {entity_id} does not follow from the log: {broken}")
+    found_by_reconcile, checked = reconcile(soak, is_last)
+    findings += found_by_reconcile
     # 4. and what a row was when all stood still before is what the log says that it was then
     if soak.at is not None:
         for entity_type, entity_id in soak.random.sample(touched, min(len(touched), 200)):
@@ -606,13 +609,37 @@ def prove(soak: Soak, conn: Connection, is_last: bool) -> list[str]:
         findings += [f"check: {found.what} {found.problem}" for found in installation.check(conn)]
     soak.say(
         f"{'found ' + str(len(findings)) if findings else 'proved'}: {len(rows)} rows, "
-        f"{sum(map(len, events.values()))} changes, log to {last}"
+        f"{sum(map(len, events.values()))} changes, log to {last}, {checked} rows reconciled"
     )
     for client in soak.clients:
         client.events.clear()
     (soak.at,) = conn.execute("SELECT clock_timestamp()").fetchone() or (None,)
     soak.proved_to, soak.before = last, rows
     return findings
+
+
+def reconcile(soak: Soak, is_last: bool) -> tuple[list[str], int]:
+    """Return what llamalog reconcile finds, and how many rows it checked: in the end all, to the bottom, else those written since."""
+    tally = reconciling.Tally()
+    findings = []
+    with soak.connect("reconcile") as conn:
+        reconciling.ready(conn)
+        try:
+            for batch in reconciling.reconcile(
+                conn,
+                reconciling.types(conn),
+                tally,
+                since=None if is_last else soak.at,
+                is_deep=is_last,
+            ):
+                findings += [f"reconcile: {finding}" for finding in batch]
+        except LlamaLogError as error:
+            # a kill is no finding
+            raise error.__cause__ or error
+    live = sum(len(client.rows) for client in soak.clients)
+    if is_last and tally.count() < live:
+        findings.append(f"reconcile: checked {tally.count()} of {live} rows")
+    return findings, tally.count()
 
 
 def different(what: str, expected: dict[Row, Any], found: dict[Row, Any]) -> list[str]:
