@@ -210,10 +210,11 @@ def _batches(
         above = 0 if since else _BEGINNING
     stretch = size if since else size * _STRETCH
     while True:
-        # of the whole log, what was written since the type is watched
-        ((until,),) = _ask(
+        # of the whole log, what was written since the type is watched; what is older lies below a stretch, not in it
+        ((below, until),) = _ask(
             conn,
-            "SELECT max(stretch.seq) FROM (SELECT log.seq FROM llamalog.log AS log WHERE log.seq > %s AND (log.seq < 1 OR log.created_at >="
+            "SELECT min(stretch.seq) - 1, max(stretch.seq) FROM (SELECT log.seq FROM llamalog.log AS log"
+            " WHERE log.seq > %s AND (log.seq < 1 OR log.created_at >="
             " coalesce(%s, (SELECT watch.watched_at FROM llamalog.watches AS watch WHERE watch.entity_type = %s)))"
             " ORDER BY log.seq LIMIT %s) AS stretch",
             [above, since, kind, stretch],
@@ -225,7 +226,7 @@ def _batches(
             conn,
             "SELECT judged.*, NULL::bigint AS found_seq"
             " FROM llamalog.reconcile_log(%s, %s::bigint, %s::bigint, %s) AS judged",
-            [kind, above, until, since is None],
+            [kind, below, until, since is None],
         )
         above = until
         yield judged, Place(kind, above_seq=above)

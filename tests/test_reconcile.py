@@ -62,6 +62,18 @@ def findings(conn, *kinds, **options):
     return [finding for batch in batches for finding in batch]
 
 
+def test_since_looks_at_no_row_that_the_log_has_not_touched_since(db):
+    shop(db)
+    db.execute(
+        """INSERT INTO "Goods" VALUES (1, 'old', 1, NULL, NULL), (2, 'new', 2, NULL, NULL)"""
+    )
+    with unseen(db):
+        db.execute("""UPDATE "Goods" SET email = 'unseen'""")
+    ((since,),) = db.execute("SELECT clock_timestamp()").fetchall()
+    db.execute("""UPDATE "Goods" SET "Price" = 3 WHERE id = 2""")
+    assert found(db, "GOOD", since=since, pace=Pace()) == [("GOOD", "2", "changed", "email")]
+
+
 # -- what agrees ------------------------------------------------------------------------------------------------------
 
 
