@@ -7,6 +7,7 @@ import io
 import json
 import random
 import threading
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -178,6 +179,29 @@ def test_writers_beside_it_make_no_false_finding(database, connect, new):
     assert told == []
     assert checked > 0
     assert found(reader, *kinds, is_deep=True, pace=Pace(50)) == []
+
+
+@pytest.mark.parametrize("statement", ["TRUNCATE", "ALTER TYPE"])
+def test_a_table_that_is_emptied_or_rewritten_meanwhile_makes_no_false_finding(
+    database, connect, statement
+):
+    shop(database)
+    database.execute("""INSERT INTO "Goods" (id, name) VALUES (1, 'tea'), (2, 'rice')""")
+    reader = reconciling.ready(connect(database))
+    told = []
+    with database.transaction():
+        if statement == "TRUNCATE":
+            database.execute('TRUNCATE "Goods"')
+        else:
+            database.execute('ALTER TABLE "Goods" ALTER id TYPE bigint')
+        looking = threading.Thread(target=lambda: told.append(found(reader, "GOOD", since=EVER)))
+        looking.start()
+        while not database.execute(
+            "SELECT pid FROM pg_locks WHERE pid = %s AND NOT granted", [reader.info.backend_pid]
+        ).fetchone():
+            time.sleep(0.01)
+    looking.join()
+    assert told == [[]]
 
 
 def test_a_transaction_that_is_not_committed_is_not_there(database, connect):
