@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 import psycopg
-from psycopg import IsolationLevel
+from psycopg import IsolationLevel, sql
 from psycopg.rows import namedtuple_row
 from psycopg.types.json import set_json_loads
 from rich.text import Text
@@ -194,6 +194,12 @@ def _batches(
 ) -> Iterator[tuple[list[Any], Place | None]]:
     """Yield rows with their verdicts, and where to go on: first through the table, then through the log; None at its end."""
     kind, size = at.entity_type, min(pace.batch, pace.rows or pace.batch)
+    ((schema, table),) = _ask(
+        conn,
+        "SELECT watch.schema_name, watch.table_name FROM llamalog.reconciled_watch(%s) AS watch",
+        [kind],
+    )
+    lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.Identifier(schema, table))
     if since is None and at.above_seq is None:
         key, judged = at.after_key, None
         while judged is None or len(judged) == size:
@@ -201,6 +207,7 @@ def _batches(
                 conn,
                 "SELECT * FROM llamalog.reconcile(%s, %s, %s::integer, %s)",
                 [kind, key, size, is_deep],
+                lock,
             )
             key = judged[-1].entity_id if judged else key
             is_last = len(judged) < size
@@ -210,10 +217,11 @@ def _batches(
         above = 0 if since else _BEGINNING
     stretch = size if since else size * _STRETCH
     while True:
-        # of the whole log, what was written since the type is watched
-        ((until,),) = _ask(
+        # of the whole log, what was written since the type is watched; what is older lies below a stretch, not in it
+        ((below, until),) = _ask(
             conn,
-            "SELECT max(stretch.seq) FROM (SELECT log.seq FROM llamalog.log AS log WHERE log.seq > %s AND (log.seq < 1 OR log.created_at >="
+            "SELECT min(stretch.seq) - 1, max(stretch.seq) FROM (SELECT log.seq FROM llamalog.log AS log"
+            " WHERE log.seq > %s AND (log.seq < 1 OR log.created_at >="
             " coalesce(%s, (SELECT watch.watched_at FROM llamalog.watches AS watch WHERE watch.entity_type = %s)))"
             " ORDER BY log.seq LIMIT %s) AS stretch",
             [above, since, kind, stretch],
@@ -225,16 +233,22 @@ def _batches(
             conn,
             "SELECT judged.*, NULL::bigint AS found_seq"
             " FROM llamalog.reconcile_log(%s, %s::bigint, %s::bigint, %s) AS judged",
-            [kind, above, until, since is None],
+            [kind, below, until, since is None],
+            lock,
         )
         above = until
         yield judged, Place(kind, above_seq=above)
 
 
-def _ask(conn: Connection, query: str, parameters: list[Any]) -> list[Any]:
+def _ask(
+    conn: Connection, query: str, parameters: list[Any], lock: sql.Composed | None = None
+) -> list[Any]:
+    """Return the answer.  lock: what comes before the snapshot: to one that is older, a table is empty after TRUNCATE or ALTER TYPE."""
     try:
         with conn.transaction(), conn.cursor(row_factory=namedtuple_row) as cursor:
             set_json_loads(_exact, cursor)
+            if lock is not None:
+                cursor.execute(lock)
             return cursor.execute(query.encode(), parameters).fetchall()
     except psycopg.Error as error:
         raise translate(error) from error

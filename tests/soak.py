@@ -23,6 +23,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from conftest import fast_place
 from crashing import Server, is_end_of, refuse_silence
 from psycopg.rows import tuple_row
 
-from llamalog_sql import installation, migrate, watching
+from llamalog_sql import installation, migrate, reconciling, watching
+from llamalog_sql.errors import LlamaLogError
 from llamalog_sql.watching import Options
 
 Connection = psycopg.Connection[Any]
@@ -377,6 +379,15 @@ def keep_up(conn: Connection, chosen: random.Random) -> str:
     return "maintain"
 
 
+def look(conn: Connection, chosen: random.Random) -> str:
+    """llamalog reconcile beside the writers."""
+    del chosen
+    (since,) = conn.execute("SELECT clock_timestamp() - interval '3 s'").fetchone() or (None,)
+    if found := reconcile(conn, since)[0]:
+        raise Failed(f"reconcile beside the writers: {found[:5]}")
+    return "reconcile"
+
+
 # -- the soak ---------------------------------------------------------------------------------------------------------
 
 
@@ -474,6 +485,9 @@ class Soak:
                         self.findings.append(f"{name} failed: {error.sqlstate} {error}")
                         self.stop.set()
                     self.met[f"{name}: {error.sqlstate or 'connection lost'}"] += 1
+                except Failed as error:
+                    self.findings.append(str(error))
+                    self.stop.set()
                 except OSError:
                     conn.close()
             if conn.closed:
@@ -484,23 +498,26 @@ class Soak:
         chosen = random.Random("kill")
         while not self.stop.wait(chosen.uniform(4, 16)):
             what = chosen.choice(["backend", "backend", "backend", "server", "stop at once"])
-            with contextlib.suppress(
-                psycopg.OperationalError, ProcessLookupError, FileNotFoundError
-            ):
-                if what == "backend":
-                    with self.server.connect("soak") as conn:
-                        found = conn.execute(
-                            "SELECT pid FROM pg_stat_activity WHERE datname = 'soak' AND pid <> pg_backend_pid()"
-                            " AND backend_type = 'client backend' ORDER BY random() LIMIT 1"
-                        ).fetchone()
-                    if found:
-                        os.kill(found[0], signal.SIGKILL)
-                elif what == "server":
-                    self.server.kill()
-                else:
-                    self.server.stop_at_once()
-                self.met[f"kill: {what}"] += 1
-            self.server.recover()
+            # a proof takes longer than there is from one kill to the next
+            with self._place():
+                self._kill(what)
+                self.server.recover()
+
+    def _kill(self, what: str) -> None:
+        with contextlib.suppress(psycopg.OperationalError, ProcessLookupError, FileNotFoundError):
+            if what == "backend":
+                with self.server.connect("soak") as conn:
+                    found = conn.execute(
+                        "SELECT pid FROM pg_stat_activity WHERE datname = 'soak' AND pid <> pg_backend_pid()"
+                        " AND backend_type = 'client backend' ORDER BY random() LIMIT 1"
+                    ).fetchone()
+                if found:
+                    os.kill(found[0], signal.SIGKILL)
+            elif what == "server":
+                self.server.kill()
+            else:
+                self.server.stop_at_once()
+            self.met[f"kill: {what}"] += 1
 
     def run(self, seconds: float, prove_every: float) -> bool:
         """Let all of them work; return whether nothing was found."""
@@ -516,6 +533,7 @@ class Soak:
         others.append(
             threading.Thread(target=self.disturb, args=["keep up", keep_up, 5], daemon=True)
         )
+        others.append(threading.Thread(target=self.disturb, args=["look", look, 5], daemon=True))
         others.append(threading.Thread(target=self.kill, daemon=True))
         for thread in others:
             thread.start()
@@ -581,7 +599,7 @@ def prove(soak: Soak, conn: Connection, is_last: bool) -> list[str]:
         found[entity_type, entity_id].append((op, version))
         last = max(last, seq)
     findings += different("changes", events, found)
-    # 3. live rows follow from the log
+    # 3. live rows follow from the log, asked of single rows, gone ones too, and as llamalog reconcile asks of all
     touched = sorted(events)
     if not is_last and len(touched) > 300:
         touched = soak.random.sample(touched, 300)
@@ -590,6 +608,11 @@ def prove(soak: Soak, conn: Connection, is_last: bool) -> list[str]:
             "SELECT * FROM llamalog.breaks(%s, %s)", [entity_type, entity_id]
         ).fetchall():
             findings.append(f"{entity_type} {entity_id} does not follow from the log: {broken}")
+    with soak.connect("reconcile") as reader:
+        contradictions, tally = reconcile(reader, None if is_last else soak.at)
+    findings += [f"reconcile: {found}" for found in contradictions]
+    if tally.stopped_at is not None or (is_last and tally.count() < len(rows)):
+        findings.append(f"reconcile checked {tally.count()} of {len(rows)} rows")
     # 4. and what a row was when all stood still before is what the log says that it was then
     if soak.at is not None:
         for entity_type, entity_id in soak.random.sample(touched, min(len(touched), 200)):
@@ -606,13 +629,29 @@ def prove(soak: Soak, conn: Connection, is_last: bool) -> list[str]:
         findings += [f"check: {found.what} {found.problem}" for found in installation.check(conn)]
     soak.say(
         f"{'found ' + str(len(findings)) if findings else 'proved'}: {len(rows)} rows, "
-        f"{sum(map(len, events.values()))} changes, log to {last}"
+        f"{sum(map(len, events.values()))} changes, log to {last}, {tally.count()} rows reconciled"
     )
     for client in soak.clients:
         client.events.clear()
     (soak.at,) = conn.execute("SELECT clock_timestamp()").fetchone() or (None,)
     soak.proved_to, soak.before = last, rows
     return findings
+
+
+def reconcile(
+    conn: Connection, since: datetime | None
+) -> tuple[list[reconciling.Finding], reconciling.Tally]:
+    """Return what llamalog reconcile finds of all types, and how much it checked."""
+    tally = reconciling.Tally()
+    reconciling.ready(conn)
+    try:
+        batches = reconciling.reconcile(
+            conn, reconciling.types(conn), tally, since=since, pace=reconciling.Pace(batch=500)
+        )
+        return [finding for batch in batches for finding in batch], tally
+    except LlamaLogError as error:
+        # as the others meet it: a kill is no finding
+        raise error.__cause__ or error from None
 
 
 def different(what: str, expected: dict[Row, Any], found: dict[Row, Any]) -> list[str]:

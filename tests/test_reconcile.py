@@ -8,6 +8,7 @@ import json
 import random
 import re
 import threading
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -61,6 +62,18 @@ def findings(conn, *kinds, **options):
         conn, kinds or reconciling.types(conn), tally, **{"pace": Pace(batch=2), **options}
     )
     return [finding for batch in batches for finding in batch]
+
+
+def test_since_looks_at_no_row_that_the_log_has_not_touched_since(db):
+    shop(db)
+    db.execute(
+        """INSERT INTO "Goods" VALUES (1, 'old', 1, NULL, NULL), (2, 'new', 2, NULL, NULL)"""
+    )
+    with unseen(db):
+        db.execute("""UPDATE "Goods" SET email = 'unseen'""")
+    ((since,),) = db.execute("SELECT clock_timestamp()").fetchall()
+    db.execute("""UPDATE "Goods" SET "Price" = 3 WHERE id = 2""")
+    assert found(db, "GOOD", since=since, pace=Pace()) == [("GOOD", "2", "changed", "email")]
 
 
 # -- what agrees ------------------------------------------------------------------------------------------------------
@@ -186,6 +199,29 @@ def test_whatever_it_calls_sees_no_more_than_its_caller(db):
         assert sources[name] is not None, f"{name}() is VOLATILE"
         todo += {n for n in re.findall(r"llamalog\.(\w+)\(", sources[name]) if n not in called}
     assert {"reconciled_rows", "reconciled_row", "breaks", "live_row", "key_text"} <= called
+
+
+@pytest.mark.parametrize("statement", ["TRUNCATE", "ALTER TYPE"])
+def test_a_table_that_is_emptied_or_rewritten_meanwhile_makes_no_false_finding(
+    database, connect, statement
+):
+    shop(database)
+    database.execute("""INSERT INTO "Goods" (id, name) VALUES (1, 'tea'), (2, 'rice')""")
+    reader = reconciling.ready(connect(database))
+    told = []
+    with database.transaction():
+        if statement == "TRUNCATE":
+            database.execute('TRUNCATE "Goods"')
+        else:
+            database.execute('ALTER TABLE "Goods" ALTER id TYPE bigint')
+        looking = threading.Thread(target=lambda: told.append(found(reader, "GOOD", since=EVER)))
+        looking.start()
+        while not database.execute(
+            "SELECT pid FROM pg_locks WHERE pid = %s AND NOT granted", [reader.info.backend_pid]
+        ).fetchone():
+            time.sleep(0.01)
+    looking.join()
+    assert told == [[]]
 
 
 def test_a_transaction_that_is_not_committed_is_not_there(database, connect):
