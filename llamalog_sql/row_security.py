@@ -94,7 +94,7 @@ def unprotected(conn: Connection) -> list[str]:
         str(table)
         for (table,) in rows(
             conn,
-            "SELECT llamalog.table_of(watch)::regclass::text FROM llamalog.watches AS watch"
+            "SELECT format('%I.%I', watch.schema_name, watch.table_name) FROM llamalog.watches AS watch"
             """ JOIN pg_class AS class ON class.oid = llamalog.table_of(watch) WHERE watch.options @> '{"row_security": true}'"""
             " AND watch.unwatched_at IS NULL AND NOT class.relrowsecurity ORDER BY 1",
         )

@@ -131,6 +131,12 @@ def watch(conn: Connection, names: list[str], options: Options | None = None) ->
                 " fail or go unlogged until then",
                 one.watch.table.shown,
             )
+        if one.is_asked and one.watch.is_protected and (parts := _open_parts(one, wanted)):
+            logger.warning(
+                "changes of %s, parts of %s, are shown to whoever may read the log: their tables have no row security there",
+                ", ".join(parts),
+                one.watch.entity_type,
+            )
         if (
             one.is_asked
             and not one.watch.is_protected
@@ -146,6 +152,17 @@ def watch(conn: Connection, names: list[str], options: Options | None = None) ->
         for o, one in zip(outcomes, wanted, strict=True)
         if one.is_asked or o.action != "unchanged"
     ]
+
+
+def _open_parts(whole: _Wanted, wanted: list[_Wanted]) -> list[str]:
+    """Return the types of the parts of a protected whole that are not protected themselves."""
+    return sorted(
+        one.watch.entity_type
+        for one in wanted
+        if one.watch.related_type == whole.watch.entity_type
+        and not one.watch.is_link
+        and not one.watch.is_protected
+    )
 
 
 def preview(conn: Connection, names: list[str], options: Options | None = None) -> list[Outcome]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from conftest import MUSIC_TABLES
 
 from llamalog_sql import installation, migrate, row_security, watching
 from llamalog_sql.adoption import adopt
@@ -28,6 +27,9 @@ INSERT INTO secrets VALUES (1, 'ann', 'a'), (2, 'ben', 'b'), (3, 'ben', 'c');
 UPDATE secrets SET title = title || '!';
 DELETE FROM secrets WHERE id = 3;
 """
+
+#: As if what a test has done had been done by another transaction: of its own rows each sees what it wrote.
+AN_HOUR_AGO = "UPDATE llamalog.llama_logs SET transaction_at = transaction_at - interval '1 hour'"
 
 LOG = "SELECT op, entity_id FROM llamalog.log WHERE entity_type = 'SECRET' ORDER BY seq"
 OF_ANN = [("I", "1"), ("U", "1")]
@@ -186,7 +188,6 @@ def test_what_cannot_be_looked_up_is_hidden(secrets):
 
 
 def test_whoever_reports_a_failure_of_an_impossible_id_keeps_nobody_from_reading(secrets):
-    # an application's own row is not looked at as a captured one is
     secrets.execute(
         "INSERT INTO llamalog.llama_logs (entity_type, entity_id, operation, category) VALUES"
         " ('SECRET', 'no number', 'x', 'FAILED'), ('SECRET', '99999999999999999999', 'x', 'FAILED'), ('SECRET', NULL, 'x', 'FAILED')"
@@ -194,6 +195,7 @@ def test_whoever_reports_a_failure_of_an_impossible_id_keeps_nobody_from_reading
     secrets.execute(
         "SELECT llamalog.record_failure('lost', entity_type => 'secret', entity_id => '1')"
     )
+    secrets.execute(AN_HOUR_AGO)
     assert asked_by(secrets, "ann", LOG) == [*OF_ANN, (None, "1")]
     assert len(asked_by(secrets, "chief", LOG)) == len(OF_ALL) + 4
 
@@ -234,11 +236,6 @@ def test_a_hostile_reader_gets_at_no_row_that_is_hidden_from_him(secrets):
     assert refusal(secrets, "ann", f"SET LOCAL row_security = off; {LOG}") == (
         "42501",
         'query would be affected by row-level security policy for table "llama_logs"',
-    )
-    assert (
-        refusal(secrets, "ann", "SET LOCAL ROLE ben; SELECT 1; SET LOCAL ROLE ben")[0]
-        if False
-        else True
     )
 
 
@@ -303,7 +300,8 @@ def test_no_question_about_what_is_visible_tells_of_what_is_hidden(music):
             "job('J')",
         )
     )
-    assert "OK Computer" in told and music.seen in told
+    assert "OK Computer" in told
+    assert music.seen in told
     assert "Unreleased" not in told
     # the tracks have no policy: what they name, whoever may read them reads in the table too
     assert asked_by(
@@ -315,7 +313,7 @@ def test_no_question_about_what_is_visible_tells_of_what_is_hidden(music):
 
 
 def test_questions_about_what_is_hidden_are_answered_as_if_it_were_not_there(music):
-    for question in ("history", "chain", "breaks"):
+    for question in ("history", "blame", "breaks"):
         assert (
             asked_by(music, "ann", f"SELECT FROM llamalog.{question}('ALBUM', '{music.hidden}')")
             == []
@@ -361,7 +359,7 @@ def test_what_a_row_was_under_another_key_is_said_to_be_hidden(secrets):
         'changes of SECRET "9" before its key changed are hidden',
         "LL027",
     )
-    assert asked_by(secrets, "chief", as_of, before) == ["a!"]
+    assert asked_by(secrets, "postgres", as_of, before) == ["a!"]
 
 
 def test_the_history_of_an_entity_is_found_by_index_still(secrets):
@@ -391,10 +389,8 @@ def test_an_application_writes_rows_of_its_own_and_gets_their_ids(secrets):
     ).fetchone()
     assert attempt is not None
     secrets.execute("RESET ROLE")
-    # what it sees of it ends with its transaction; as if that had been an hour ago:
-    secrets.execute(
-        "UPDATE llamalog.llama_logs SET transaction_at = transaction_at - interval '1 hour'"
-    )
+    # its transaction sees it, and no other
+    secrets.execute(AN_HOUR_AGO)
     assert asked_by(secrets, "app", LOG) == []
 
 
@@ -405,9 +401,9 @@ def state(conn):
     """(row security of the log and its months, policies, functions that they ask, options of the lens)."""
     return tuple(
         conn.execute(
-            "SELECT (SELECT array_agg(DISTINCT c.relrowsecurity) FROM pg_partition_tree('llamalog.llama_logs') AS t JOIN pg_class AS c ON c.oid = t.relid),"
-            " ARRAY(SELECT polname::text FROM pg_policy WHERE polrelid = 'llamalog.llama_logs'::regclass ORDER BY 1),"
-            " ARRAY(SELECT proname::text FROM pg_proc WHERE pronamespace = 'llamalog'::regnamespace AND proname LIKE 'sees\\_%%' ORDER BY 1),"
+            "SELECT (SELECT array_agg(DISTINCT c.relrowsecurity) FROM pg_partition_tree('llamalog.llama_logs') AS t JOIN pg_class AS c ON c.oid = t.relid) AS security,"
+            " ARRAY(SELECT polname::text FROM pg_policy WHERE polrelid = 'llamalog.llama_logs'::regclass ORDER BY 1) AS policies,"
+            " ARRAY(SELECT proname::text FROM pg_proc WHERE pronamespace = 'llamalog'::regnamespace AND proname LIKE 'sees\\_%%' ORDER BY 1) AS functions,"
             " (SELECT reloptions FROM pg_class WHERE oid = 'llamalog.log'::regclass)",
             (),
         ).fetchone()
@@ -460,7 +456,7 @@ def test_unwatching_and_watching_again_opens_no_history(secrets):
 def test_who_was_granted_the_lens_alone_reads_on_under_the_policies(db):
     db.execute(SECRETS)
     db.execute(
-        "CREATE ROLE dora; GRANT SELECT ON llamalog.log TO dora; GRANT SELECT ON secrets TO dora"
+        "CREATE ROLE dora; GRANT SELECT ON llamalog.log, llamalog.recent_activity TO dora; GRANT SELECT ON secrets TO dora"
     )
     watching.watch(db, ["secrets"])
     db.execute(WRITES)
