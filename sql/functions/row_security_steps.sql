@@ -1,5 +1,5 @@
--- The SQL that gives the log the row security that watched tables were asked to carry over, and takes it off again after the
--- last of them; nothing while all is as it should be.
+-- The SQL that gives the log the row security that it is to carry over, and takes it off again after the last table; nothing
+-- while all is as it should be.
 --
 -- A type is protected until llamalog watch --no-row-security: unwatching its table, or dropping it, opens no history. One
 -- restrictive policy each, so that neither another type nor a policy of somebody else's opens what it closes. The lens
@@ -41,9 +41,9 @@ BEGIN
             llamalog.sight_name(watch.entity_type) AS sight,
             EXISTS (
                 SELECT
-                FROM pg_proc AS function
-                WHERE function.pronamespace = 'llamalog'::regnamespace
-                    AND function.proname = llamalog.sight_name(watch.entity_type)
+                FROM pg_proc AS asked
+                WHERE asked.pronamespace = 'llamalog'::regnamespace
+                    AND asked.proname = llamalog.sight_name(watch.entity_type)
             ) AS can_ask
         FROM llamalog.watches AS watch
         WHERE watch.options @> '{"row_security": true}'
@@ -161,11 +161,11 @@ BEGIN
                     AND held.privilege_type = 'SELECT'
             )
         UNION ALL
-        SELECT 12, format('DROP FUNCTION %s', function.oid::regprocedure)
-        FROM pg_proc AS function
+        SELECT 12, format('DROP FUNCTION %s', asked.oid::regprocedure)
+        FROM pg_proc AS asked
         JOIN llamalog.watches AS watch
-            ON llamalog.sight_name(watch.entity_type) = function.proname
-        WHERE function.pronamespace = 'llamalog'::regnamespace
+            ON llamalog.sight_name(watch.entity_type) = asked.proname
+        WHERE asked.pronamespace = 'llamalog'::regnamespace
             AND NOT watch.options @> '{"row_security": true}'
     )
     SELECT step.statement
