@@ -391,7 +391,7 @@ def _read_anew(conn: Connection, names: list[str], options: Options | None) -> l
         asked.add(table.oid)
         earlier = targets.get(table.oid)
         if earlier is None:
-            targets[table.oid] = Target(table, options.over(_hidden_before(conn, table)))
+            targets[table.oid] = Target(table, options.over(_hidden_before(conn, table, options)))
         else:
             targets[table.oid] = replace(earlier, options=options.over(earlier.options.given()))
     result = []
@@ -403,15 +403,24 @@ def _read_anew(conn: Connection, names: list[str], options: Options | None) -> l
     return result
 
 
-def _hidden_before(conn: Connection, table: Table) -> dict[str, Any]:
-    """Return the options by which values of the table were kept out of the log, or from readers, until it was unwatched."""
+def _hidden_before(conn: Connection, table: Table, options: Options) -> dict[str, Any]:
+    """Return the options by which values were kept out of the log, or from readers, until the table was unwatched.
+
+    Who takes over the type of another table takes over from whom its history is kept.
+    """
     kept: dict[str, Any] = {}
-    for option in ("redact", "row_security"):
+    for option, taken in (("redact", None), ("row_security", options.entity_type)):
         found = first_row(
             conn,
-            "SELECT options -> %(option)s FROM llamalog.watches WHERE schema_name = %(schema)s AND table_name = %(table)s"
+            "SELECT options -> %(option)s FROM llamalog.watches"
+            " WHERE ((schema_name, table_name) = (%(schema)s, %(table)s) OR entity_type = upper(%(taken)s))"
             " AND options -> %(option)s IS NOT NULL ORDER BY unwatched_at DESC LIMIT 1",
-            {"option": option, "schema": table.schema_name, "table": table.table_name},
+            {
+                "option": option,
+                "schema": table.schema_name,
+                "table": table.table_name,
+                "taken": taken,
+            },
         )
         if found is not None:
             kept[option] = found[0]

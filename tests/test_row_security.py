@@ -380,16 +380,15 @@ def test_the_history_of_an_entity_is_found_by_index_still(secrets):
 
 
 def test_an_application_writes_rows_of_its_own_and_gets_their_ids(secrets):
-    secrets.execute(
-        "CREATE ROLE app; GRANT llamalog_writer, llamalog_reader TO app; SET LOCAL ROLE app"
-    )
+    secrets.execute("CREATE ROLE app; GRANT llamalog_writer TO app; SET LOCAL ROLE app")
     attempt = secrets.execute(
-        "INSERT INTO llamalog.llama_logs (entity_type, entity_id, operation, category) VALUES ('SECRET', '2', 'x', 'ENRICHED')"
-        " RETURNING id"
+        "INSERT INTO llamalog.llama_logs (entity_type, entity_id, operation, category)"
+        " VALUES ('SECRET', '2', 'x', 'ENRICHED') RETURNING id"
     ).fetchone()
     assert attempt is not None
-    secrets.execute("RESET ROLE")
+    secrets.execute("RESET ROLE; GRANT llamalog_reader TO app")
     # its transaction sees it, and no other
+    assert asked_by(secrets, "app", LOG) == [(None, "2")]
     secrets.execute(AN_HOUR_AGO)
     assert asked_by(secrets, "app", LOG) == []
 
@@ -451,6 +450,25 @@ def test_unwatching_and_watching_again_opens_no_history(secrets):
     assert asked_by(secrets, "ann", LOG) == OF_ANN
     watching.watch(secrets, ["secrets"])
     assert asked_by(secrets, "ann", LOG) == OF_ANN
+
+
+def test_a_table_that_takes_over_the_type_of_another_takes_over_its_row_security(secrets):
+    secrets.execute("DROP TABLE secrets; CREATE TABLE news (id integer PRIMARY KEY)")
+    with pytest.raises(CannotWatch) as caught:
+        watching.watch(secrets, ["news"], Options(entity_type="secret"))
+    assert str(caught.value) == "public.news has no row security"
+    watching.watch(secrets, ["news"], Options(entity_type="secret", row_security=False))
+    assert asked_by(secrets, "ann", LOG) == OF_ALL
+
+
+def test_parts_that_are_shown_all_the_same_are_named(db, caplog):
+    db.execute(
+        "ALTER TABLE albums ENABLE ROW LEVEL SECURITY; CREATE POLICY none ON albums USING (false)"
+    )
+    protect(db, "albums")
+    assert caplog.messages == [
+        "changes of TRACK, parts of ALBUM, are shown to whoever may read the log: their tables have no row security there"
+    ]
 
 
 def test_who_was_granted_the_lens_alone_reads_on_under_the_policies(db):
