@@ -54,6 +54,9 @@ CREATE TABLE measurements_2026 PARTITION OF measurements FOR VALUES FROM ('2026-
 CREATE TABLE animals (id integer PRIMARY KEY, name text);
 CREATE TABLE llamas (wool real, PRIMARY KEY (id)) INHERITS (animals);
 CREATE TABLE parcels (id integer PRIMARY KEY, weight integer);
+CREATE TABLE vaults (id integer PRIMARY KEY, is_open boolean);
+ALTER TABLE vaults ENABLE ROW LEVEL SECURITY;
+CREATE POLICY open_ones ON vaults USING (is_open);
 """
 
 WRITES = """
@@ -65,6 +68,7 @@ INSERT INTO llamas VALUES (1, 'Tina', 2.5);
 UPDATE animals SET name = 'Kuzco' WHERE id = 1;
 INSERT INTO parcels SELECT n, n FROM generate_series(1, 3) AS n;
 TRUNCATE parcels;
+INSERT INTO vaults VALUES (1, true), (2, false);
 """
 
 
@@ -77,6 +81,8 @@ def full(conn: Connection) -> None:
     watching.watch(conn, ['"Shop"."Order\'s 100%"'], Options(redact=["secret"]))
     watching.watch(conn, ["animals"], Options(capture="tolerant", image="full"))
     watching.watch(conn, ["parcels"], Options(capture="statement"))
+    conn.execute("GRANT SELECT ON vaults TO llamalog_reader")
+    watching.watch(conn, ["vaults"], Options(row_security=True))
     Application(dsn_of(conn)).run()
     conn.execute(WRITES.encode())
     # a key that changed, and a column that came and one that went, while they were watched
@@ -284,6 +290,11 @@ def answers(conn: Connection) -> dict[str, Any]:
                 told[f"{name} {kind}"] = ask(question, {"type": kind} | times)
         for name, question in ABOUT_ALL.items():
             told[name] = ask(question, {})
+        cursor.execute("SET LOCAL ROLE llamalog_reader")
+        told["a reader's vaults"] = ask(
+            "(SELECT entity_id FROM llamalog.log WHERE entity_type = 'VAULT')", {}
+        )
+        assert told["a reader's vaults"] == [{"entity_id": "1"}]
     return told
 
 

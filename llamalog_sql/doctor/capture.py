@@ -137,8 +137,8 @@ def _rendered_names(conn: Connection) -> set[str]:
     names = {"fill_adopted", "refill_adopted"} if state.current(conn) else set()
     for entity_type, *readers in rows(
         conn,
-        "SELECT watch.entity_type, llamalog.reader_name(watch.entity_type), llamalog.label_reader_name(watch.entity_type)"
-        " FROM llamalog.watches AS watch",
+        "SELECT watch.entity_type, llamalog.reader_name(watch.entity_type), llamalog.label_reader_name(watch.entity_type),"
+        " llamalog.sight_name(watch.entity_type) FROM llamalog.watches AS watch",
     ):
         names |= {*readers, *(function_name(entity_type, event) for event in EVENTS)}
     return names
