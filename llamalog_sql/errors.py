@@ -166,16 +166,16 @@ class RevertTaken(LlamaLogError):
     code = "LL026"
 
 
-class TruncateUnsafe(LlamaLogError):
-    """To log TRUNCATE could run a function of somebody else with the rights of the log."""
-
-    code = "LL031"
-
-
 class ChangesHidden(LlamaLogError):
     """Row security hides what an entity was before its key changed."""
 
     code = "LL027"
+
+
+class TruncateUnsafe(LlamaLogError):
+    """To log TRUNCATE could run a function of somebody else with the rights of the log."""
+
+    code = "LL028"
 
 
 class MigrationFailed(LlamaLogError):
