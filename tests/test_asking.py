@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
+
 import psycopg
 import pytest
 import test_cli
 
 from llamalog_sql import jobs, queries, watching
 from llamalog_sql.errors import translate
+from llamalog_sql.report import gather, page
 
 llamalog = test_cli.llamalog
 
@@ -117,6 +121,25 @@ def test_a_move_between_partitions_shows_no_job_that_did_nothing(db):
 def test_a_start_in_the_future_is_not_to_be_swapped_with_now(db):
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="in the future"):
         db.execute("SELECT llamalog.check_span('2999-01-01', now())")
+
+
+def test_a_source_has_one_colour_in_the_page_of_the_log(db, new):
+    sources = ["nightly", "spotify_sync", *(f"path_{number}" for number in range(1, 9))]
+    for source in sources:
+        db.execute("SELECT llamalog.set_context(source => %s)", [source])
+        new.artist(db, source)
+    now = datetime.now(UTC)
+    text = page.log(gather.log(db, now - timedelta(days=1)), now)
+    legend, table = (
+        {
+            name: colour
+            for colour, name in re.findall(r'<span class="chip (\w+)"><bdi>(\w+)</bdi>', part)
+        }
+        for part in text.split('<section id="shares"')
+    )
+    assert len(legend) == 7
+    assert set(sources) == set(table)
+    assert table == {name: legend.get(name, "bright_black") for name in sources}
 
 
 # -- at the terminal --------------------------------------------------------------------------------------------------
