@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -225,6 +227,21 @@ def test_who_lacks_a_right_is_told_which_role_gives_it(llamalog, database):
         )
     finally:
         database.execute("DROP ROLE asker")
+
+
+def test_lineage_tells_a_job_before_what_it_caused(llamalog, database):
+    for job, parent in (("sync", None), ("repair", "sync")):
+        with database.transaction():
+            database.execute(
+                "SELECT llamalog.set_context(job_id => %s, parent_job_id => %s)", [job, parent]
+            )
+            database.execute("INSERT INTO artists (name, updated_at) VALUES ('x', now())")
+            database.execute("UPDATE artists SET area = %s", [job])
+    told = [
+        json.loads(line)["run"]["facets"]["llamalog"]["jobId"]
+        for line in llamalog("export", "openlineage", "--job", "sync").stdout.splitlines()
+    ]
+    assert [job for job, _ in itertools.groupby(told) if "/" not in job] == ["sync", "repair"]
 
 
 def test_what_identifiers_begin_with_is_a_uri(llamalog, database, new):
