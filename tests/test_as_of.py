@@ -130,8 +130,8 @@ def test_a_key_of_characters_is_found_whatever_its_length(each_db, kind, key):
     assert {b.field: b.value for b in queries.blame(db, "WORD", entity_id)}["n"] == 2
 
 
-def test_an_id_that_the_log_spells_otherwise_finds_nothing(db):
-    db.execute("CREATE TABLE sizes (size numeric PRIMARY KEY, n integer)")
+def test_an_id_of_a_type_that_is_taken_as_given_finds_nothing_in_another_spelling(db):
+    db.execute("CREATE TABLE sizes (size double precision PRIMARY KEY, n integer)")
     watching.watch(db, ["sizes"])
     first = at(db, "INSERT INTO sizes VALUES (1.0, 1)")
     assert queries.as_of(db, "SIZE", "1", first)["n"] == 1

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import re
+from datetime import UTC, datetime, timedelta
+
 import psycopg
 import pytest
 import test_cli
 
 from llamalog_sql import jobs, queries, watching
 from llamalog_sql.errors import translate
+from llamalog_sql.report import gather, page
 
 llamalog = test_cli.llamalog
 
@@ -119,6 +125,25 @@ def test_a_start_in_the_future_is_not_to_be_swapped_with_now(db):
         db.execute("SELECT llamalog.check_span('2999-01-01', now())")
 
 
+def test_a_source_has_one_colour_in_the_page_of_the_log(db, new):
+    sources = ["nightly", "spotify_sync", *(f"path_{number}" for number in range(1, 9))]
+    for source in sources:
+        db.execute("SELECT llamalog.set_context(source => %s)", [source])
+        new.artist(db, source)
+    now = datetime.now(UTC)
+    text = page.log(gather.log(db, now - timedelta(days=1)), now)
+    legend, table = (
+        {
+            name: colour
+            for colour, name in re.findall(r'<span class="chip (\w+)"><bdi>(\w+)</bdi>', part)
+        }
+        for part in text.split('<section id="shares"')
+    )
+    assert len(legend) == 7
+    assert set(sources) == set(table)
+    assert table == {name: legend.get(name, "bright_black") for name in sources}
+
+
 # -- at the terminal --------------------------------------------------------------------------------------------------
 
 
@@ -202,6 +227,21 @@ def test_who_lacks_a_right_is_told_which_role_gives_it(llamalog, database):
         )
     finally:
         database.execute("DROP ROLE asker")
+
+
+def test_lineage_tells_a_job_before_what_it_caused(llamalog, database):
+    for job, parent in (("sync", None), ("repair", "sync")):
+        with database.transaction():
+            database.execute(
+                "SELECT llamalog.set_context(job_id => %s, parent_job_id => %s)", [job, parent]
+            )
+            database.execute("INSERT INTO artists (name, updated_at) VALUES ('x', now())")
+            database.execute("UPDATE artists SET area = %s", [job])
+    told = [
+        json.loads(line)["run"]["facets"]["llamalog"]["jobId"]
+        for line in llamalog("export", "openlineage", "--job", "sync").stdout.splitlines()
+    ]
+    assert [job for job, _ in itertools.groupby(told) if "/" not in job] == ["sync", "repair"]
 
 
 def test_what_identifiers_begin_with_is_a_uri(llamalog, database, new):

@@ -204,8 +204,7 @@ def openlineage_command(
         if since is not None:
             changes = rows.by_job(conn, since)
         else:
-            story = _story(conn, entity_type, entity, job_id)
-            changes = sorted(story, key=lambda change: (rows.job_of(change) or "", change.seq))
+            changes = rows.job_by_job(_story(conn, entity_type, entity, job_id))
         for event in openlineage.events(conn, changes, namespace=namespace):
             stream.write(output.as_json(event) + "\n")
             count += 1

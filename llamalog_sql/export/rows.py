@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -110,6 +110,14 @@ def of_job(conn: Connection, job_id: str) -> list[Change]:
             hint=f"It is known, but wrote nothing: see llamalog job {job_id}",
         )
     return found
+
+
+def job_by_job(changes: Iterable[Change]) -> list[Change]:
+    """Return the changes of one job after those of another, the job that wrote first before what it caused."""
+    jobs_in_turn: dict[str | None, list[Change]] = {}
+    for change in sorted(changes, key=lambda change: change.seq):
+        jobs_in_turn.setdefault(job_of(change), []).append(change)
+    return [change for made in jobs_in_turn.values() for change in made]
 
 
 def by_job(conn: Connection, since: datetime) -> Iterator[Change]:

@@ -26,7 +26,7 @@ BEGIN
     IF coalesce(cardinality(v_types), 0) = 0 OR char_length(given) = 273 AND given ~ '~[0-9a-f]{32}$' THEN
         RETURN given;
     END IF;
-    v_parts := llamalog.key_parts(given, cardinality(v_types));
+    v_parts := CASE WHEN cardinality(v_types) = 1 THEN ARRAY[given] ELSE llamalog.key_parts(given, cardinality(v_types)) END;
     IF cardinality(v_parts) <> cardinality(v_types) THEN
         RAISE invalid_text_representation;
     END IF;
