@@ -77,7 +77,7 @@ class TruncateNeedsReadCommitted(LlamaLogError):
 
 
 class TruncateRefused(LlamaLogError):
-    """The table is watched with on_truncate = refuse."""
+    """The table is watched with on_truncate = refuse, or to log it could run a function of somebody else."""
 
     code = "LL008"
 
@@ -164,12 +164,6 @@ class RevertTaken(LlamaLogError):
     """Another row has a key or a unique value that the revert would bring back."""
 
     code = "LL026"
-
-
-class TruncateUnsafe(LlamaLogError):
-    """To log TRUNCATE could run a function of somebody else with the rights of the log."""
-
-    code = "LL031"
 
 
 class MigrationFailed(LlamaLogError):
