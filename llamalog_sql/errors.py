@@ -77,7 +77,7 @@ class TruncateNeedsReadCommitted(LlamaLogError):
 
 
 class TruncateRefused(LlamaLogError):
-    """The table is watched with on_truncate = refuse."""
+    """The table is watched with on_truncate = refuse, or to log it could run a function of somebody else."""
 
     code = "LL008"
 
@@ -170,12 +170,6 @@ class ChangesHidden(LlamaLogError):
     """Row security hides what an entity was before its key changed."""
 
     code = "LL027"
-
-
-class TruncateUnsafe(LlamaLogError):
-    """To log TRUNCATE could run a function of somebody else with the rights of the log."""
-
-    code = "LL028"
 
 
 class MigrationFailed(LlamaLogError):

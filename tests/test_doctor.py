@@ -416,6 +416,14 @@ def test_what_is_no_fault_is_told_as_information(db, quick, broken, found):
     assert found in [(f.id, f.what) for f in findings]
 
 
+def test_a_view_of_ours_that_reads_itself_is_found_and_made_anew(db):
+    db.execute("CREATE OR REPLACE VIEW llamalog.log AS SELECT * FROM llamalog.log")
+    findings = doctor.examine(db)
+    assert {f.id for f in findings if f.is_fault} - OF_THE_SERVER == {"function-edited"}
+    fix(db, findings)
+    assert faults(db) == []
+
+
 def test_a_function_or_a_key_of_somebody_elses_making_is_told_and_left_alone(db):
     db.execute(
         "CREATE FUNCTION llamalog.mine(n int) RETURNS int LANGUAGE sql RETURN n;"

@@ -87,6 +87,11 @@ def _looked(
         problem = str(error.diag.message_primary)
         hint = "Run: llamalog migrate; a table that was dropped comes from a backup alone."
         return [Finding(name, problem, hint, "object-missing")]
+    except psycopg.errors.InvalidObjectDefinition as error:
+        # a view of ours was replaced by one that reads itself: no text of it is kept, all are made anew
+        problem = f"not looked at: {error.diag.message_primary}"
+        anew = "DELETE FROM llamalog.repeatables WHERE name LIKE 'views/%'"
+        return [Finding(name, problem, "Run: llamalog doctor --fix", "function-edited", [anew])]
     except LlamaLogError as error:
         return [Finding(name, f"not looked at: {error}", error.hint or "", "not-looked-at")]
 

@@ -32,7 +32,7 @@ AS $function$
         SELECT 'pg_class'::regclass, read_table.oid
         FROM read_table
     )
-    SELECT function.oid::regprocedure
+    SELECT called.oid::regprocedure
     FROM planned
     JOIN pg_depend AS needed
         ON needed.classid = planned.class
@@ -41,15 +41,15 @@ AS $function$
     LEFT JOIN pg_operator AS operator
         ON operator.oid = needed.refobjid
         AND needed.refclassid = 'pg_operator'::regclass
-    JOIN pg_proc AS function
-        ON function.oid = coalesce(operator.oprcode, needed.refobjid)
+    JOIN pg_proc AS called
+        ON called.oid = coalesce(operator.oprcode, needed.refobjid)
     JOIN pg_roles AS owner
-        ON owner.oid = function.proowner
+        ON owner.oid = called.proowner
     JOIN pg_namespace AS namespace
         ON namespace.nspname = 'llamalog'
     WHERE NOT owner.rolsuper
         AND NOT pg_has_role(owner.oid, namespace.nspowner, 'MEMBER')
-    ORDER BY function.oid
+    ORDER BY called.oid
     LIMIT 1;
 $function$;
 
