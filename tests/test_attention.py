@@ -351,6 +351,16 @@ def test_a_rule_that_says_nothing_cannot_be_declared(db, values, constraint):
     assert refused.value.diag.constraint_name == constraint
 
 
+def test_a_rule_of_a_longer_time_than_there_is_and_one_in_brackets_are_rules_as_any(db, new):
+    album = new.album(db, source="SPOTIFY")
+    fail(db, album)
+    rule(db, entity_type="ALBUM", rule="failed", period="1000000 years")
+    rule(db, entity_type="ALBUM", rule="value", columns=[["source"]], bad_values=["SPOTIFY"])
+    found = needy(db, "rule", "detail")
+    assert [name for name, _ in found] == ["no_parts", "failed", "value", "missing"]
+    assert found[2] == ("value", "source is SPOTIFY")
+
+
 def test_a_rule_that_does_not_fit_its_table_is_named(db):
     album = db.execute(
         "INSERT INTO albums (title, data_quality, updated_at) VALUES ('a', 'LOW', now()) RETURNING id::text"

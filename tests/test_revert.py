@@ -283,6 +283,18 @@ def test_a_row_written_since_is_refused_or_settled(db, first, then, said, theirs
             assert db.execute("SELECT * FROM prices").fetchall() == left
 
 
+def test_a_row_comes_back_with_nothing_of_another_that_has_had_its_key(db):
+    prices(db)
+    db.execute("INSERT INTO prices VALUES (1, 1)")
+    db.execute("DELETE FROM prices")
+    seq = last_seq(db)
+    db.execute("ALTER TABLE prices ADD COLUMN g integer DEFAULT 7")
+    db.execute("INSERT INTO prices VALUES (1, 5, 6)")
+    db.execute("DELETE FROM prices")
+    assert revert(db, "ours", change=seq)
+    assert db.execute("SELECT * FROM prices").fetchall() == [(1, 1, 7)]
+
+
 def prices(conn, **options):
     conn.execute("CREATE TABLE prices (id integer PRIMARY KEY, f integer)")
     watching.watch(conn, ["prices"], Options(**options))

@@ -84,10 +84,10 @@ BEGIN
         v_column := (
             SELECT format(known.key, format('live.%I', known.name))
             FROM llamalog.table_columns(v_table) AS known
-            WHERE known.name = rule.columns[1]
+            WHERE known.name = ANY (rule.columns)
         );
         v_where := format('%s = ANY (%L::text[])', v_column, rule.bad_values);
-        v_detail := format('%L || %s', rule.columns[1] || ' is ', v_column);
+        v_detail := format('%L || %s', array_to_string(rule.columns, '') || ' is ', v_column);
     END IF;
     RETURN format(
         'SELECT %1$s AS entity_id, llamalog.short_label(%2$s) AS label, %3$s AS detail FROM %4$s AS live WHERE %5$s ORDER BY %6$s LIMIT $1',

@@ -27,7 +27,8 @@ BEGIN
         CASE WHEN entity_type IS NOT NULL THEN ' AND log.entity_type = $2 AND log.link_type IS NULL' END,
         CASE WHEN entity_id IS NOT NULL THEN ' AND log.entity_id = ANY ($3)' END
     )
-    USING clock_timestamp() - period, entity_type, v_ids;
+    -- a calendar ends
+    USING clock_timestamp() - least(greatest(period, interval '0'), interval '6000 years'), entity_type, v_ids;
 END;
 $function$;
 

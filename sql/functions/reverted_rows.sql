@@ -123,8 +123,11 @@ BEGIN
                     v_unseen[v_place] := v_state;
                     v_states[v_place] := NULL;
                     v_state := v_made[v_place].before - v_watch.ignored_columns;
-                    v_base := CASE WHEN v_base IS NULL OR v_undone[v_place] THEN v_state ELSE v_base END;
-                    v_row.stored := coalesce(v_row.stored, v_made[v_place].before);
+                    IF v_base IS NULL OR v_undone[v_place] THEN
+                        v_base := v_state;
+                        -- not what another row had that got its key since
+                        v_row.stored := v_made[v_place].before;
+                    END IF;
                 END IF;
             END LOOP;
             IF v_row.is_lost THEN
