@@ -587,6 +587,10 @@ def test_rollback_asks_and_is_refused_without_a_terminal(llamalog, database):
     )
 
 
+def test_an_empty_connection_string_is_not_taken_for_none(llamalog):
+    failed(llamalog("status", "--dsn", ""), 2, "error: --dsn is empty", "leave --dsn out")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("history",), ("chain",), ("tree",), ("why",), ("blame",), ("as-of", NOW), ("diff", NOW, NOW)],
