@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -2008,6 +2009,22 @@ def test_the_adopted_log_is_not_watched(first_adopted):
         "LL009",
         "Watch the application's other tables.",
     )
+
+
+def test_what_is_done_with_a_log_is_told_in_json_too(first, llamalog):
+    def told(*arguments):
+        return json.loads(llamalog(first, "adopt", *arguments, "--format", "json").stdout)
+
+    assert "title" in told("enrichment_logs", "--dry-run")[0]
+    (report,) = told("enrichment_logs", "--yes")
+    assert (report["table"], report["row_count"]) == ("public.llama_logs", 260)
+    assert report["before"] == report["after"]
+    then, now = told("--verify")
+    assert then == now
+    assert "RENAME TO enrichment_logs" in llamalog(
+        first, "adopt", "--undo", "--sql"
+    ).stdout.replace('"', "")
+    assert value(first, "SELECT count(*) FROM llamalog.adoptions WHERE undone_at IS NULL") == 1
 
 
 def test_a_column_is_mapped_to_one_of_ours(first, llamalog):
