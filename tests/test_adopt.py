@@ -40,7 +40,7 @@ from llamalog_sql import (
     stats,
     watching,
 )
-from llamalog_sql.adoption import adopt, indexes, locks, proof, state, undo
+from llamalog_sql.adoption import adopt, indexes, locks, proof, state, steps, undo
 from llamalog_sql.cli import main
 from llamalog_sql.errors import LlamaLogError
 from llamalog_sql.jobs import Criteria
@@ -2001,6 +2001,21 @@ def test_the_view_under_the_old_name_goes_only_where_nothing_is_built_on_it(firs
         "LL015",
         "Drop them first, and create them again after it.",
     )
+
+
+def test_to_adopt_again_hangs_the_triggers_that_somebody_took_off(first_adopted):
+    hung = "SELECT tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'llama_logs'::regclass ORDER BY 1"
+    before = first_adopted.execute(hung).fetchall()
+    fill, *_ = steps.TRIGGERS
+    first_adopted.execute(f'DROP TRIGGER "{fill}" ON llama_logs')
+    first_adopted.execute(f'ALTER TABLE llama_logs DISABLE TRIGGER "{steps.AGAIN}"')
+    assert steps.missing_triggers(first_adopted, state.current(first_adopted).shape) == sorted(
+        [fill, steps.AGAIN]
+    )
+    report = adopt.adopt(first_adopted, "enrichment_logs")
+    assert (report.table, report.row_count) == ("public.llama_logs", 260)
+    assert first_adopted.execute(hung).fetchall() == before
+    assert refusal_of(lambda: adopt.adopt(first_adopted, "enrichment_logs"))[1] == "LL015"
 
 
 def test_the_adopted_log_is_not_watched(first_adopted):
