@@ -639,6 +639,14 @@ def test_of_a_row_that_the_log_never_saw_history_says_so(llamalog, database, new
     assert "no change of it is recorded" in result.stderr
 
 
+def test_the_traceback_is_shown_to_whoever_asks_for_it(llamalog):
+    asked, plain = llamalog("--debug", "history", "ALBM", "x"), llamalog("history", "ALBM", "x")
+    assert asked.exit_code == plain.exit_code == 1
+    assert "Traceback (most recent call last)" in asked.stderr
+    assert asked.stderr.endswith(plain.stderr)
+    assert "Traceback" not in plain.stderr
+
+
 def test_an_empty_connection_string_is_not_taken_for_none(llamalog):
     failed(llamalog("status", "--dsn", ""), 2, "error: --dsn is empty", "leave --dsn out")
 
