@@ -29,6 +29,7 @@ from typing import Any
 import click
 import psycopg
 import pytest
+from psycopg.rows import tuple_row
 
 from llamalog_sql import errors, migrate
 from llamalog_sql.findings import KINDS, Finding
@@ -139,7 +140,7 @@ def note_functions(conn: psycopg.Connection[Any]) -> None:
             conn.rollback()
             functions.update(
                 row[0]
-                for row in conn.execute(
+                for row in conn.cursor(row_factory=tuple_row).execute(
                     "SELECT proname FROM pg_proc WHERE pronamespace = 'llamalog'::regnamespace"
                     " AND proname <> ALL (%s) AND pg_stat_get_function_calls(oid) > 0",
                     [list(functions)],
