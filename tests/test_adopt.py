@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -38,7 +40,7 @@ from llamalog_sql import (
     stats,
     watching,
 )
-from llamalog_sql.adoption import adopt, indexes, locks, proof, state, undo
+from llamalog_sql.adoption import adopt, indexes, locks, proof, state, steps, undo
 from llamalog_sql.cli import main
 from llamalog_sql.errors import LlamaLogError
 from llamalog_sql.jobs import Criteria
@@ -1559,6 +1561,41 @@ REFUSALS = {
             "Name the table with its schema, as shop.orders.",
         ),
     ),
+    "a table of llamalog": (
+        "SELECT",
+        ["llamalog.watches"],
+        ("llamalog.watches is llamalog's own", "LL015", "Name the application's log."),
+    ),
+    "names that are one when they are cut": (
+        "CREATE TABLE lg (id serial PRIMARY KEY, operation text, created_at timestamptz);"
+        f"CREATE INDEX lg_{'x' * 59}1 ON lg (operation); CREATE INDEX lg_{'x' * 59}2 ON lg (operation)",
+        ["lg"],
+        (
+            f"two indexes or constraints would be called llama_logs_{'x' * 52}",
+            "42P07",
+            "Names end after 63 bytes: rename one of those that begin alike.",
+        ),
+    ),
+    "an enum without a word for it": (
+        "CREATE TYPE mood AS ENUM ('GLAD', 'SAD'); CREATE TABLE moods"
+        " (id serial PRIMARY KEY, operation text, created_at timestamptz, status mood NOT NULL)",
+        ["moods"],
+        (
+            "the enum of column status of public.moods has nothing like SUCCESS",
+            "LL015",
+            "Let it be null, or add the values that it lacks: --extend-enums",
+        ),
+    ),
+    "a generated column": (
+        "CREATE TABLE told (id integer PRIMARY KEY, operation text, created_at timestamptz,"
+        " reason text GENERATED ALWAYS AS ('said') STORED)",
+        ["told"],
+        (
+            "column reason of public.told is generated, and captured rows have their own reason",
+            "LL015",
+            "Make it an ordinary column, or map another.",
+        ),
+    ),
     "the name is taken": (
         "CREATE TABLE llama_logs (id integer)",
         [],
@@ -1919,6 +1956,108 @@ def test_refused_are_views_each_by_its_name(first):
     with pytest.raises(LlamaLogError) as caught:
         adopt.plan(first, "public.enrichment_logs")
     assert caught.value.detail == "public.failures, public.others"
+
+
+def test_refused_is_a_second_adoption_beside_the_first(first, connect):
+    connect(first).execute("SELECT pg_advisory_lock(hashtextextended('llamalog.adopt', 0))")
+    assert refusal_of(lambda: adopt.adopt(first, "enrichment_logs")) == (
+        "another llamalog adopt is at work in this database",
+        "55006",
+        "Wait for it, or stop it: the same command goes on where it was.",
+    )
+
+
+def test_a_row_that_is_not_what_it_was_is_said(first, monkeypatch):
+    """Nothing is known that would do it; hence the second checksum is another one here."""
+    taken, checksums = proof.proof, iter(["abc", "def"])
+    monkeypatch.setattr(
+        proof, "proof", lambda *given: replace(taken(*given), checksum=next(checksums))
+    )
+    assert refusal_of(lambda: adopt.adopt(first, "enrichment_logs")) == (
+        "public.llama_logs is not what it was: abc before, def after",
+        None,
+        "Run: llamalog adopt --undo",
+    )
+
+
+def test_an_adoption_that_was_killed_before_its_proof_cannot_be_compared(first, monkeypatch):
+    def die(*_):
+        raise Killed
+
+    monkeypatch.setattr(indexes, "build", die)
+    with pytest.raises(Killed):
+        adopt.adopt(first, "enrichment_logs")
+    assert refusal_of(lambda: proof.verify(first)) == (
+        "no checksum was taken of public.llama_logs: its adoption is not finished",
+        "LL015",
+        "Run: llamalog adopt public.llama_logs",
+    )
+
+
+def test_the_view_under_the_old_name_goes_only_where_nothing_is_built_on_it(first_adopted):
+    first_adopted.execute("CREATE VIEW late AS SELECT * FROM enrichment_logs")
+    assert refusal_of(lambda: undo.undo(first_adopted)) == (
+        "public.enrichment_logs cannot give way to the table: others are built on it",
+        "LL015",
+        "Drop them first, and create them again after it.",
+    )
+
+
+def test_to_adopt_again_hangs_the_triggers_that_somebody_took_off(first_adopted):
+    hung = "SELECT tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'llama_logs'::regclass ORDER BY 1"
+    before = first_adopted.execute(hung).fetchall()
+    fill, *_ = steps.TRIGGERS
+    first_adopted.execute(f'DROP TRIGGER "{fill}" ON llama_logs')
+    first_adopted.execute(f'ALTER TABLE llama_logs DISABLE TRIGGER "{steps.AGAIN}"')
+    assert steps.missing_triggers(first_adopted, state.current(first_adopted).shape) == sorted(
+        [fill, steps.AGAIN]
+    )
+    report = adopt.adopt(first_adopted, "enrichment_logs")
+    assert (report.table, report.row_count) == ("public.llama_logs", 260)
+    assert first_adopted.execute(hung).fetchall() == before
+    assert refusal_of(lambda: adopt.adopt(first_adopted, "enrichment_logs"))[1] == "LL015"
+
+
+def test_the_adopted_log_is_not_watched(first_adopted):
+    assert refusal_of(lambda: watching.watch(first_adopted, ["llama_logs"])) == (
+        "public.llama_logs is the log: it would log itself",
+        "LL009",
+        "Watch the application's other tables.",
+    )
+
+
+def test_what_is_done_with_a_log_is_told_in_json_too(first, llamalog):
+    def told(*arguments):
+        return json.loads(llamalog(first, "adopt", *arguments, "--format", "json").stdout)
+
+    assert "title" in told("enrichment_logs", "--dry-run")[0]
+    (report,) = told("enrichment_logs", "--yes")
+    assert (report["table"], report["row_count"]) == ("public.llama_logs", 260)
+    assert report["before"] == report["after"]
+    then, now = told("--verify")
+    assert then == now
+    assert "RENAME TO enrichment_logs" in llamalog(
+        first, "adopt", "--undo", "--sql"
+    ).stdout.replace('"', "")
+    assert value(first, "SELECT count(*) FROM llamalog.adoptions WHERE undone_at IS NULL") == 1
+
+
+def test_a_column_is_mapped_to_one_of_ours(first, llamalog):
+    result = llamalog(first, "adopt", "enrichment_logs", "--map", "happened_at", "--yes")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: --map needs COLUMN=OURS")
+
+
+def test_refused_is_an_owner_who_cannot_rename_the_table(first, connect, role):
+    role(first, "clerk")
+    first.execute("ALTER TABLE enrichment_logs OWNER TO clerk")
+    first.execute("GRANT SELECT ON ALL TABLES IN SCHEMA llamalog TO clerk")
+    clerk = connect(first, user="clerk", password="x")
+    assert refusal_of(lambda: adopt.adopt(clerk, "public.enrichment_logs")) == (
+        "public.enrichment_logs cannot be renamed: you, or its owner, may not create in its schema",
+        "42501",
+        'Run, as its owner: GRANT CREATE ON SCHEMA "public" TO both',
+    )
 
 
 def test_refused_is_whoever_does_not_own_the_table(first, connect, role):

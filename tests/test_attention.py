@@ -397,6 +397,11 @@ def test_a_rule_about_parts_that_are_none_is_named(db, part, detail):
     assert entity is None
     assert f"takes {part} for parts of ALBUM, which they are not. {detail} Correct or" in told
     assert told.endswith("--part-of.")
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="which they are not"):
+        db.execute(
+            "SELECT llamalog.attention_query(broken) FROM llamalog.rules_in_force() AS broken WHERE part_type = %s",
+            [part],
+        )
 
 
 def test_questions_that_cannot_be_are_refused(db):

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from llamalog_sql import embedded, migrate, queries, watching
-from llamalog_sql.errors import BadCursor, LlamaLogError, Misuse
+from llamalog_sql.errors import BadCursor, LlamaLogError, Misuse, NotInstalled
 
 
 def sync(conn, new, count, *, one_job):
@@ -458,6 +458,12 @@ def test_find_and_resolve_know_titles_in_any_case_and_deleted_entities(db, new):
     )
     assert queries.resolve(db, "album", album.upper()) == album
     assert queries.resolve(db, "album", "100% [bold]'; --") == gone
+
+
+def test_a_question_to_a_database_without_llamalog_says_so(empty):
+    with pytest.raises(NotInstalled, match="is not installed in this database, or only half") as it:
+        queries.find(empty, "x")
+    assert it.value.hint == "Run: llamalog migrate"
 
 
 def test_an_empty_text_names_nothing(db):

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -585,6 +586,69 @@ def test_rollback_asks_and_is_refused_without_a_terminal(llamalog, database):
         "error: llamalog is only half installed",
         "llamalog migrate",
     )
+
+
+def test_migrate_and_rollback_say_what_they_would_do_and_what_they_did(empty):
+    address = {**empty.info.get_parameters(), "password": empty.info.password}
+    own = psycopg.conninfo.make_conninfo("", **{k: v for k, v in address.items() if v})
+
+    def llamalog(*arguments):
+        result = CliRunner(env={"LLAMALOG_DSN": own}).invoke(
+            main, [*arguments], catch_exceptions=False
+        )
+        assert result.exit_code == 0
+        return result
+
+    would = llamalog("migrate", "--dry-run").stdout.splitlines()
+    assert would[0] == "would apply migrations/0001_log.sql"
+    assert any(re.fullmatch(r"would apply \d+ functions and views", line) for line in would)
+    assert empty.execute("SELECT to_regnamespace('llamalog')").fetchone() == (None,)
+    did = llamalog("migrate").stderr
+    assert re.search(
+        r"applied .*0001_log.*applied \d+ functions and views.*made partition", did, re.DOTALL
+    )
+    assert llamalog("migrate", "--dry-run").stdout == "nothing to do\n"
+    assert "up to date; nothing was changed" in llamalog("migrate").stderr
+    away = llamalog("rollback", "--all", "--drop-log", "--dry-run").stdout.splitlines()
+    assert (away[0], away[-1]) == ("would take capture off every table", "would erase the log")
+    assert [line for line in away[1:-1] if not line.startswith("would undo ")] == []
+    assert "DROP TABLE" in llamalog("rollback", "--all", "--drop-log", "--sql").stdout
+    assert empty.execute("SELECT to_regclass('llamalog.log') IS NOT NULL").fetchone() == (True,)
+
+
+def test_tree_and_why_answer_in_lines_of_json(llamalog, database, new):
+    album = new.album(database)
+    new.track(database, album)
+    tree = [
+        json.loads(line)
+        for line in llamalog("tree", "ALBUM", album, "--format", "jsonl").stdout.splitlines()
+    ]
+    assert {node["entity_type"] for node in tree} == {"ALBUM", "TRACK", None}
+    told = [
+        json.loads(line)
+        for line in llamalog("why", "ALBUM", album, "--format", "jsonl").stdout.splitlines()
+    ]
+    assert "was created" in told[0]["sentence"]
+
+
+def test_of_a_row_that_the_log_never_saw_history_says_so(llamalog, database, new):
+    database.execute("SET session_replication_role = replica")
+    album = new.album(database)
+    result = llamalog("history", "ALBUM", album)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "no change of it is recorded" in result.stderr
+
+
+def test_the_traceback_is_shown_to_whoever_asks_for_it(llamalog):
+    asked, plain = llamalog("--debug", "history", "ALBM", "x"), llamalog("history", "ALBM", "x")
+    assert asked.exit_code == plain.exit_code == 1
+    assert "Traceback (most recent call last)" in asked.stderr
+    assert asked.stderr.endswith(plain.stderr)
+    assert "Traceback" not in plain.stderr
+
+
+def test_an_empty_connection_string_is_not_taken_for_none(llamalog):
+    failed(llamalog("status", "--dsn", ""), 2, "error: --dsn is empty", "leave --dsn out")
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,16 @@ def test_block_carries_its_context_and_commits(database, new, changes):
     assert changes(database, "source, user_id")[1] == (None, None)
 
 
+@pytest.mark.parametrize("entity", ["ALBUM", ("ALBUM",), ("ALBUM", "1", "2")])
+def test_an_entity_that_is_no_pair_is_refused_before_anything_is_done(db, entity):
+    with (
+        pytest.raises(TypeError, match="entity is a pair"),
+        context(db, source="addAlbum", entity=entity),
+    ):
+        pytest.fail("the block ran")
+    assert db.execute("SELECT count(*) FROM llamalog.jobs").fetchone() == (0,)
+
+
 def test_inner_block_is_caused_by_the_outer_one_which_holds_again_after_it(database, new, changes):
     with context(database, source="addAlbum", job_id="outer", user_id="ann"):
         with context(database, source="enrichment", job_id="inner"):

@@ -30,7 +30,13 @@ from llamalog_sql import (
     watching,
 )
 from llamalog_sql.connection import require_installation
-from llamalog_sql.errors import LlamaLogError, LogNotEmpty, MigrationEdited, MigrationFailed
+from llamalog_sql.errors import (
+    LlamaLogError,
+    LogNotEmpty,
+    MigrationEdited,
+    MigrationFailed,
+    Misuse,
+)
 from llamalog_sql.watching import Options
 
 MUSIC = Path(__file__).parents[1] / "llamalog_sql" / "demo" / "music_schema.sql"
@@ -1079,3 +1085,22 @@ def test_a_view_of_the_applications_own_on_the_log_is_not_dropped_unasked(databa
     assert refusal.sqlstate == "2BP01"
     assert value(database, "SELECT to_regclass('dashboard')") == "dashboard"
     assert footprint(database) == before
+
+
+def test_there_must_be_something_to_roll_back(db):
+    db.execute("DELETE FROM llamalog._yoyo_migration")
+    with pytest.raises(Misuse, match="no migration is applied"):
+        migrate.rollback_plan(db)
+
+
+def test_a_function_that_no_file_makes_is_looked_into_too(db):
+    """Such as a rendered capture: there is no line of a file to name."""
+    db.execute("SET LOCAL check_function_bodies = off")
+    db.execute(
+        "CREATE FUNCTION llamalog.capture_song_insert() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEU END'"
+    )
+    db.execute("SET LOCAL check_function_bodies = on")
+    said = r"function llamalog\.capture_song_insert\(\): .*end of"
+    with pytest.raises(MigrationFailed, match=said) as caught:
+        migrate._check_bodies(db)
+    assert caught.value.sqlstate == "42601"

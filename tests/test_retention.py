@@ -478,6 +478,25 @@ def test_a_file_that_says_nonsense_of_itself_is_refused(database, old_album, tmp
         assert caught.value.sqlstate == "XX001"
 
 
+def test_a_file_of_a_newer_version_is_refused(database, old_album, tmp_path):
+    import pyarrow.parquet
+
+    (done,) = retention.keep(database, TWO_YEARS, tmp_path)
+    table = pyarrow.parquet.read_table(done.file)
+    said = json.loads(table.schema.metadata[b"llamalog"])
+    later = [*said["columns"], {**said["columns"][0], "name": "mood"}]
+    for change, message in (
+        ({"format": said["format"] + 1}, "was written by a newer version"),
+        ({"columns": later}, "has columns that the log has not: mood"),
+    ):
+        newer = tmp_path / "newer.parquet"
+        about = {"llamalog": json.dumps({**said, **change})}
+        pyarrow.parquet.write_table(table.replace_schema_metadata(about), newer)
+        with pytest.raises(errors.LlamaLogError, match=message) as caught:
+            retention.restore(database, newer)
+        assert (caught.value.hint or "").startswith("Upgrade llamalog-sql")
+
+
 def test_rows_are_read_by_as_many_as_were_written_together(
     database, old_album, tmp_path, monkeypatch
 ):

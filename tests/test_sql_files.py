@@ -72,6 +72,13 @@ def test_a_view_file_defines_the_view_it_is_named_after(path):
     assert path.read_text().count(f"CREATE OR REPLACE VIEW llamalog.{path.stem} ") == 1
 
 
+@named(VIEWS)
+def test_every_view_is_read_by_a_test(path):
+    """That every function runs, a whole run shows: provoked.py."""
+    tests = "".join(test.read_text() for test in Path(__file__).parent.glob("test_*.py"))
+    assert re.search(rf"(FROM|JOIN|TABLE) llamalog\.{path.stem}\b", tests)
+
+
 @named(FUNCTIONS + VIEWS)
 def test_every_object_has_a_comment_in_its_file(path):
     kind = "FUNCTION" if path in FUNCTIONS else "VIEW"
