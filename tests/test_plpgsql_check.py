@@ -133,6 +133,10 @@ def checked() -> Iterator[psycopg.Connection[Any]]:
     if not INSTALLED:
         pytest.skip("plpgsql_check is not installed (Debian: postgresql-15-plpgsql-check)")
     version = int(INSTALLED[-1].parts[-3])
+    try:
+        embedded.find_binaries(version)
+    except embedded.ServerNotFound as error:
+        pytest.skip(f"plpgsql_check has no server: {error}")
     with (
         embedded.start(version=version) as server,
         psycopg.connect(server.dsn, autocommit=True) as conn,
