@@ -104,12 +104,6 @@ def coming(conn: Connection) -> list[str]:
     return [name for name, exists in lacking(conn).items() if exists or may_make]
 
 
-def has_policies(conn: Connection, oid: int) -> bool:
-    """Return whether the table hides rows from some."""
-    found = first_row(conn, "SELECT relrowsecurity FROM pg_catalog.pg_class WHERE oid = %s", [oid])
-    return found == (True,)
-
-
 def left(conn: Connection) -> list[str]:
     """Return those of the roles that are there."""
     return [

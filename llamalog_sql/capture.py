@@ -21,6 +21,10 @@ EVENTS = ("insert", "update", "delete")
 _ROWS = ("NEW", "OLD", "v_new", "v_old", "new_row", "old_row")
 
 
+#: Types of which no key is long.
+_SHORT = {"smallint", "integer", "bigint", "uuid", "date", "boolean"}
+
+
 @dataclass(frozen=True)
 class RowExpressions:
     """The SQL that reads, from one row variable of a trigger, what a log row holds.
@@ -42,7 +46,8 @@ class Capture:
     """The SQL of a table's capture.
 
     making: creates its functions, as the owner of the log.  hanging: puts the triggers on the table.
-    reading: creates the function by which questions read its rows, as the owner of the log.
+    reading: creates the functions by which questions read its rows, and policies of the log ask who sees them, as the owner
+    of the log.
     """
 
     making: list[str]
@@ -68,13 +73,14 @@ def build(conn: Connection, watch: Watch) -> Capture:
         f"SELECT llamalog.hang_truncate_capture(member.oid, {entity_type})\n"
         f"FROM llamalog.family({table}::regclass) AS member (oid);\n"
     )
+    reading = [*_reader(conn, watch), *_sight(conn, watch)]
     if watch.capture == "tolerant":
         tolerant = (
             f"SELECT llamalog.hang_tolerant_capture(member.oid, {entity_type})\n"
             f"FROM llamalog.family({table}::regclass) AS member (oid)\n"
             f"WHERE member.oid = {table}::regclass OR NOT llamalog.is_partitioned(member.oid);\n"
         )
-        return Capture([], [tolerant, truncate], _reader(conn, watch))
+        return Capture([], [tolerant, truncate], reading)
     names = {event: function_name(watch.entity_type, event) for event in EVENTS}
     settings = _settings(watch)
     if watch.capture == "statement":
@@ -127,7 +133,7 @@ def build(conn: Connection, watch: Watch) -> Capture:
         for event, scope in scopes.items()
     ]
     always = f"SELECT llamalog.fire_always({table}::regclass, {entity_type});\n"
-    return Capture(making, [truncate, *triggers, *[always] * watch.is_always], _reader(conn, watch))
+    return Capture(making, [truncate, *triggers, *[always] * watch.is_always], reading)
 
 
 def hang(conn: Connection, watch: Watch, capture: Capture) -> None:
@@ -153,7 +159,10 @@ def hang(conn: Connection, watch: Watch, capture: Capture) -> None:
 
 
 def removal(conn: Connection, oid: int, entity_type: str) -> list[str]:
-    """Return the SQL that takes the capture off a table and takes back what was granted for it."""
+    """Return the SQL that takes the capture off a table and takes back what was granted for it.
+
+    What tells who sees a row stays, and with it the row security of its history.
+    """
     triggers = rows(
         conn,
         # what fills an adopted log hangs there too, and stays
@@ -241,6 +250,49 @@ def _reader(conn: Connection, watch: Watch) -> list[str]:
     comment = literal(f"Reads a row of {watch.table.shown}; rendered by llamalog watch.")
     return [
         render("read.sql.j2", name=name, table=watch.table.shown, shape=shape, query=query),
+        f"COMMENT ON FUNCTION llamalog.{ident(name)}(text, text) IS {comment};\n",
+    ]
+
+
+def _sight(conn: Connection, watch: Watch) -> list[str]:
+    """Return the SQL of the function that tells policies of the log whether the caller sees a row; none where nobody asked."""
+    if not watch.is_protected:
+        return []
+    ends = [("$1", watch.subject_columns)]
+    if watch.is_link:
+        ends.append(("$2", watch.related_columns or []))
+    matches, names = [], []
+    for id, columns in ends:
+        ((match, name),) = rows(
+            conn,
+            "SELECT llamalog.key_match(%(oid)s, %(columns)s, 'live', %(id)s),"
+            " llamalog.key_expression(%(oid)s, %(columns)s, 'live')",
+            {"oid": watch.table.oid, "columns": columns, "id": id},
+        )
+        matches.append(match)
+        # in another spelling, as 1.00 for 1, it is another
+        names.append(f"{name} = {id}")
+    key = [c for c in watch.columns if any(c.name in columns for _, columns in ends)]
+    used = {name for column in key for name in column.settings}
+    can_be_cut = not watch.is_link and any(c.base_type not in _SHORT for c in key)
+    ((name,),) = rows(conn, "SELECT llamalog.sight_name(%s)", [watch.entity_type])
+    comment = literal(
+        f"Whether the caller sees a row of {watch.table.shown}; rendered by llamalog watch."
+    )
+    return [
+        render(
+            "sees.sql.j2",
+            name=name,
+            table=watch.table.shown,
+            qualified=watch.table.qualified,
+            owner=watch.table.owner,
+            condition=" AND ".join([*matches, *names]),
+            # a long key is cut and hashed: see llamalog.key_text()
+            cut=names[0] if can_be_cut else None,
+            settings={name: value for name, value in IMAGE_SETTINGS.items() if name in used},
+        ),
+        # whoever reads the log asks it, and learns what he sees anyway
+        f"GRANT EXECUTE ON FUNCTION llamalog.{ident(name)}(text, text) TO PUBLIC;\n",
         f"COMMENT ON FUNCTION llamalog.{ident(name)}(text, text) IS {comment};\n",
     ]
 

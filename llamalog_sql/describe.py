@@ -7,7 +7,7 @@ from typing import Any
 
 import inflection
 
-from llamalog_sql import catalog
+from llamalog_sql import catalog, row_security
 from llamalog_sql.adoption import state
 from llamalog_sql.catalog import Column, ForeignKey, Table
 from llamalog_sql.connection import Connection, first_row
@@ -45,6 +45,7 @@ class Options:
 
     kind: "entity" or "link".  part_of: the column that refers to the whole, or "none".
     always: whether rows that replication applies are logged too; None: not, and check says so where there are any.
+    row_security: whether the policies of the table hold for its rows of the log too.
     """
 
     entity_type: str | None = None
@@ -60,6 +61,7 @@ class Options:
     on_truncate: str | None = None
     capture: str | None = None
     always: bool | None = None
+    row_security: bool | None = None
 
     def given(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -122,6 +124,11 @@ class Watch:
         return bool(self.options.get("always"))
 
     @property
+    def is_protected(self) -> bool:
+        """Whether the policies of the table hold for its rows of the log too."""
+        return bool(self.options.get("row_security"))
+
+    @property
     def description(self) -> str:
         """What it was taken for, in a line."""
         if self.is_link:
@@ -151,6 +158,8 @@ class Watch:
             parts.append("captured by statement")
         if self.is_always:
             parts.append("replicated rows too")
+        if self.is_protected:
+            parts.append("row security carried over")
         return "; ".join(parts)
 
 
@@ -273,6 +282,8 @@ def describe(
                 types[whole.target],
                 _in_key_order(whole, keys[whole.target]),
             )
+        if options.row_security and oid in strict:
+            row_security.refuse_unprotectable(conn, table)
         inherited = table.is_family and table.kind != "p"
         # a column that had the part goes on with it when it is renamed
         labels = [target.label_column, *_TITLES]

@@ -166,6 +166,12 @@ class RevertTaken(LlamaLogError):
     code = "LL026"
 
 
+class ChangesHidden(LlamaLogError):
+    """Row security hides what an entity was before its key changed."""
+
+    code = "LL027"
+
+
 class MigrationFailed(LlamaLogError):
     """A file of the installation failed; nothing of it was kept."""
 

@@ -62,6 +62,8 @@ KINDS = {
     "capture-paused": _warning(),
     "truncate-hidden": _error(SUPERUSER),
     "capture-cannot-read": _error(OWNER_OF_THE_TABLE, migrates=True),
+    "row-security-missing": _error(migrates=True),
+    "row-security-off": _warning(OWNER_OF_THE_TABLE),
     "key-missing": _warning(),
     "table-gone": _warning(migrates=True),
     "table-replaced": _error(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from llamalog_sql import __version__, migrate, watching
+from llamalog_sql import __version__, migrate, row_security, watching
 from llamalog_sql.adoption import state, steps
 from llamalog_sql.adoption.lens import OWN_LOG
 from llamalog_sql.capture import Capture
@@ -35,10 +35,12 @@ class Watched:
     paused_at: datetime | None
     paused_by: str | None
     pause_reason: str | None
+    has_row_security: bool
 
     def cells(self) -> list[str]:
+        protected = ", row security" if self.has_row_security else ""
         paused = f", {self.paused}" if self.paused_at else ""
-        return [self.entity_type, self.table, self.kind, clean(self.capture + paused)]
+        return [self.entity_type, self.table, self.kind, clean(self.capture + protected + paused)]
 
     @property
     def paused(self) -> str:
@@ -146,7 +148,7 @@ def _watched(conn: Connection) -> list[Watched]:
         Watched(*cells)
         for cells in rows(
             conn,
-            "SELECT entity_type, table_name, kind, capture, paused_at, paused_by, pause_reason"
+            "SELECT entity_type, table_name, kind, capture, paused_at, paused_by, pause_reason, has_row_security"
             " FROM llamalog.watched_tables ORDER BY entity_type",
         )
     ]
@@ -251,6 +253,24 @@ def checked(conn: Connection) -> tuple[list[Finding], list[tuple[Watch, Capture]
             "truncate-hidden",
         )
         for table in watching.hidden(conn)
+    ]
+    if row_security.lacking(conn):
+        findings.append(
+            Finding(
+                "llamalog.llama_logs",
+                "lacks the row security that it should carry over: who may read it may read too much, or too little",
+                "Run: llamalog migrate",
+                "row-security-missing",
+            )
+        )
+    findings += [
+        Finding(
+            table,
+            "its row security is off: readers of the log see the changes of all its rows",
+            f"Run: ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, or watch it with --no-row-security",
+            "row-security-off",
+        )
+        for table in row_security.unprotected(conn)
     ]
     findings += _of_adoption(conn)
     findings += [

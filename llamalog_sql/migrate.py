@@ -21,7 +21,7 @@ from psycopg.pq import TransactionStatus
 from yoyo import read_migrations
 from yoyo.migrations import Migration
 
-from llamalog_sql import access, watching
+from llamalog_sql import access, row_security, watching
 from llamalog_sql.adoption import lens, state
 from llamalog_sql.adoption.shape import Shape
 from llamalog_sql.connection import Connection, first_row, rows
@@ -559,6 +559,8 @@ def _steps(conn: Connection, todo: Plan, notes: list[str]) -> Iterator[Piece]:
                 yield as_owner
         # those of an earlier version and of shapes long gone; the next write makes its own
         yield Piece("", "DELETE FROM llamalog.row_queries;\n")
+        # a lens made anew reads for everybody again
+        yield Piece("", row_security.FITTING)
         yield as_before
         yield Piece("", "SET LOCAL check_function_bodies = on;\n")
         yield Piece("", _CLOSE_TO_PUBLIC)

@@ -14,7 +14,7 @@ from typing import Any
 from psycopg import sql
 from psycopg.rows import class_row
 
-from llamalog_sql import access, capture, catalog
+from llamalog_sql import access, capture, catalog, row_security
 from llamalog_sql.capture import Capture
 from llamalog_sql.catalog import Table
 from llamalog_sql.connection import Connection, first_row, owner_of_the_log, rows
@@ -123,6 +123,7 @@ def watch(conn: Connection, names: list[str], options: Options | None = None) ->
         _catch_up(conn)
         wanted = _wanted(conn, names, options)
         outcomes = _apply(conn, wanted)
+        _fit_row_security(conn)
     for one in wanted:
         if one.is_asked and one.watch.capture != "tolerant" and not has_event_triggers(conn):
             logger.warning(
@@ -130,9 +131,20 @@ def watch(conn: Connection, names: list[str], options: Options | None = None) ->
                 " fail or go unlogged until then",
                 one.watch.table.shown,
             )
-        if one.is_asked and access.has_policies(conn, one.watch.table.oid):
+        if one.is_asked and one.watch.is_protected and (parts := _open_parts(one, wanted)):
             logger.warning(
-                "table %s has row security, the log has not: who may read the log reads all its rows (docs/security.md)",
+                "changes of %s, parts of %s, are shown to whoever may read the log: their tables have no row security there",
+                ", ".join(parts),
+                one.watch.entity_type,
+            )
+        if (
+            one.is_asked
+            and not one.watch.is_protected
+            and row_security.has_policies(conn, one.watch.table)
+        ):
+            logger.warning(
+                "table %s has row security, the log has not: who may read the log reads all its rows,"
+                " unless it is watched with --row-security (docs/security.md)",
                 one.watch.table.shown,
             )
     return [
@@ -140,6 +152,17 @@ def watch(conn: Connection, names: list[str], options: Options | None = None) ->
         for o, one in zip(outcomes, wanted, strict=True)
         if one.is_asked or o.action != "unchanged"
     ]
+
+
+def _open_parts(whole: _Wanted, wanted: list[_Wanted]) -> list[str]:
+    """Return the types of the parts of a protected whole that are not protected themselves."""
+    return sorted(
+        one.watch.entity_type
+        for one in wanted
+        if one.watch.related_type == whole.watch.entity_type
+        and not one.watch.is_link
+        and not one.watch.is_protected
+    )
 
 
 def preview(conn: Connection, names: list[str], options: Options | None = None) -> list[Outcome]:
@@ -166,6 +189,9 @@ def script(conn: Connection, names: list[str], options: Options | None = None) -
                 yield "RESET ROLE;\n"
             yield from one.capture.hanging
             yield f"SELECT llamalog.fit_pause({sql.Literal(one.watch.entity_type).as_string(conn)});\n"
+            if "row_security" in one.watch.options:
+                owner = sql.Identifier(owner_of_the_log(conn)).as_string(conn)
+                yield f"SET ROLE {owner};\n{row_security.FITTING}RESET ROLE;\n"
 
 
 def refresh(conn: Connection) -> list[str]:
@@ -182,6 +208,7 @@ def refresh(conn: Connection) -> list[str]:
                 [entity_type],
             )
         outcomes = _apply(conn, _wanted(conn, []))
+        _fit_row_security(conn)
     return [outcome.table for outcome in outcomes if outcome.action != "unchanged"]
 
 
@@ -210,10 +237,11 @@ def unwatch(conn: Connection, names: list[str]) -> list[Outcome]:
         for target in targets:
             for statement in _unwatching(conn, target):
                 conn.execute(statement.encode())
+            stays = "its history stays"
+            if target.options.row_security:
+                stays += ", for those who see its rows"
             outcomes.append(
-                Outcome(
-                    str(target.entity_type), target.table.shown, "unwatched", "its history stays"
-                )
+                Outcome(str(target.entity_type), target.table.shown, "unwatched", stays)
             )
         # those whose part or whole it was are something else now
         others = _apply(conn, _wanted(conn, []))
@@ -257,6 +285,8 @@ def take_down(conn: Connection) -> None:
 def take_down_script(conn: Connection) -> Iterator[str]:
     """Yield the SQL of `take_down`."""
     yield "UPDATE llamalog.watches SET rendered = '' WHERE unwatched_at IS NULL;\n"
+    # they ask functions that are to go
+    yield row_security.DROPPING
     for oid, target in _active(conn).items():
         yield from capture.removal(conn, oid, str(target.entity_type))
 
@@ -361,7 +391,7 @@ def _read_anew(conn: Connection, names: list[str], options: Options | None) -> l
         asked.add(table.oid)
         earlier = targets.get(table.oid)
         if earlier is None:
-            targets[table.oid] = Target(table, options.over(_redacted_before(conn, table)))
+            targets[table.oid] = Target(table, options.over(_hidden_before(conn, table, options)))
         else:
             targets[table.oid] = replace(earlier, options=options.over(earlier.options.given()))
     result = []
@@ -373,16 +403,38 @@ def _read_anew(conn: Connection, names: list[str], options: Options | None) -> l
     return result
 
 
-def _redacted_before(conn: Connection, table: Table) -> dict[str, Any]:
-    """Return the option by which values of the table were kept out of the log until it was unwatched."""
-    found = first_row(
-        conn,
-        "SELECT options -> 'redact' FROM llamalog.watches WHERE schema_name = %s AND table_name = %s"
-        " AND options -> 'redact' IS NOT NULL ORDER BY unwatched_at DESC LIMIT 1",
-        [table.schema_name, table.table_name],
-    )
-    existing = {column.name for column in catalog.columns(conn, table.oid, [])}
-    return {"redact": [name for name in found[0] if name in existing]} if found else {}
+def _hidden_before(conn: Connection, table: Table, options: Options) -> dict[str, Any]:
+    """Return the options by which values were kept out of the log, or from readers, until the table was unwatched.
+
+    Who takes over the type of another table takes over from whom its history is kept.
+    """
+    kept: dict[str, Any] = {}
+    for option, taken in (("redact", None), ("row_security", options.entity_type)):
+        found = first_row(
+            conn,
+            "SELECT options -> %(option)s FROM llamalog.watches"
+            " WHERE ((schema_name, table_name) = (%(schema)s, %(table)s) OR entity_type = upper(%(taken)s))"
+            " AND options -> %(option)s IS NOT NULL ORDER BY unwatched_at DESC LIMIT 1",
+            {
+                "option": option,
+                "schema": table.schema_name,
+                "table": table.table_name,
+                "taken": taken,
+            },
+        )
+        if found is not None:
+            kept[option] = found[0]
+    if "redact" in kept:
+        existing = {column.name for column in catalog.columns(conn, table.oid, [])}
+        kept["redact"] = [name for name in kept["redact"] if name in existing]
+    return kept
+
+
+def _fit_row_security(conn: Connection) -> None:
+    """Protect in the log what is to be protected; locks the log only where it is not as it should be."""
+    if row_security.lacking(conn):
+        hold_captured(conn)
+        row_security.fit(conn)
 
 
 def _apply(conn: Connection, wanted: list[_Wanted]) -> list[Outcome]:

@@ -343,7 +343,8 @@ def test_watching_a_table_with_row_security_warns_that_the_log_has_none(db, capl
     db.execute(POLICED)
     watching.watch(db, ["secrets"])
     assert caplog.messages == [
-        "table public.secrets has row security, the log has not: who may read the log reads all its rows (docs/security.md)"
+        "table public.secrets has row security, the log has not: who may read the log reads all its rows,"
+        " unless it is watched with --row-security (docs/security.md)"
     ]
 
 

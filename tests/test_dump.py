@@ -54,6 +54,9 @@ CREATE TABLE measurements_2026 PARTITION OF measurements FOR VALUES FROM ('2026-
 CREATE TABLE animals (id integer PRIMARY KEY, name text);
 CREATE TABLE llamas (wool real, PRIMARY KEY (id)) INHERITS (animals);
 CREATE TABLE parcels (id integer PRIMARY KEY, weight integer);
+CREATE TABLE vaults (id integer PRIMARY KEY, is_open boolean);
+ALTER TABLE vaults ENABLE ROW LEVEL SECURITY;
+CREATE POLICY open_ones ON vaults USING (is_open);
 """
 
 WRITES = """
@@ -65,6 +68,7 @@ INSERT INTO llamas VALUES (1, 'Tina', 2.5);
 UPDATE animals SET name = 'Kuzco' WHERE id = 1;
 INSERT INTO parcels SELECT n, n FROM generate_series(1, 3) AS n;
 TRUNCATE parcels;
+INSERT INTO vaults VALUES (1, true), (2, false);
 """
 
 
@@ -77,6 +81,8 @@ def full(conn: Connection) -> None:
     watching.watch(conn, ['"Shop"."Order\'s 100%"'], Options(redact=["secret"]))
     watching.watch(conn, ["animals"], Options(capture="tolerant", image="full"))
     watching.watch(conn, ["parcels"], Options(capture="statement"))
+    conn.execute("GRANT SELECT ON vaults TO llamalog_reader")
+    watching.watch(conn, ["vaults"], Options(row_security=True))
     Application(dsn_of(conn)).run()
     conn.execute(WRITES.encode())
     # a key that changed, and a column that came and one that went, while they were watched
@@ -287,6 +293,13 @@ def answers(conn: Connection) -> dict[str, Any]:
     return told
 
 
+def vaults_of_a_reader(conn: Connection) -> list[tuple[Any, ...]]:
+    """Whose changes a reader is shown; the policy of the table shows him the first."""
+    with conn.transaction():
+        conn.execute("SET LOCAL ROLE llamalog_reader")
+        return rows(conn, "SELECT entity_id FROM llamalog.log WHERE entity_type = 'VAULT'")
+
+
 def differing(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """The answers that are others, with both."""
     return {
@@ -404,6 +417,7 @@ def test_every_question_answers_alike_after_dump_and_restore(
     with target.connect(name) as conn:
         assert differing(before, answers(conn)) == {}
         assert said(target.dsn(name)) == printed
+        assert vaults_of_a_reader(conn) == [("1",)]
         assert installation.check(conn) == []
         report = migrate.migrate(conn)
         assert (report.migrations, report.repeatables, report.watches) == ([], [], [])
@@ -786,6 +800,7 @@ def test_every_question_answers_alike_after_pg_upgrade(directory, version):
             assert differing(before, answers(conn)) == {}
             assert installation.check(conn) == []
             assert migrate.migrate(conn).is_empty
+            assert vaults_of_a_reader(conn) == [("1",)]
             # the files are of another cluster now
             with pytest.raises(psycopg.Error) as caught:
                 value(conn, f"SELECT next_cursor FROM llamalog.tail('{cursor}')")

@@ -120,6 +120,9 @@ ACCEPTED = {
     ("security", "hang_truncate_capture|take_back_grants", "not sanitized"): (
         "v_grant is made by format() of names in the catalogue a line before"
     ),
+    ("security", "fit_row_security", "not sanitized"): (
+        "what row_security_steps() has made by format(), with %I and %L, from the catalogue"
+    ),
     ("security", "maintain", "not SQL injection safe"): "format() with %L, of months",
 }
 

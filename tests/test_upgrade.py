@@ -133,6 +133,8 @@ CREATE TABLE "Shop".stock_2026 PARTITION OF "Shop".stock FOR VALUES FROM ('2026-
 CREATE TABLE "Shop".animals (id integer, name text UNIQUE NOT NULL);
 CREATE TABLE "Shop".llamas (wool real) INHERITS ("Shop".animals);
 CREATE TABLE "Shop".tags (order_id bigint REFERENCES "Shop"."Order's 100%" ON DELETE CASCADE, tag text, PRIMARY KEY (order_id, tag));
+ALTER TABLE "Shop".tags ENABLE ROW LEVEL SECURITY;
+CREATE POLICY short ON "Shop".tags USING (length(tag) < 10);
 GRANT SELECT ON "Shop".animals TO PUBLIC;
 RESET ROLE;
 CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
@@ -182,7 +184,7 @@ WATCHED = {
     ),
     '"Shop".stock': Options(on_truncate="refuse", ignore=["amount"]),
     '"Shop".animals': Options(key=["name"], capture="tolerant"),
-    '"Shop".tags': Options(kind="entity", part_of="order_id"),
+    '"Shop".tags': Options(kind="entity", part_of="order_id", row_security=True),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from llamalog_sql import catalog
+from llamalog_sql import catalog, row_security
 from llamalog_sql.adoption import indexes, state, steps
 from llamalog_sql.adoption.shape import LegacyColumn, Shape, recognise
 from llamalog_sql.adoption.shape import as_people_write as plain
@@ -65,6 +65,11 @@ def _examined(conn: Connection, name: str, mapping: dict[str, str], extend_enums
         raise CannotAdopt(
             f"{table.shown} has row-level security, which would refuse what capture writes",
             hint=f"Disable it first: ALTER TABLE {table.shown} DISABLE ROW LEVEL SECURITY",
+        )
+    if protected := row_security.protected(conn):
+        raise CannotAdopt(
+            f"row security of {protected[0]} is carried over to the log, and could not be to {table.shown}",
+            hint=f"Adopt it first, or watch the table of {protected[0]} with --no-row-security.",
         )
     shape = recognise(conn, table.schema_name, table.table_name, table.oid, mapping)
     watched = rows(

@@ -69,6 +69,11 @@ from llamalog_sql.watching import Options, Outcome
     default=None,
     help="Log rows that replication applies too, by ENABLE ALWAYS TRIGGER.  [default: no]",
 )
+@click.option(
+    "--row-security/--no-row-security",
+    default=None,
+    help="Readers of the log see changes of the rows only that the table's policies show them.  [default: no]",
+)
 @sql_option
 @dry_run_option
 @dsn_option

@@ -133,11 +133,12 @@ def _expected(
 def _rendered_names(conn: Connection) -> set[str]:
     """Return the names of functions rendered for tables, also for those that are gone, and for an adopted log."""
     names = {"fill_adopted", "refill_adopted"} if state.current(conn) else set()
-    for entity_type, reader in rows(
+    for entity_type, reader, sight in rows(
         conn,
-        "SELECT watch.entity_type, llamalog.reader_name(watch.entity_type) FROM llamalog.watches AS watch",
+        "SELECT watch.entity_type, llamalog.reader_name(watch.entity_type), llamalog.sight_name(watch.entity_type)"
+        " FROM llamalog.watches AS watch",
     ):
-        names |= {reader, *(function_name(entity_type, event) for event in EVENTS)}
+        names |= {reader, sight, *(function_name(entity_type, event) for event in EVENTS)}
     return names
 
 

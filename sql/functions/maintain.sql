@@ -87,6 +87,10 @@ BEGIN
             'COMMENT ON TABLE %s IS %L',
             llamalog.month_partition(v_month), 'Changes of ' || to_char(v_month, 'FMMonth YYYY') || ', UTC.'
         );
+        -- policies of the log hold for who reads through it: nobody reads the month itself
+        IF (SELECT log.relrowsecurity FROM pg_class AS log WHERE log.oid = 'llamalog.llama_logs'::regclass) THEN
+            EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', llamalog.month_partition(v_month));
+        END IF;
         -- with this, attaching need not read the month again
         EXECUTE format(
             'ALTER TABLE %s ADD CONSTRAINT created_in_month CHECK (created_at >= %L AND created_at < %L)',

@@ -19,12 +19,21 @@ DECLARE
     v_held   record;
     v_change llamalog.log;
     v_later  xid8;
+    v_id     text;
 BEGIN
     FOR v_held IN
         SELECT held.*
         FROM llamalog.key_history(row_changes.entity_type, row_changes.entity_id) AS held
         ORDER BY held.before_seq DESC
     LOOP
+        -- as if the row had not been before
+        IF v_held.id <> v_id AND llamalog.hides_changes(row_changes.entity_type) THEN
+            RAISE EXCEPTION 'changes of % "%" before its key changed are hidden', row_changes.entity_type, left(v_id, 100)
+                USING ERRCODE = 'LL027',
+                      DETAIL  = format('It was "%s", and row security shows what was logged under the key of a row only.', left(v_held.id, 100)),
+                      HINT    = 'A member of llamalog_admin sees them; what is later, everybody does who sees the row.';
+        END IF;
+        v_id := v_held.id;
         v_later := NULL;
         FOR v_change IN
             SELECT log.*

@@ -18,7 +18,8 @@ SELECT
     watch.watched_at,
     pause.paused_at,
     pause.paused_by,
-    pause.reason AS pause_reason
+    pause.reason AS pause_reason,
+    watch.options @> '{"row_security": true}' AS has_row_security
 FROM llamalog.watches AS watch
 LEFT JOIN llamalog.pauses AS pause
     ON pause.entity_type = watch.entity_type
@@ -55,3 +56,5 @@ COMMENT ON COLUMN llamalog.watched_tables.paused_by IS
     'session_user of who paused it.';
 COMMENT ON COLUMN llamalog.watched_tables.pause_reason IS
     'Why it is paused.';
+COMMENT ON COLUMN llamalog.watched_tables.has_row_security IS
+    'True where readers of the log see the changes of those rows only that the policies of the table show them.';
