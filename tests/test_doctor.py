@@ -408,6 +408,22 @@ def test_what_check_tells_for_a_person_to_decide_the_doctor_tells(db, broken, fo
     assert repairs.plan([fault]) == []
 
 
+def test_row_security_that_the_log_lacks_is_put_right_and_one_that_the_table_lacks_is_told(db):
+    db.execute(
+        "ALTER TABLE albums ENABLE ROW LEVEL SECURITY; CREATE POLICY titled ON albums USING (title <> '')"
+    )
+    watching.watch(db, ["albums"], Options(row_security=True))
+    db.execute("DROP POLICY sees_album ON llamalog.llama_logs")
+    findings = doctor.examine(db)
+    assert named(findings) == [("row-security-missing", "llamalog.llama_logs")]
+    assert [done for done in fix(db, findings) if isinstance(done, repairs.Refusal)] == []
+    assert faults(db) == []
+    db.execute("ALTER TABLE albums DISABLE ROW LEVEL SECURITY")
+    findings = doctor.examine(db)
+    assert named(findings) == [("row-security-off", "public.albums")]
+    assert repairs.plan(findings) == []
+
+
 @cases(FACTS)
 def test_what_is_no_fault_is_told_as_information(db, quick, broken, found):
     db.execute(broken.encode())

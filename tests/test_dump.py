@@ -298,6 +298,13 @@ def answers(conn: Connection) -> dict[str, Any]:
     return told
 
 
+def vaults_of_a_reader(conn: Connection) -> list[tuple[Any, ...]]:
+    """Whose changes a reader is shown; the policy of the table shows him the first."""
+    with conn.transaction():
+        conn.execute("SET LOCAL ROLE llamalog_reader")
+        return rows(conn, "SELECT entity_id FROM llamalog.log WHERE entity_type = 'VAULT'")
+
+
 def differing(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """The answers that are others, with both."""
     return {
@@ -415,6 +422,7 @@ def test_every_question_answers_alike_after_dump_and_restore(
     with target.connect(name) as conn:
         assert differing(before, answers(conn)) == {}
         assert said(target.dsn(name)) == printed
+        assert vaults_of_a_reader(conn) == [("1",)]
         assert installation.check(conn) == []
         report = migrate.migrate(conn)
         assert (report.migrations, report.repeatables, report.watches) == ([], [], [])
@@ -797,6 +805,7 @@ def test_every_question_answers_alike_after_pg_upgrade(directory, version):
             assert differing(before, answers(conn)) == {}
             assert installation.check(conn) == []
             assert migrate.migrate(conn).is_empty
+            assert vaults_of_a_reader(conn) == [("1",)]
             # the files are of another cluster now
             with pytest.raises(psycopg.Error) as caught:
                 value(conn, f"SELECT next_cursor FROM llamalog.tail('{cursor}')")
