@@ -307,49 +307,6 @@ def _sight(conn: Connection, watch: Watch) -> list[str]:
     ]
 
 
-def _sight(conn: Connection, watch: Watch) -> list[str]:
-    """Return the SQL of the function that tells policies of the log whether the caller sees a row; none where nobody asked."""
-    if not watch.is_protected:
-        return []
-    ends = [("$1", watch.subject_columns)]
-    if watch.is_link:
-        ends.append(("$2", watch.related_columns or []))
-    matches, names = [], []
-    for id, columns in ends:
-        ((match, name),) = rows(
-            conn,
-            "SELECT llamalog.key_match(%(oid)s, %(columns)s, 'live', %(id)s),"
-            " llamalog.key_expression(%(oid)s, %(columns)s, 'live')",
-            {"oid": watch.table.oid, "columns": columns, "id": id},
-        )
-        matches.append(match)
-        # in another spelling, as 1.00 for 1, it is another
-        names.append(f"{name} = {id}")
-    key = [c for c in watch.columns if any(c.name in columns for _, columns in ends)]
-    used = {name for column in key for name in column.settings}
-    can_be_cut = not watch.is_link and any(c.base_type not in _SHORT for c in key)
-    ((name,),) = rows(conn, "SELECT llamalog.sight_name(%s)", [watch.entity_type])
-    comment = literal(
-        f"Whether the caller sees a row of {watch.table.shown}; rendered by llamalog watch."
-    )
-    return [
-        render(
-            "sees.sql.j2",
-            name=name,
-            table=watch.table.shown,
-            qualified=watch.table.qualified,
-            owner=watch.table.owner,
-            condition=" AND ".join([*matches, *names]),
-            # a long key is cut and hashed: see llamalog.key_text()
-            cut=names[0] if can_be_cut else None,
-            settings={name: value for name, value in IMAGE_SETTINGS.items() if name in used},
-        ),
-        # whoever reads the log asks it, and learns what he sees anyway
-        f"GRANT EXECUTE ON FUNCTION llamalog.{ident(name)}(text, text) TO PUBLIC;\n",
-        f"COMMENT ON FUNCTION llamalog.{ident(name)}(text, text) IS {comment};\n",
-    ]
-
-
 def _row_expressions(conn: Connection, watch: Watch) -> dict[str, RowExpressions]:
     """Ask llamalog for the SQL of keys, images and fields of this table, for each row variable a template uses."""
     # asked once, under a name that is part of no column's: it is the same for all of them but for that name
