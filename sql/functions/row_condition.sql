@@ -24,7 +24,7 @@ BEGIN
                 -- a long key is cut and hashed: see llamalog.key_text()
                 WHEN char_length(v_id) = 273 AND v_id ~ '~[0-9a-f]{32}$'
                     THEN format('%s OPERATOR(pg_catalog.=) %L', llamalog.key_expression(relation, v_columns, 'live'), v_id)
-                ELSE llamalog.key_match(relation, v_columns, 'live', quote_literal(v_id))
+                ELSE llamalog.key_match(relation, v_columns, 'live', quote_literal(v_id), 'OPERATOR(pg_catalog.=)')
             END
         );
         v_columns := watch.related_columns;
