@@ -382,7 +382,7 @@ def keep_up(conn: Connection, chosen: random.Random) -> str:
 def look(conn: Connection, chosen: random.Random) -> str:
     """llamalog reconcile beside the writers."""
     del chosen
-    (since,) = conn.execute("SELECT clock_timestamp() - interval '3 s'").fetchone() or (None,)
+    (since,) = conn.execute("SELECT clock_timestamp() - interval '1 s'").fetchone() or (None,)
     if found := reconcile(conn, since)[0]:
         raise Failed(f"reconcile beside the writers: {found[:5]}")
     return "reconcile"

@@ -337,8 +337,8 @@ def life_of_a_key(spec: Spec) -> Iterator[str]:
     for key in keys:
         yield f"INSERT INTO {spec.name} (key) VALUES ({key})"
     yield f"UPDATE {spec.name} SET key = key, note = 'x'"
-    yield f"DELETE FROM {spec.name} WHERE key::text = {keys[-1]}::text"
-    yield f"UPDATE {spec.name} SET key = {keys[-1]} WHERE key::text = {keys[0]}::text"
+    yield f"DELETE FROM {spec.name} WHERE key::text = ({keys[-1]})::text"
+    yield f"UPDATE {spec.name} SET key = {keys[-1]} WHERE key::text = ({keys[0]})::text"
     yield f"INSERT INTO {spec.name} VALUES ({keys[0]}, 'y')"
 
 
@@ -522,7 +522,7 @@ def life(draw: st.DrawFn, spec: Spec, changing: list[str]) -> list[str]:
     if changing:
         everywhere = ", ".join(f"{ident(name)} = {some(name)}" for name in names)
         texts.append(f"UPDATE {spec.name} AS t SET {everywhere}")
-    mine = " AND ".join(f"t.{ident(name)}::text = {some(name)}::text" for name in spec.key)
+    mine = " AND ".join(f"t.{ident(name)}::text = ({some(name)})::text" for name in spec.key)
     texts.append(f"DELETE FROM {spec.name} AS t WHERE {mine}")
     end = draw(st.sampled_from(["DELETE FROM {}", "TRUNCATE {}", None]))
     if end:
