@@ -6,7 +6,7 @@ WITH ended AS (
         AND watch.entity_type = pause.entity_type AND watch.unwatched_at IS NOT NULL
 )
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', '8d7060a19e760c055d367413e6caf296')
+VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', 'c2e381b2f54252fdd2620d6615fa3ad2')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
@@ -30,7 +30,7 @@ AS $function$
 BEGIN
     is_current := shape = '72364e52a453d9fc2238af0170cc7e1a';
     IF is_current THEN
-        image := (SELECT jsonb_build_object('sensor', live.sensor, 'day', live.day, 'value', CASE WHEN live.value = 0 AND live.value::text = '-0' THEN to_jsonb(live.value::text) ELSE to_jsonb(live.value) END, 'raw', CASE WHEN jsonb_typeof(live.raw) = 'null' OR live.raw ? '$json' THEN jsonb_build_object('$json', live.raw) ELSE live.raw END) FROM public.readings AS live WHERE live.sensor OPERATOR(pg_catalog.=) (llamalog.key_parts($1, 2))[1]::text AND live.day OPERATOR(pg_catalog.=) (llamalog.key_parts($1, 2))[2]::date AND llamalog.key_text(live.sensor::text, (to_jsonb(live.day) #>> '{}')) COLLATE "default" = $1);
+        image := (SELECT jsonb_build_object('sensor', live.sensor, 'day', live.day, 'value', CASE WHEN live.value = 0 AND live.value::text = '-0' THEN to_jsonb(live.value::text) ELSE to_jsonb(live.value) END, 'raw', CASE WHEN jsonb_typeof(live.raw) = 'null' OR live.raw ? '$json' THEN jsonb_build_object('$json', live.raw) ELSE live.raw END) FROM public.readings AS live WHERE live.sensor = (llamalog.key_parts($1, 2))[1]::text AND live.day = (llamalog.key_parts($1, 2))[2]::date AND llamalog.key_text(live.sensor::text, (to_jsonb(live.day) #>> '{}')) COLLATE "default" = $1);
     END IF;
 END;
 $function$;
@@ -54,7 +54,7 @@ BEGIN
     IF is_current THEN
         SELECT found.*
         INTO ids, labels
-        FROM (SELECT array_agg(wanted.id) AS ids, array_agg(llamalog.short_label(NULL::text)) AS labels FROM unnest($1) AS wanted (id) JOIN public.readings AS live ON live.sensor OPERATOR(pg_catalog.=) (llamalog.key_parts(wanted.id, 2))[1]::text AND live.day OPERATOR(pg_catalog.=) (llamalog.key_parts(wanted.id, 2))[2]::date) AS found;
+        FROM (SELECT array_agg(wanted.id) AS ids, array_agg(llamalog.short_label(NULL::text)) AS labels FROM unnest($1) AS wanted (id) JOIN public.readings AS live ON live.sensor = (llamalog.key_parts(wanted.id, 2))[1]::text AND live.day = (llamalog.key_parts(wanted.id, 2))[2]::date) AS found;
     END IF;
 END;
 $function$;
