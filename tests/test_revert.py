@@ -7,6 +7,7 @@ import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import psycopg
 import pytest
@@ -86,6 +87,21 @@ def test_a_change_is_taken_back(each_db, new):
     assert (row.parent_job_id, row.root_job_id) == ("correction-1", "correction-1")
     assert (row.user_id, row.reason) == ("mia", "wrong album")
     assert row.metadata == {"reverts": {"change": seq}}
+
+
+def test_values_come_back_whatever_the_session_quotes(db):
+    db.execute(
+        "SET quote_all_identifiers = on; CREATE TABLE notes (id uuid PRIMARY KEY, doc jsonb, price money)"
+    )
+    watching.watch(db, ["notes"], Options())
+    db.execute("INSERT INTO notes VALUES ('00000000-0000-0000-0000-00000000000A', 'null', '1.50')")
+    db.execute("SELECT llamalog.set_context(job_id => 'K')")
+    db.execute("DELETE FROM notes")
+    revert(db, job_id="K")
+    assert len(queries.history(db, "NOTE", "00000000-0000-0000-0000-00000000000A")) == 3
+    assert db.execute("SELECT id::text, doc::text, price::numeric FROM notes").fetchall() == [
+        ("00000000-0000-0000-0000-00000000000a", "null", Decimal("1.50"))
+    ]
 
 
 def test_undone_is_each_kind_of_change(each_db, new):

@@ -95,6 +95,12 @@ def shape(conn: Connection) -> Iterator[Finding]:
         SELECT log.name, 'has row security', format('ALTER TABLE %%s DISABLE ROW LEVEL SECURITY', log.name)
         FROM log
         WHERE log.relrowsecurity
+            -- nobody asked for it
+            AND NOT EXISTS (
+                SELECT
+                FROM llamalog.watches AS watch
+                WHERE watch.options @> '{"row_security": true}'
+            )
         UNION ALL
         SELECT log.name, 'is unlogged', format('ALTER TABLE %%s SET LOGGED', log.name)
         FROM log

@@ -12,6 +12,7 @@ AS $function$
 DECLARE
     v_types text[];
     v_parts text[];
+    v_type  text;
 BEGIN
     IF given IS NULL THEN
         RAISE EXCEPTION 'the id of the % is missing', entity_type
@@ -31,19 +32,21 @@ BEGIN
         RAISE invalid_text_representation;
     END IF;
     FOR v_position IN 1 .. cardinality(v_types) LOOP
+        -- it is quoted where the session that watched the table quoted all identifiers
+        v_type := trim(v_types[v_position], '"');
         -- as llamalog.table_columns() makes keys; types of somebody's own run his code, and stay as they were given
         CASE
-            WHEN v_types[v_position] = 'uuid' THEN
+            WHEN v_type = 'uuid' THEN
                 v_parts[v_position] := v_parts[v_position]::uuid::text;
-            WHEN v_types[v_position] IN ('smallint', 'integer', 'bigint') THEN
+            WHEN v_type IN ('smallint', 'integer', 'bigint') THEN
                 v_parts[v_position] := v_parts[v_position]::bigint::text;
-            WHEN v_types[v_position] ~ '^numeric(\(|$)' THEN
+            WHEN v_type = 'numeric' OR starts_with(v_type, 'numeric(') THEN
                 v_parts[v_position] := trim_scale(v_parts[v_position]::numeric)::text;
-            WHEN v_types[v_position] = 'date' THEN
+            WHEN v_type = 'date' THEN
                 v_parts[v_position] := to_jsonb(v_parts[v_position]::date) #>> '{}';
-            WHEN v_types[v_position] ~ '^timestamp(\(\d\))? without time zone$' THEN
+            WHEN v_type LIKE 'timestamp%without time zone' THEN
                 v_parts[v_position] := to_jsonb(v_parts[v_position]::timestamp) #>> '{}';
-            WHEN v_types[v_position] ~ '^timestamp(\(\d\))? with time zone$' THEN
+            WHEN v_type LIKE 'timestamp%with time zone' THEN
                 v_parts[v_position] := to_jsonb(v_parts[v_position]::timestamptz) #>> '{}';
             ELSE
                 NULL;

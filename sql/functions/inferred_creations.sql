@@ -9,11 +9,11 @@ AS $function$
 BEGIN
     RETURN QUERY EXECUTE
         -- below the first row that anybody else can write, where the key of the log leads
-        'SELECT log.* FROM llamalog.log AS log WHERE log.seq < 1 AND log.entity_type = $1'
+        'SELECT log.* FROM llamalog.log AS log WHERE log.seq < $2 AND log.entity_type = $1'
             -- as in llamalog.unknown_provenance
             || ' AND log.op IS NULL AND log.category = ''CREATED'' AND log.source = ''unknown'''
             || ' AND log.metadata @> ''{"llamalog": {"inferred": true}}'' ORDER BY log.seq'
-        USING entity_type;
+        USING entity_type, llamalog.first_claimed_seq();
 END;
 $function$;
 

@@ -22,7 +22,7 @@ AS $function$
 DECLARE
     v_watch      llamalog.watches;
     v_table      oid;
-    v_reader     regproc := to_regproc(format('llamalog.%I', llamalog.label_reader_name(labels.entity_type)));
+    v_reader     regproc;
     v_is_current boolean := false;
     v_alive      text[];
     v_labels     text[];
@@ -36,6 +36,7 @@ BEGIN
         RETURN;
     END IF;
     v_table := llamalog.table_of(v_watch);
+    v_reader := to_regproc(format('llamalog.%I', llamalog.label_reader_name(labels.entity_type)));
     -- it may be dropped
     IF v_table IS NOT NULL THEN
         BEGIN

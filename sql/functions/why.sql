@@ -24,6 +24,7 @@ DECLARE
     v_change record;
     v_told   boolean := false;
     v_is_adopted boolean := to_regclass('llamalog.adopted_seq') IS NOT NULL;
+    v_first_claimed bigint := llamalog.first_claimed_seq();
 BEGIN
     SELECT array_agg(held.id)
     INTO v_ids
@@ -115,7 +116,7 @@ BEGIN
             path.description,
             -- as in llamalog.unknown_provenance
             told_change.op IS NULL
-                AND told_change.seq < 1
+                AND told_change.seq < v_first_claimed
                 AND told_change.category = 'CREATED'
                 AND told_change.source = 'unknown'
                 AND coalesce(told_change.metadata, '{}') @> '{"llamalog": {"inferred": true}}' AS is_inferred,

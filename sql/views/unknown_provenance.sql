@@ -10,7 +10,7 @@ SELECT
 FROM llamalog.log AS log
 WHERE log.op IS NULL
     -- below whatever others write: what they say there of llamalog is a claim
-    AND log.seq < 1
+    AND log.seq < (SELECT llamalog.first_claimed_seq())
     AND log.category = 'CREATED'
     AND log.source = 'unknown'
     AND log.metadata @> '{"llamalog": {"inferred": true}}';
