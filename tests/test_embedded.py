@@ -6,6 +6,7 @@ Every test has a TMPDIR of its own, `base`: what a server leaves behind would be
 import contextlib
 import importlib.util
 import os
+import pwd
 import shutil
 import signal
 import stat
@@ -343,6 +344,26 @@ def test_failed_initdb_tells_its_reason_and_leaves_nothing(base):
 def test_directory_without_a_server_is_refused(base):
     with pytest.raises(embedded.ServerFailed, match=f"no PostgreSQL server runs from {base}$"):
         embedded.start(bin_dir=base)
+
+
+def test_no_room_for_temporary_files_is_reported(monkeypatch):
+    monkeypatch.setattr(embedded, "_bases", list)
+    with (
+        pytest.raises(embedded.ServerFailed, match="found no directory for temporary files"),
+        embedded._passing_home(pwd.getpwuid(os.getuid())),
+    ):
+        pass
+
+
+def test_a_directory_that_others_hold_and_serve_nobody_from_is_refused(base, monkeypatch):
+    held = embedded._lock(base)
+    monkeypatch.setattr(embedded, "_order", lambda parent, seconds: "stop")
+    with (
+        pytest.raises(embedded.ServerFailed, match=f"and no server answers: {base}$"),
+        embedded._kept_home(base, pwd.getpwuid(os.getuid()), os.getppid()),
+    ):
+        pass
+    os.close(held)
 
 
 def test_supervisor_that_fails_is_reported(monkeypatch):

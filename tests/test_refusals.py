@@ -5,6 +5,9 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from llamalog_sql import watching
+from llamalog_sql.watching import Options
+
 REFUSALS = {
     "llamalog.activity('2026-01-01', '2026-01-02', 'eon')": (
         "22023",
@@ -35,3 +38,18 @@ def test_refused_in_words_with_a_code_and_a_hint(db, question):
     said = refused.value.diag
     assert (said.sqlstate, said.message_primary) == REFUSALS[question]
     assert said.message_hint
+
+
+def test_a_batch_begins_after_a_whole_key_only(db):
+    db.execute("CREATE TABLE pages (book integer, page integer, PRIMARY KEY (book, page))")
+    watching.watch(db, ["pages"], Options())
+    with pytest.raises(psycopg.Error) as refused:
+        db.execute(
+            "SELECT llamalog.reconciled_batch(watch, '1', 1) FROM llamalog.watches AS watch WHERE entity_type = 'PAGE'"
+        )
+    said = refused.value.diag
+    assert (said.sqlstate, said.message_primary, said.message_detail) == (
+        "22P02",
+        'malformed id "1" for PAGE',
+        "Its key is (book, page).",
+    )

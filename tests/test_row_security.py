@@ -546,10 +546,24 @@ def test_a_table_without_row_security_or_without_policies_is_refused(db):
 
 def test_an_adopted_log_and_row_security_exclude_each_other(secrets):
     secrets.execute(
-        "CREATE TABLE enrichment_logs (id uuid PRIMARY KEY, entity_type text, entity_id uuid, operation text, created_at timestamptz)"
+        "CREATE TABLE enrichment_logs (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), entity_type text, entity_id uuid, operation text, created_at timestamptz)"
     )
     with pytest.raises(CannotAdopt) as caught:
         adopt.adopt(secrets, "enrichment_logs")
     assert str(caught.value) == (
         "row security of SECRET is carried over to the log, and could not be to public.enrichment_logs"
+    )
+
+
+def test_a_table_whose_log_is_an_adopted_one_is_not_protected(database):
+    database.execute(
+        "CREATE TABLE enrichment_logs (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), entity_type text, entity_id uuid,"
+        " operation text, created_at timestamptz); CREATE TABLE letters (id integer PRIMARY KEY);"
+        " ALTER TABLE letters ENABLE ROW LEVEL SECURITY; CREATE POLICY few ON letters USING (id < 9)"
+    )
+    adopt.adopt(database, "enrichment_logs")
+    with pytest.raises(CannotWatch) as caught:
+        protect(database, "letters")
+    assert str(caught.value) == (
+        "row security cannot be carried over to public.enrichment_logs, the application's own log"
     )
