@@ -565,5 +565,5 @@ def test_a_table_whose_log_is_an_adopted_one_is_not_protected(database):
     with pytest.raises(CannotWatch) as caught:
         protect(database, "letters")
     assert str(caught.value) == (
-        "row security cannot be carried over to public.enrichment_logs, the application's own log"
+        "row security cannot be carried over to public.llama_logs, the application's own log"
     )
