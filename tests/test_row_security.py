@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psycopg
 import pytest
+from conftest import default
 
 from llamalog_sql import installation, migrate, row_security, watching
 from llamalog_sql.adoption import adopt
@@ -409,6 +410,7 @@ def state(conn):
     )
 
 
+@default("capture", "image")
 def test_the_log_is_as_it_was_once_nothing_is_protected_any_more(secrets):
     assert state(secrets) == (
         [True],
