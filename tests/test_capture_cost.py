@@ -90,8 +90,7 @@ def test_what_one_row_planned_serves_many(session):
             used(kind, MANY + 1 + n, MANY + 1 + n)
         found = used(kind, 1, MANY)
         for what, number in expected.items():
-            # an index of the log may have got a level more meanwhile; a plan for one row would be many times as dear
-            assert found[what] <= number * 1.5 + 100, (kind, what)
+            assert found[what] <= number * 1.15 + 100, (kind, what)
 
 
 def test_what_many_rows_planned_serves_one(session):
@@ -162,7 +161,7 @@ def test_no_plan_meets_more_rows_than_there_are(explained, by):
             # a scan, a step over it, and the INSERT, which returns none; six steps to number both versions, then they are joined,
             # compared, sorted, logged, and what that returns is counted: one row more
             steps = 16 if kind == "UPDATE" and by == "statement" else 3
-            assert sum(map(rows_met, inside)) <= steps * rows + 1, kind
+            assert sum(map(rows_met, inside)) <= steps * rows + (steps == 16), kind
 
 
 def test_a_plan_of_one_row_that_meets_all_pairs_is_noticed(explained):
