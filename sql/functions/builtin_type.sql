@@ -8,6 +8,8 @@ CREATE OR REPLACE FUNCTION llamalog.builtin_type(
     LANGUAGE plpgsql
     STABLE
     SET search_path = pg_catalog, pg_temp
+    -- names of types are compared
+    SET quote_all_identifiers = off
 AS $function$
 DECLARE
     v_type pg_type;

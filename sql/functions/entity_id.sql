@@ -32,8 +32,7 @@ BEGIN
         RAISE invalid_text_representation;
     END IF;
     FOR v_position IN 1 .. cardinality(v_types) LOOP
-        -- it is quoted where the session that watched the table quoted all identifiers
-        v_type := trim(v_types[v_position], '"');
+        v_type := v_types[v_position];
         -- as llamalog.table_columns() makes keys; types of somebody's own run his code, and stay as they were given
         CASE
             WHEN v_type = 'uuid' THEN

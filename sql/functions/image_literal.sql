@@ -12,10 +12,9 @@ AS $function$
     -- a quoted literal is read by the type itself: a cast from text may be somebody's own
     SELECT CASE
         WHEN image IS NULL OR image = 'null' THEN 'NULL'
-        -- it is quoted where the session quotes all identifiers
-        WHEN trim(base_type, '"') = 'jsonb' THEN
+        WHEN base_type = 'jsonb' THEN
             format('%L::%s', CASE WHEN jsonb_typeof(image) = 'object' THEN coalesce(image -> '$json', image) ELSE image END, type_name)
-        WHEN trim(base_type, '"') = 'money' THEN format('%L::numeric::money::%s', image #>> '{}', type_name)
+        WHEN base_type = 'money' THEN format('%L::numeric::money::%s', image #>> '{}', type_name)
         WHEN jsonb_typeof(image) = 'array' THEN format(
             '%L::%s',
             (

@@ -18,7 +18,7 @@ BEGIN
     FOR v_position IN 1 .. cardinality(columns) LOOP
         v_type := llamalog.builtin_type(relation, columns[v_position]);
         -- from text to regclass there is a cast that does not read every value
-        IF v_type IS NULL OR trim(v_type, '"') = 'regclass' THEN
+        IF v_type IS NULL OR v_type = 'regclass' THEN
             RETURN format('%s %s %s', llamalog.key_expression(relation, columns, row_name), equals, id);
         END IF;
         v_parts := v_parts || format(

@@ -21,6 +21,8 @@ CREATE OR REPLACE FUNCTION llamalog.table_columns(
     LANGUAGE plpgsql
     STABLE
     SET search_path = pg_catalog, pg_temp
+    -- names of types are compared
+    SET quote_all_identifiers = off
 AS $function$
 #variable_conflict use_column
 BEGIN

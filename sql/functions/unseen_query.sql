@@ -27,7 +27,7 @@ BEGIN
         )) FILTER (
             WHERE lower(known.name) IN ('created_at', 'createdat', 'inserted_at')
                 AND known.name <> ALL (v_watch.redacted_columns)
-                AND (known.base_type LIKE 'timestamp%zone' OR trim(known.base_type, '"') = 'date')
+                AND (known.base_type LIKE 'timestamp%zone' OR known.base_type = 'date')
         ),
         max(format('concat(live.%I)', known.name)) FILTER (
             WHERE lower(known.name) IN ('submitted_by', 'submittedby', 'created_by', 'createdby')
