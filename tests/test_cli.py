@@ -570,6 +570,19 @@ def test_dry_run_of_migrate_names_the_tables_whose_capture_would_be_renewed(llam
     assert llamalog("migrate", "--dry-run").stdout == "nothing to do\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "first", "hint"),
+    [
+        (["rollback", "--drop-log"], "error: --drop-log goes with --all", "Add --all"),
+        (["adopt", "--verify", "--undo"], "error: --verify and --undo stand alone", "or llamalog adopt --undo"),
+        (["adopt", "albums", "--verify"], "error: --verify and --undo stand alone", "llamalog adopt --verify"),
+        (["adopt"], "error: which table?", "llamalog adopt public.enrichment_logs"),
+    ],
+)  # fmt: skip
+def test_options_that_do_not_go_together_are_refused(llamalog, arguments, first, hint):
+    failed(llamalog(*arguments), 2, first, hint)
+
+
 def test_rollback_asks_and_is_refused_without_a_terminal(llamalog, database):
     failed(llamalog("rollback", "--all"), 2, "error: Take off capture and undo", "--yes")
     assert "would undo 0002_registry" in llamalog("rollback", "--all", "--dry-run").stdout

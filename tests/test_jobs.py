@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
+import re
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -353,6 +355,14 @@ def test_a_cursor_of_another_question_is_refused(imported):
     (entity,) = jobs.impact_entities(imported.db, Criteria("import-1"), limit=1)
     with pytest.raises(BadCursor, match="another question"):
         list(jobs.impact_entities(imported.db, Criteria("enrich-1"), cursor=entity.next_cursor))
+
+
+def test_a_cursor_that_names_no_entity_is_refused(imported):
+    (entity,) = jobs.impact_entities(imported.db, Criteria("import-1"), limit=1)
+    *page, _ = base64.b64decode(entity.next_cursor).split(b" ", 5)
+    cursor = base64.b64encode(b" ".join([*page, b"nobody"])).decode()
+    with pytest.raises(BadCursor, match=f'malformed cursor "{re.escape(cursor[:100])}"'):
+        list(jobs.impact_entities(imported.db, Criteria("import-1"), cursor=cursor))
 
 
 @pytest.mark.parametrize("ask", [jobs.impact, lambda *a: list(jobs.impact_entities(*a))])

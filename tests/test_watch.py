@@ -635,6 +635,20 @@ def test_table_that_is_not_watched_cannot_be_unwatched(bare):
     )
 
 
+def test_a_trigger_without_its_watch_stops_the_write_and_says_why(bare):
+    """So that nothing is lost in silence; llamalog.watches is nobody's to write but the owner's."""
+    bare.execute("CREATE TABLE labels (id integer PRIMARY KEY)")
+    watch(bare, "labels")
+    bare.execute("DELETE FROM llamalog.watches")
+    with pytest.raises(psycopg.Error) as refusal:
+        bare.execute("TRUNCATE labels")
+    assert (refusal.value.sqlstate, refusal.value.diag.message_primary, refusal.value.diag.message_hint) == (
+        "LL002",
+        'table "public.labels" is not watched as LABEL',
+        "Run: llamalog watch public.labels",
+    )  # fmt: skip
+
+
 # -- once, twice, and no more -----------------------------------------------------------------------------------------
 
 
