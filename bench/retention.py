@@ -3,8 +3,8 @@
     make bench-retention                    10,000,000 rows in 36 months
     make bench-retention ROWS=1000000
 
-Prints the longest wait of writers and of questions before, while twelve months are archived, and while one is brought back;
-and, of the way not taken, while a month is swapped for a small one by DETACH and ATTACH. No test: nothing here can fail.
+Prints the longest writes and questions before, while twelve months are archived, and while one is brought back, with how much of
+each write was waiting for a processor, and what the server logged of waits for locks; and, of the way not taken, while a month is swapped for a small one by DETACH and ATTACH. No test: nothing here can fail.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,14 @@ ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "llamalog_sql" / "demo" / "music_schema.sql"
 TABLES = ["albums", "artists", "tracks", "album_artists", "track_artists"]
 MONTHS = 36
+LOCK_WAIT = "20ms"
+SETTINGS = {
+    "max_wal_size": "4GB",
+    "shared_buffers": "512MB",
+    "log_lock_waits": "on",
+    "deadlock_timeout": LOCK_WAIT,  # waits longer than this are logged
+    "log_line_prefix": "%a ",
+}
 
 #: A month: albums of ten changes each, of which every tenth is deleted at last.
 FILL = """
@@ -53,23 +63,32 @@ CROSS JOIN LATERAL (
 """
 
 
+def without_core(*pids: int) -> float:
+    """Return the milliseconds that processes have waited for a processor, where the system tells."""
+    with suppress(OSError):
+        return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) for pid in pids) / 1e6
+    return 0
+
+
 def write(dsn: str, seed: int, stop: Event, said: Any) -> None:
-    """Insert and update albums, all the while; say the longest waits in milliseconds."""
+    """Insert and update albums, all the while; say the longest waits, and how much of each was for a processor."""
     waits = []
     album = None
-    with psycopg.connect(dsn, autocommit=True) as conn:
+    with psycopg.connect(dsn, autocommit=True, application_name="writer") as conn:
+        both = (conn.info.backend_pid, os.getpid())
         while not stop.is_set():
             for statement in (
                 "INSERT INTO albums (title, updated_at) VALUES ('w', now()) RETURNING id",
                 "UPDATE albums SET label = md5(random()::text) WHERE id = %s",
             ):
-                began = time.monotonic()
+                queued, began = without_core(*both), time.monotonic()
                 found = conn.execute(
                     statement.encode(), [album] if statement.startswith("U") else None
                 )
                 if found.description:
                     (album,) = found.fetchone()  # type: ignore[misc]
-                waits.append((time.monotonic() - began) * 1000)
+                took = (time.monotonic() - began) * 1000
+                waits.append((took, without_core(*both) - queued))
             time.sleep(0.002)
     said.put(("writer", len(waits), sorted(waits)[-3:]))
 
@@ -89,32 +108,37 @@ def ask(dsn: str, per_month: int, stop: Event, said: Any) -> None:
                     f"SELECT * FROM llamalog.{question}('ALBUM', md5(%s::text)::uuid::text)".encode(),
                     [album],
                 ).fetchall()
-                waits.append((time.monotonic() - began) * 1000)
+                waits.append(((time.monotonic() - began) * 1000, 0.0))
                 wrong += not any("created" in str(row).lower() for row in answer)
             time.sleep(0.01)
     said.put(("question", len(waits), sorted(waits)[-3:], wrong))
 
 
 def look(dsn: str, stop: Event, said: Any) -> None:
-    """Look every few milliseconds whether a writer waits for a lock; say how often one did."""
-    looks, seen = 0, set[str]()
-    times = 0
+    """Look every few milliseconds for what a write of more than 10 ms waits; say how often for what."""
+    looks = 0
+    seen = Counter[str]()
     with psycopg.connect(dsn, autocommit=True) as conn:
         while not stop.is_set():
-            ((waiting,),) = conn.execute(
-                "SELECT array_agg(wait_event) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%albums %'"
-                " AND query NOT LIKE '%pg_stat_activity%'"
-            ).fetchall()
+            seen.update(
+                event
+                for (event,) in conn.execute(
+                    "SELECT coalesce(wait_event_type || ' ' || wait_event, 'nothing but a processor') FROM pg_stat_activity"
+                    " WHERE application_name = 'writer' AND state = 'active' AND query_start < clock_timestamp() - interval '10 ms'"
+                )
+            )
             looks += 1
-            times += waiting is not None
-            seen.update(waiting or [])
             time.sleep(0.005)
-    said.put(("writers waiting for a lock", looks, [times, *seen]))
+    said.put(("writes of more than 10 ms seen", looks, seen.most_common()))
 
 
 @contextmanager
-def company(dsn: str, per_month: int, title: str, console: Console) -> Iterator[None]:
+def company(
+    server: embedded.Server, per_month: int, title: str, console: Console
+) -> Iterator[None]:
     """Two writers and someone who asks, beside what happens inside."""
+    dsn, log = server.dsn, server.directory / "log"
+    start = log.stat().st_size
     stop, said = multiprocessing.Event(), multiprocessing.Queue()
     people = [
         *(multiprocessing.Process(target=write, args=(dsn, n, stop, said)) for n in range(2)),
@@ -132,13 +156,28 @@ def company(dsn: str, per_month: int, title: str, console: Console) -> Iterator[
     for person in people:
         person.join()
     console.print(f"[bold]{title}[/bold]: {seconds:.1f} s")
+    console.print(f"  writers' waits for locks of more than {LOCK_WAIT}: {lock_waits(log, start)}")
     for who, count, longest, *wrong in sorted(told):
-        if who.startswith("writers"):
-            console.print(f"  {who}: {longest[0]} of {count:,} looks {longest[1:] or ''}")
+        if who.startswith("writes of"):
+            waited = ", ".join(f"{times} waiting for {event}" for event, times in longest)
+            console.print(f"  {who} in {count:,} looks: {waited or 'none'}")
             continue
-        shown = ", ".join(f"{wait:.0f}" for wait in reversed(longest))
+        shown = ", ".join(
+            f"{took:.0f}" + (f" ({queued:.0f} for a processor)" if queued else "")
+            for took, queued in reversed(longest)
+        )
         note = f"; {wrong[0]} did not begin at the beginning" if wrong else ""
         console.print(f"  {who}: {count:,} statements, longest {shown} ms{note}")
+
+
+def lock_waits(log: Path, start: int) -> str:
+    """Say how long writers waited for which locks, the longest first, by what the server has logged since."""
+    told = log.read_bytes()[start:].decode(errors="replace")
+    waits = re.findall(
+        r"^writer LOG: .* acquired (\w+ on [a-z ]+).* after ([\d.]+) ms$", told, re.M
+    )
+    longest = sorted(((float(ms), lock) for lock, ms in waits), reverse=True)
+    return ", ".join(f"{ms:.0f} ms for {lock.strip()}" for ms, lock in longest[:3]) or "none"
 
 
 def size(conn: psycopg.Connection[Any]) -> str:
@@ -182,7 +221,7 @@ def main() -> None:
     total = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
     per_month = total // MONTHS // 10 * 10
     console = Console(width=120)
-    with embedded.start(settings={"max_wal_size": "4GB", "shared_buffers": "512MB"}) as server:
+    with embedded.start(settings=SETTINGS) as server:
         conn = psycopg.connect(server.dsn, autocommit=True)
         conn.execute(SCHEMA.read_bytes())
         migrate.migrate(conn)
@@ -205,12 +244,12 @@ def main() -> None:
         console.print(
             f"{per_month * MONTHS:,} rows in {MONTHS} months, {size(conn)}, written in {time.monotonic() - began:.0f} s"
         )
-        with company(server.dsn, per_month, "nothing else", console):
-            time.sleep(10)
+        with company(server, per_month, "nothing else", console):
+            time.sleep(60)
         with tempfile.TemporaryDirectory() as directory:
             command = [sys.executable, "-m", "llamalog_sql.cli", "--dsn", server.dsn, "-q"]
             keeping = ["maintain", "--keep", "24 months", "--archive", directory, "--yes"]
-            with company(server.dsn, per_month, "maintain --keep '24 months'", console):
+            with company(server, per_month, "maintain --keep '24 months'", console):
                 subprocess.run(  # noqa: S603
                     [*command, *keeping], check=True, env=os.environ, stderr=subprocess.DEVNULL
                 )
@@ -221,11 +260,11 @@ def main() -> None:
                 f"  {len(files)} files of {held:,.0f} MiB in all; the log now {size(conn)};"
                 f" the process took {memory:,.0f} MiB at most"
             )
-            with company(server.dsn, per_month, "restore-archive of one month", console):
+            with company(server, per_month, "restore-archive of one month", console):
                 restoring = [*command, "restore-archive", str(files[-1])]
                 subprocess.run(restoring, check=True, env=os.environ)  # noqa: S603
         newer = sorted(bounds)[-4:]
-        with company(server.dsn, per_month, "four months by DETACH and ATTACH instead", console):
+        with company(server, per_month, "four months by DETACH and ATTACH instead", console):
             for name in newer:
                 swap(conn, name, bounds[name])
 
