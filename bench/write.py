@@ -132,6 +132,10 @@ def main() -> int:
                 for write in ("INSERT", "UPDATE")
             }
         )
+        for write, of_systems in sizes.items():
+            for system in all_systems:
+                if not system.shows(write.lower()):
+                    del of_systems[system.name]
         found: dict[str, dict[str, list[float]]] = {}
         for workload in chosen:
             measured = [system for system in all_systems if getattr(system, workload.part)]
@@ -141,7 +145,11 @@ def main() -> int:
                     took = measure(bench, workload.name, system, turn)
                     if turn:  # the first fills caches
                         times[system.name].append(took)
-            found[workload.name] = times
+            found[workload.name] = {
+                system.name: times[system.name]
+                for system in measured
+                if system.shows(workload.part)
+            }
             print(f"{workload.name}: done", file=sys.stderr)
         version = server.version
     if asked.json:
