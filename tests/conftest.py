@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import replace
@@ -68,6 +69,16 @@ def sampled(values: Iterable[Any], every: int = 3) -> list[Any]:
         param._replace(marks=(*param.marks, *[pytest.mark.slow] * bool(number % every)))
         for number, param in enumerate(params)
     ]
+
+
+def until_alone(conn: psycopg.Connection[Any]) -> None:
+    """Wait until the server has noticed that a command was killed: its session goes on to the end of the statement."""
+    others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'llamalog'"
+    for _ in range(6000):
+        if conn.execute(others.encode()).fetchone() is None:
+            return
+        time.sleep(0.01)
+    raise AssertionError("the session of the killed command never ended")
 
 
 def fast_place() -> str:

@@ -20,7 +20,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from click.testing import CliRunner
-from conftest import MUSIC, MUSIC_TABLES, sampled
+from conftest import MUSIC, MUSIC_TABLES, sampled, until_alone
 from legacy import make
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row, namedtuple_row, tuple_row
@@ -1437,6 +1437,7 @@ def test_a_killed_process_leaves_nothing_half_done(legacy, seconds):
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    until_alone(legacy)
     assert write_as_before(legacy, "public.enrichment_logs") == SEEN
     legacy.execute("DELETE FROM enrichment_logs WHERE created_at > '2025-03-02'")
     found = state.current(legacy)

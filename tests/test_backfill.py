@@ -22,7 +22,7 @@ import click.testing
 import legacy
 import psycopg
 import pytest
-from conftest import MUSIC, MUSIC_TABLES, fast_place
+from conftest import MUSIC, MUSIC_TABLES, fast_place, until_alone
 
 from llamalog_sql import backfill, cli, embedded, migrate, queries, watching
 from llamalog_sql.adoption import adopt, proof, undo
@@ -847,16 +847,6 @@ def until_at_work(conn):
             return
         time.sleep(0.01)
     raise AssertionError("it does not begin")
-
-
-def until_alone(conn):
-    """Wait until the server has noticed the end of a client that was killed."""
-    others = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'llamalog'"
-    for _ in range(2000):
-        if not value(conn, others):
-            return
-        time.sleep(0.01)
-    raise AssertionError("the backend outlives its client")
 
 
 #: What writers beside it do to old rows: new versions of them that say the same.

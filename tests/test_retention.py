@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from click.testing import CliRunner
-from conftest import sampled
+from conftest import sampled, until_alone
 from psycopg import sql
 
 from llamalog_sql import archive, errors, migrate, queries, retention, sizes, watching
@@ -841,22 +841,6 @@ def command(own_dsn, *arguments, killed_at=None):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-
-
-def until_alone(conn):
-    """Wait until the server has noticed that its client is gone."""
-    for _ in range(2000):
-        if (
-            value(
-                conn,
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                " AND application_name = 'llamalog'",
-            )
-            == 0
-        ):
-            return
-        time.sleep(0.01)
-    raise AssertionError("the session of the killed command never ended")
 
 
 def fill(conn, months, rows=300):

@@ -24,7 +24,7 @@ BEGIN
                   HINT    = 'Try the transaction again.';
     END IF;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'table "%" is not watched as %', relation::regclass, entity_type
+        RAISE EXCEPTION 'table "%" is not watched as %', relation::regclass, left(entity_type, 100)
             USING ERRCODE = 'LL002',
                   DETAIL  = 'It has a llamalog trigger, but llamalog.watches does not know it.',
                   HINT    = 'Run: llamalog watch ' || relation::regclass;
