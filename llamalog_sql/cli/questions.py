@@ -274,7 +274,11 @@ def _all_as_of(entity_type: str, at: datetime, form: str) -> None:
             yield batch
 
     with session() as conn:
-        output_instants.write_entities(counted(instants.as_of_all(conn, entity_type, at)), form)
+        output_instants.write_entities(
+            counted(instants.as_of_all(conn, entity_type, at)),
+            form,
+            instants.key_columns(conn, entity_type),
+        )
         _say_columns(conn, entity_type, at)
     if not count:
         say("none existed then")
