@@ -195,7 +195,8 @@ def _record_failure(
             with psycopg.connect(dsn, autocommit=True, connect_timeout=5) as second:
                 _call(second, "llamalog.record_failure", arguments)
         except psycopg.Error as trouble:
-            warn(f"could not be recorded: {trouble.diag.message_primary or trouble}")
+            hint = f" ({trouble.diag.message_hint})" if trouble.diag.message_hint else ""
+            warn(f"could not be recorded: {trouble.diag.message_primary or trouble}{hint}")
 
     writing = threading.Thread(target=write, name="llamalog-failure", daemon=True)
     writing.start()

@@ -41,6 +41,20 @@ class ColumnChange:
     noticed_at: datetime
 
 
+def key_columns(conn: Connection, entity_type: str) -> list[str]:
+    """Return the columns by which the rows of a type are known."""
+    try:
+        found = first_row(
+            conn,
+            "SELECT watch.key_columns FROM llamalog.watches AS watch"
+            " WHERE watch.entity_type = llamalog.entity_type(%s)",
+            [entity_type],
+        )
+    except psycopg.Error as error:
+        raise translate(error) from error
+    return list(found[0]) if found else []
+
+
 def as_of_all(conn: Connection, entity_type: str, at: datetime) -> Iterator[list[EntityAt]]:
     """Yield every row of a type that existed at an instant, by key as text, in batches; memory is that of a batch.
 

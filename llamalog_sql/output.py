@@ -561,13 +561,27 @@ def _told(row: Change | ChainRow) -> Iterator[str]:
 def _difference(name: str, before: Any, after: Any) -> str:
     if before == after == "[redacted]":
         return f"{name} (redacted)"
-    return f"{name}: {short_value(before)} → {short_value(after)}"
+    old, new = _shown(before), _shown(after)
+    if old != new and _shortened(old) == _shortened(new):
+        # long texts that begin alike: from shortly before where they part
+        pairs = enumerate(zip(old, new, strict=False))
+        start = next((n for n, (a, b) in pairs if a != b), min(len(old), len(new))) - _ALIKE
+        old, new = f"…{old[start:]}", f"…{new[start:]}"
+    return f"{name}: {_shortened(old)} → {_shortened(new)}"
+
+
+#: Characters of a cell, and those of them that two long texts have in common where both are shown.
+_CELL = 40
+_ALIKE = 15
 
 
 def short_value(image: Any) -> str:
     """Return the image of a value for a cell, cut where it is long; not yet clean."""
-    text = _shown(image)
-    return text if len(text) <= 40 else text[:39] + "…"
+    return _shortened(_shown(image))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
 
 
 #: Characters of a value that a terminal is shown where values are what was asked for; other formats have all of it.

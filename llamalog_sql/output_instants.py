@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from rich.text import Text
 
@@ -15,12 +15,17 @@ from llamalog_sql.pausing import Pause
 _FIELDS = 4
 
 
-def write_entities(batches: Iterable[Sequence[EntityAt]], form: str) -> None:
-    """Write rows as they come: as a line each for a person, a JSON array, JSON lines, or csv with the image as JSON."""
+def write_entities(
+    batches: Iterable[Sequence[EntityAt]], form: str, key_columns: Collection[str]
+) -> None:
+    """Write rows as they come: as a line each for a person, a JSON array, JSON lines, or csv with the image as JSON.
+
+    key_columns: left out of the lines, which begin with the key.
+    """
     if form == "table":
         target = output.console()
         for row in _each(batches):
-            target.print(_line(row), soft_wrap=True)
+            target.print(_line(row, key_columns), soft_wrap=True)
     elif form == "json":
         is_first = True
         for row in _each(batches):
@@ -37,7 +42,7 @@ def _each(batches: Iterable[Sequence[EntityAt]]) -> Iterator[EntityAt]:
         yield from batch
 
 
-def _line(row: EntityAt) -> Text:
+def _line(row: EntityAt, key_columns: Collection[str]) -> Text:
     """Return a row as its key and the first of its fields that hold something."""
     line = Text(output.clean(row.entity_id), style="bold")
     if row.image is None:
@@ -45,7 +50,7 @@ def _line(row: EntityAt) -> Text:
     held = [
         (name, value)
         for name, value in row.image.items()
-        if value is not None and str(value) != row.entity_id  # the key stands there already
+        if value is not None and name not in key_columns
     ]
     shown = [f"{name}: {output.short_value(value)}" for name, value in held[:_FIELDS]]
     if len(held) > _FIELDS:

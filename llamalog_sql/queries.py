@@ -382,11 +382,13 @@ def log_begins_at(conn: Connection) -> datetime | None:
 def label(conn: Connection, entity_type: str, entity_id: str) -> str | None:
     """Return the name that people know an entity by, None when it has none or the caller may not read it.
 
+    entity_id: any key that it has had.
     Source: sql/functions/labels.sql
     """
     with conn.cursor(row_factory=tuple_row) as cursor:
         row = cursor.execute(
-            "SELECT label FROM llamalog.labels(llamalog.entity_type(%s), ARRAY[%s])",
+            "SELECT known.label FROM llamalog.entity_type(%s) AS type"
+            " CROSS JOIN LATERAL llamalog.labels(type, ARRAY[llamalog.last_key(type, %s)]) AS known",
             [entity_type, entity_id],
         ).fetchone()
     return row[0] if row else None

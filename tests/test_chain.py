@@ -429,6 +429,48 @@ def test_why_tells_who_created_it_what_came_with_it_and_what_happened_since(db, 
     assert told[2].startswith("ALBUM “OK Computer OKNOTOK” was deleted")
 
 
+def test_why_tells_a_former_key_of_the_entity_and_none_of_its_links(db, new):
+    album, artist, other = new.album(db), new.artist(db), new.artist(db, "Björk")
+    new.link(db, album, artist)
+    db.execute("SELECT llamalog.set_context(source => 'fix')")
+    db.execute("UPDATE album_artists SET artist_id = %s", [other])
+    assert [s.sentence for s in queries.why(db, "ALBUM", album) if "its key" in s.sentence] == []
+    db.execute("SELECT llamalog.set_context(source => 'fix')")
+    db.execute("UPDATE albums SET id = gen_random_uuid()")
+    (moved,) = (s.sentence for s in queries.why(db, "ALBUM", album) if "its key" in s.sentence)
+    assert f"; its key had been {album}." in moved
+
+
+def test_a_story_bears_the_name_of_its_row_whoever_has_its_former_keys(db, new):
+    first, second = new.album(db, "Kid A"), new.album(db, "Amnesiac")
+    free = db.execute("SELECT gen_random_uuid()::text").fetchone()[0]
+    for old, to in ((first, free), (second, first), (free, second)):
+        db.execute("UPDATE albums SET id = %s WHERE id = %s", [to, old])
+    for key, title in ((second, "Kid A"), (free, "Kid A"), (first, "Amnesiac")):
+        assert queries.label(db, "ALBUM", key) == title
+        story = queries.why(db, "ALBUM", key)
+        assert all(s.sentence.startswith(f"ALBUM “{title}” was ") for s in story)
+        nodes = [n for n in queries.tree(db, "ALBUM", key) if n.seq is not None]
+        assert {n.label for n in nodes} == {title}
+        assert len(nodes) == len(story) == (3 if title == "Kid A" else 2)
+
+
+def test_a_job_known_by_name_only_stands_in_a_tree_where_what_it_caused_began(db, new):
+    db.execute("SELECT llamalog.set_context(source => 'addAlbum', job_id => 'add')")
+    album = new.album(db)
+    db.execute("SELECT llamalog.set_context()")
+    for name, value in (("source", "spotify_sync"), ("job_id", "sync"), ("path", "")):
+        db.execute("SELECT set_config('llamalog.' || %s, %s, true)", [name, value])
+    new.track(db, album)
+    db.execute("SELECT llamalog.set_context(source => 'admin_correction', job_id => 'fix')")
+    db.execute("UPDATE albums SET title = 'Kid A'")
+    nodes = queries.tree(db, "ALBUM", album)
+    assert [n.job_id for n in nodes if n.depth == 0] == ["add", "sync", "fix"]
+    (track,) = (n for n in nodes if n.entity_type == "TRACK")
+    (sync,) = (n for n in nodes if n.node == "job sync")
+    assert (track.depth, sync.seq, sync.created_at) == (2, None, track.created_at)
+
+
 def test_why_of_a_row_older_than_its_watch_says_that_nothing_is_known(db, new):
     album = new.album(db)
     db.execute("DELETE FROM llamalog.llama_logs")

@@ -188,6 +188,19 @@ def clock(database):
     return database.execute("SELECT clock_timestamp()").fetchone()[0].isoformat()
 
 
+def test_of_long_texts_that_begin_alike_history_shows_where_they_part(llamalog, database, new):
+    text = "All the king's horses and all the king's men"
+    album = new.album(database, title=text * 5 + ". Exit")
+
+    def shown():
+        return llamalog("history", "ALBUM", album, COLUMNS="300").stdout
+
+    database.execute("UPDATE albums SET title = %s", [text * 5 + ". Entry"])
+    assert "title: …e king's men. Exit → …e king's men. Entry" in shown()
+    database.execute("UPDATE albums SET title = 'x' || title")
+    assert f"title: {text[:39]}… → x{text[:38]}…" in shown()
+
+
 def test_history_and_find_say_when_there_is_more(llamalog, database, new):
     album = new.album(database)
     database.execute("UPDATE albums SET label = 'Parlophone'")

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 import llamalog_sql
-from llamalog_sql import context
+from llamalog_sql import context, watching
 
 
 def test_source_user_and_job_of_set_context_stand_on_the_row(each_db, new, changes):
@@ -262,6 +262,17 @@ def test_failure_that_cannot_be_recorded_hides_nothing(database, caplog):
         "[🦙 LlamaLog] the failure of job lost (KeyError: 'tracks') could not be recorded"
         in caplog.text
     )
+
+
+def test_failure_of_no_possible_entity_says_how_one_is_named(database, caplog):
+    caplog.set_level(logging.WARNING, logger="llamalog_sql")
+    logging.getLogger("llamalog_sql").propagate = True
+    database.execute("CREATE TABLE seats (row integer, number integer, PRIMARY KEY (row, number))")
+    watching.watch(database, ["seats"])
+    with pytest.raises(KeyError), context(database, source="sale", entity=("SEAT", (1, 2))):
+        raise KeyError("taken")
+    assert 'could not be recorded: malformed id "(1, 2)" for SEAT' in caplog.text
+    assert "(Give the values of its key with commas between them.)" in caplog.text
 
 
 def test_failure_is_recorded_from_sql_after_the_rollback(db, new, changes):

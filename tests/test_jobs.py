@@ -765,3 +765,27 @@ def test_jobs_that_never_were_and_questions_about_nothing_are_refused(
     llamalog, arguments, code, first, hint
 ):
     test_cli.failed(llamalog(*arguments), code, first, hint)
+
+
+def test_the_root_of_a_job_is_its_first_ancestor_though_its_parent_alone_is_said(db, new):
+    def begin(job, parent):
+        db.execute(
+            "SELECT llamalog.set_context(source => 'enrichment', job_id => %s, parent_job_id => %s)",
+            [job, parent],
+        )
+
+    begin("first", None)
+    db.execute("SELECT llamalog.start_job('second', 'first')")
+    begin("third", "second")
+    album = new.album(db)
+    begin("fourth", "third")
+    db.execute("UPDATE albums SET title = 'Kid A'")
+    db.execute("SELECT llamalog.record_failure('no', parent_job_id => 'fourth')")
+    assert [
+        *db.execute("SELECT DISTINCT root_job_id FROM llamalog.log").fetchall(),
+        *db.execute("SELECT DISTINCT root_job_id FROM llamalog.jobs").fetchall(),
+    ] == [("first",), ("first",)]
+    begin("other", "unheard of")
+    db.execute("DELETE FROM albums WHERE id = %s", [album])
+    last = db.execute("SELECT root_job_id FROM llamalog.log ORDER BY seq DESC LIMIT 1")
+    assert last.fetchone() == ("unheard of",)

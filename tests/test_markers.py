@@ -367,6 +367,18 @@ def test_who_could_read_the_log_reads_what_came_of_columns_and_nobody_writes_it(
 # -- on the command line ----------------------------------------------------------------------------------------------
 
 
+def test_a_line_of_a_row_leaves_out_its_key_and_no_value_that_is_like_it(llamalog, database):
+    database.execute("CREATE TABLE shelves (id integer PRIMARY KEY, room integer)")
+    database.execute(
+        "CREATE TABLE places (shelf integer, place text, room integer, PRIMARY KEY (shelf, place))"
+    )
+    watching.watch(database, ["shelves", "places"])
+    database.execute("INSERT INTO shelves VALUES (1, 1); INSERT INTO places VALUES (1, 'a', 1)")
+    now = clock(database).isoformat()
+    assert llamalog("as-of", "SHELF", now).stdout == "1  room: 1\n"
+    assert llamalog("as-of", "PLACE", now).stdout == "1,a  room: 1\n"
+
+
 def test_the_commands_show_all_rows_two_changes_and_what_came_of_columns(llamalog, database):
     shop(database)
     none = clock(database).isoformat()

@@ -929,6 +929,16 @@ def test_pause_and_resume_as_commands(database, new, llamalog):
     assert told[-1].endswith("by postgres: four; what was written then is not in the log")
 
 
+def test_each_story_says_that_a_pause_may_have_left_something_out(database, new, llamalog):
+    before = new.album(database)
+    with paused(database, "ALBUM", "load"):
+        pass
+    after = new.album(database, "Kid A")
+    for question in ("chain", "tree", "why"):
+        assert "capture of ALBUM was paused from 20" in llamalog(question, "ALBUM", before).stderr
+        assert llamalog(question, "ALBUM", after).stderr == ""
+
+
 def test_a_role_without_the_right_is_told_what_to_do(database, llamalog):
     database.execute(
         "CREATE ROLE pausing_app LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA llamalog TO pausing_app"

@@ -236,6 +236,30 @@ def test_a_write_that_was_not_captured_is_said(db, new):
     assert "In 1 place its changes do not meet: a write was not captured." in story
 
 
+def test_a_pause_is_said_where_it_may_have_left_something_out(db, new):
+    album = new.album(db)
+    for reason in ("one", "<b>", "three", "four"):
+        db.execute("SELECT llamalog.pause('ALBUM', %s)", [reason])
+        db.execute("SELECT llamalog.resume('ALBUM')")
+    story = Read(of_entity(db, "ALBUM", album))["story"]
+    assert "by postgres: one" not in story
+    assert "by postgres: <b>; what was written then is not in the log" in story
+    assert "1 earlier pause: llamalog.pauses_since(type) lists them." in story
+    later = new.album(db, "Kid A")
+    assert "paused" not in Read(of_entity(db, "ALBUM", later))["story"]
+
+
+def test_the_page_of_a_former_key_is_that_of_the_row_which_lives(db, new):
+    album, other = new.album(db), new.album(db, "Kid A")
+    db.execute("UPDATE albums SET id = gen_random_uuid() WHERE id = %s", [album])
+    assert "OK Computer" in of_entity(db, "ALBUM", album)
+    free = db.execute("SELECT id FROM albums WHERE title = 'OK Computer'").fetchone()[0]
+    db.execute("UPDATE albums SET id = %s WHERE id = %s", [album, other])
+    page = of_entity(db, "ALBUM", str(free))
+    assert "OK Computer" in page
+    assert "Kid A" not in page
+
+
 def test_a_row_that_one_may_not_read_leaves_its_blame_out(db, new):
     album = new.album(db)
     db.execute("CREATE ROLE report_reader")

@@ -960,6 +960,22 @@ def test_the_command_shows_asks_and_does(llamalog, database, new):
     assert result["job_id"].startswith("revert:")
 
 
+def test_the_command_shows_no_value_where_none_is_known(llamalog, database):
+    database.execute("CREATE TABLE people (id integer PRIMARY KEY, email text, phone text)")
+    watching.watch(database, ["people"], Options(redact=["email"]))
+    database.execute("INSERT INTO people VALUES (1, 'a@b', '1')")
+    database.execute("UPDATE people SET email = 'c@d', phone = '2'")
+    seq = str(last_seq(database))
+    database.execute("ALTER TABLE people DROP phone")
+    shown = llamalog("revert", "--change", seq, "--dry-run").stdout
+    assert "nothing" not in shown
+    (column,) = (line.split() for line in shown.splitlines() if line.startswith("column"))
+    assert column[:4] == ["column", "PERSON", "1", "phone"]
+    assert column[column.index("the") - 1] == "1"
+    (masked,) = (line.split() for line in shown.splitlines() if line.startswith("masked"))
+    assert masked[:6] == ["masked", "PERSON", "1", "email", "[redacted]", "redacted:"]
+
+
 def test_the_command_names_what_is_in_the_way(llamalog, database, new):
     album = new.album(database, "one")
     first = str(clock(database))

@@ -140,7 +140,9 @@ def chain(
             cursor=cursor,
         )
         _say_archived(conn, entity_type, entity_id)
-        if not page.logs:
+        if page.logs:
+            _say_pauses(conn, entity_type, page.logs[0].created_at)
+        else:
             say_nothing(conn, "no such change is recorded")
     if form == "json":
         click.echo(
@@ -196,6 +198,9 @@ def tree(entity_type: str, entity: str, children: int, form: str) -> None:
         label = queries.label(conn, entity_type, entity_id)
         nodes = queries.tree(conn, entity_type, entity_id)
         _say_archived(conn, entity_type, entity_id)
+        told = [node.created_at for node in nodes if node.created_at is not None]
+        if told:
+            _say_pauses(conn, entity_type, min(told))
     if form != "table":
         output.write_rows(nodes, form, TreeNode)
         return
@@ -218,6 +223,8 @@ def why(entity_type: str, entity: str, form: str) -> None:
     with session() as conn:
         entity_id = queries.resolve(conn, entity_type, entity)
         sentences = queries.why(conn, entity_type, entity_id)
+        if sentences:
+            _say_pauses(conn, entity_type, sentences[0].created_at)
     if form != "table":
         output.write_rows(sentences, form, Sentence)
         return
@@ -267,7 +274,11 @@ def _all_as_of(entity_type: str, at: datetime, form: str) -> None:
             yield batch
 
     with session() as conn:
-        output_instants.write_entities(counted(instants.as_of_all(conn, entity_type, at)), form)
+        output_instants.write_entities(
+            counted(instants.as_of_all(conn, entity_type, at)),
+            form,
+            instants.key_columns(conn, entity_type),
+        )
         _say_columns(conn, entity_type, at)
     if not count:
         say("none existed then")

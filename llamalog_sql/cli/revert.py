@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from datetime import datetime
-from typing import IO
+from typing import IO, Any
 
 import click
 from psycopg.errors import Diagnostic
@@ -174,8 +174,9 @@ def _print(conn: Connection, plan: Plan, stream: IO[str]) -> None:
                         step.action,
                         _name(step, labels),
                         step.field or "",
-                        "" if step.field is None else output.short_value(step.before),
-                        "" if step.field is None else output.short_value(step.after),
+                        # what is not known is not nothing
+                        "" if step.action == "column" else _shown(step, step.before),
+                        "" if step.action == "masked" else _shown(step, step.after),
                         _why(step),
                     ]
                     for step in plan.obstacles[:_LINES]
@@ -218,6 +219,10 @@ def _name(step: Step, labels: dict[tuple[str, str], str]) -> str:
     label = labels.get((step.entity_type, step.entity_id))
     parts = [step.entity_type, f"“{output.short_value(label)}”" if label else "", step.entity_id]
     return " ".join(filter(None, [*parts, f"– {step.related_id}" if step.related_id else ""]))
+
+
+def _shown(step: Step, value: Any) -> str:
+    return "" if step.field is None else output.short_value(value)
 
 
 def _why(step: Step) -> str:

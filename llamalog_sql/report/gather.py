@@ -18,7 +18,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row
 from psycopg.types.json import set_json_loads
 
-from llamalog_sql import attention, jobs, output, queries
+from llamalog_sql import attention, jobs, output, output_instants, pausing, queries
 from llamalog_sql.connection import Connection, exact_json, first_row, rows
 from llamalog_sql.errors import LlamaLogError, translate
 
@@ -34,6 +34,9 @@ STEPS, SENTENCES, JOBS, FIELD_CHANGES, FAILURES, FINDINGS, ENTITIES = (
     10,
     300,
 )
+
+#: Pauses that are told, the last ones.
+PAUSES = 3
 
 #: Characters of a value that are kept.
 LENGTH = 300
@@ -135,7 +138,7 @@ class Entity:
 
     steps: parents before their children, siblings by time, the oldest first.  step_count, job_count, sentence_count: of all,
     shown or not.  changes_by_field: the newest first; is_whole says whether they are all.  blame: None where the caller may not
-    read the row, blame_refused then says why.
+    read the row, blame_refused then says why.  pauses: the last of them, as they are told.
     """
 
     entity_type: str
@@ -155,6 +158,8 @@ class Entity:
     blame: list[queries.Blame] | None
     blame_refused: str | None
     break_count: int
+    pauses: list[str]
+    pause_count: int
 
 
 @dataclass(frozen=True)
@@ -231,7 +236,8 @@ def entity(conn: Connection, entity_type: str, entity_id: str) -> Entity:
     key = {"type": spelled, "id": found}
     known = first_row(
         conn,
-        "SELECT known.label, known.is_alive FROM llamalog.labels(%(type)s, ARRAY[%(id)s]) AS known",
+        "SELECT known.label, known.is_alive"
+        " FROM llamalog.labels(%(type)s, ARRAY[llamalog.last_key(%(type)s, %(id)s)]) AS known",
         key,
     )
     label, is_alive = known or (None, False)
@@ -246,6 +252,7 @@ def entity(conn: Connection, entity_type: str, entity_id: str) -> Entity:
             short = cut(sentence.sentence, 1000)
             more = "…" * (short.length > len(short.text))
             sentences.append(queries.Sentence(sentence.created_at, short.text + more, sentence.seq))
+    pauses = pausing.since(conn, spelled, sentences[0].created_at)
     latest, quality, changes_by_field, is_whole = _field_changes(conn, key)
     blame, blame_refused, break_count = None, None, 0
     try:
@@ -277,6 +284,8 @@ def entity(conn: Connection, entity_type: str, entity_id: str) -> Entity:
         blame,
         blame_refused,
         break_count,
+        [output_instants.pause(pause) for pause in pauses[-PAUSES:]],
+        len(pauses),
     )
 
 

@@ -48,7 +48,12 @@ BEGIN
         llamalog.redacted_error(error_message, error_code, v_entity_type), left(error_code, 50),
         coalesce(retry_count, 0), duration_ms,
         v_job_id, left(nullif(parent_job_id, ''), 200),
-        left(coalesce(nullif(root_job_id, ''), nullif(parent_job_id, ''), v_job_id), 200),
+        left(
+            coalesce(
+                nullif(root_job_id, ''), llamalog.first_ancestor(nullif(parent_job_id, '')), nullif(parent_job_id, ''), v_job_id
+            ),
+            200
+        ),
         left(triggered_by, 200), left(nullif(user_id, ''), 200),
         -- under "llamalog" only capture speaks
         CASE jsonb_typeof(metadata) WHEN 'object' THEN metadata - 'llamalog' ELSE metadata END

@@ -24,6 +24,7 @@ DECLARE
         nullif(job_id, ''),
         concat_ws(':', nullif(left(source, 150), ''), gen_random_uuid())
     );
+    v_root   text := coalesce(nullif(root_job_id, ''), llamalog.first_ancestor(nullif(parent_job_id, '')), '');
     v_path   llamalog.source_paths;
     v_stack  text;
 BEGIN
@@ -44,7 +45,7 @@ BEGIN
         set_config('llamalog.source', coalesce(source, ''), true),
         set_config('llamalog.job_id', v_job_id, true),
         set_config('llamalog.parent_job_id', coalesce(parent_job_id, ''), true),
-        set_config('llamalog.root_job_id', coalesce(root_job_id, ''), true),
+        set_config('llamalog.root_job_id', v_root, true),
         set_config('llamalog.user_id', coalesce(user_id, ''), true),
         set_config('llamalog.category', coalesce(category, llamalog.known_category(operation, NULL, source), ''), true),
         set_config('llamalog.operation', coalesce(operation, ''), true),
@@ -59,7 +60,7 @@ BEGIN
             coalesce(CASE v_path.makes WHEN 'one' THEN '1' WHEN 'many' THEN '*' END || coalesce(v_path.head_type, ''), ''),
             true
         );
-    PERFORM llamalog.start_job(v_job_id, parent_job_id, root_job_id, source, user_id, triggered_by);
+    PERFORM llamalog.start_job(v_job_id, parent_job_id, v_root, source, user_id, triggered_by);
     RETURN left(v_job_id, 200);
 END;
 $function$;

@@ -26,7 +26,15 @@ BEGIN
     VALUES (
         left(start_job.job_id, 200),
         left(nullif(start_job.parent_job_id, ''), 200),
-        left(coalesce(nullif(start_job.root_job_id, ''), nullif(start_job.parent_job_id, ''), start_job.job_id), 200),
+        left(
+            coalesce(
+                nullif(start_job.root_job_id, ''),
+                llamalog.first_ancestor(nullif(start_job.parent_job_id, '')),
+                nullif(start_job.parent_job_id, ''),
+                start_job.job_id
+            ),
+            200
+        ),
         left(nullif(start_job.source, ''), 200),
         left(nullif(start_job.user_id, ''), 200),
         left(nullif(start_job.triggered_by, ''), 200)

@@ -14,7 +14,12 @@ AS $function$
 DECLARE
     v_type text := llamalog.entity_type(tree.entity_type);
     v_id   text := llamalog.entity_id(v_type, tree.entity_id);
+    v_last text := llamalog.last_key(v_type, v_id);
+    v_name text;
 BEGIN
+    SELECT known.label
+    INTO v_name
+    FROM llamalog.labels(v_type, ARRAY[v_last]) AS known;
     RETURN QUERY
     WITH RECURSIVE
     -- what is shown of them and no more: they are carried through all of what follows
@@ -36,6 +41,7 @@ BEGIN
             found.triggered_by,
             found.job_id,
             found.parent_job_id,
+            found.root_job_id,
             found.is_root_job,
             llamalog.change_detail(found.op, found.fields_enriched, found.before, found.after,
                 found.data_quality_before, found.data_quality_after, found.error_code, found.error_message, found.reason) AS detail
@@ -73,6 +79,12 @@ BEGIN
         ) AS named
         CROSS JOIN LATERAL llamalog.labels(named.entity_type, named.ids) AS known
     ),
+    -- a key that the entity had may be another row's by now
+    former AS MATERIALIZED (
+        SELECT held.id, held.after_seq, held.before_seq
+        FROM llamalog.key_history(v_type, v_id) AS held
+        WHERE held.id IS DISTINCT FROM v_last
+    ),
     placed AS MATERIALIZED (
         SELECT
             node.*,
@@ -101,12 +113,20 @@ BEGIN
                 NULL,
                 NULL,
                 job.job_id,
+                -- one that is known by name only began no later than what it caused
                 coalesce(
                     job.started_at,
-                    (
-                        SELECT min(change.created_at)
-                        FROM change
-                        WHERE job.job_id IN (change.job_id, change.parent_job_id)
+                    least(
+                        (
+                            SELECT min(change.created_at)
+                            FROM change
+                            WHERE job.job_id IN (change.job_id, change.parent_job_id, change.root_job_id)
+                        ),
+                        (
+                            SELECT min(below.started_at)
+                            FROM job AS below
+                            WHERE below.parent_job_id = job.job_id
+                        )
                     )
                 )
             FROM job
@@ -161,10 +181,10 @@ BEGIN
         change.status,
         change.entity_type,
         change.entity_id,
-        entity_label.label,
+        CASE WHEN entity_former.id IS NULL THEN entity_label.label ELSE v_name END,
         change.related_type,
         change.related_id,
-        related_label.label,
+        CASE WHEN related_former.id IS NULL THEN related_label.label ELSE v_name END,
         change.link_type,
         change.operation,
         coalesce(change.source, job.source),
@@ -182,6 +202,16 @@ BEGIN
     LEFT JOIN label AS related_label
         ON related_label.entity_type = change.related_type
         AND related_label.entity_id = change.related_id
+    LEFT JOIN former AS entity_former
+        ON change.entity_type = v_type
+        AND change.entity_id = entity_former.id
+        AND change.seq >= entity_former.after_seq
+        AND change.seq < entity_former.before_seq
+    LEFT JOIN former AS related_former
+        ON change.related_type = v_type
+        AND change.related_id = related_former.id
+        AND change.seq >= related_former.after_seq
+        AND change.seq < related_former.before_seq
     ORDER BY arranged.trail;
 END;
 $function$;

@@ -29,11 +29,10 @@ BEGIN
     SELECT array_agg(held.id)
     INTO v_ids
     FROM llamalog.key_history(v_type, v_id) AS held;
+    -- a key that it had may be another row's by now
     SELECT concat(v_type, ' ', llamalog.mark('opening quote'), coalesce(known.label, known.entity_id), llamalog.mark('closing quote'))
     INTO v_name
-    FROM llamalog.labels(v_type, v_ids) AS known
-    ORDER BY known.is_alive DESC
-    LIMIT 1;
+    FROM llamalog.labels(v_type, ARRAY[llamalog.last_key(v_type, v_id)]) AS known;
     v_name := coalesce(v_name, format('%s %s', v_type, v_id));
 
     FOR v_change IN
@@ -176,7 +175,10 @@ BEGIN
                         v_change.error_message, v_change.reason)
                 ELSE left(v_change.company_reason, 200)
             END,
-            CASE WHEN v_change.previous_id IS NOT NULL THEN format('; its key had been %s', v_change.previous_id) END,
+            CASE
+                WHEN v_change.is_own AND v_change.previous_id IS NOT NULL
+                    THEN format('; its key had been %s', v_change.previous_id)
+            END,
             '.',
             CASE WHEN v_change.is_own THEN ' With it: ' || v_change.company || '.' END
         );
