@@ -667,3 +667,25 @@ def test_first_writers_after_a_change_of_the_table_do_not_fail_each_other(
         ("1", {"extra": "x"}),
         ("2", {"extra": "x"}),
     ]
+
+
+@pytest.mark.parametrize("level", sampled(reversed(LEVELS)))
+def test_transactions_that_say_which_job_caused_them_do_not_fail_each_other(bank, connect, level):
+    """Each looks for the root of the job above it among the jobs, and adds its own."""
+    bank.execute("SELECT llamalog.start_job('sweep', root_job_id => 'first')")
+    sessions = {name: connect(bank) for name in ("left", "right")}
+    for session in sessions.values():
+        session.execute(f"BEGIN ISOLATION LEVEL {level}".encode())
+        session.execute("SELECT count(*) FROM pg_class")
+    for name, session in sessions.items():
+        session.execute(
+            "SELECT llamalog.set_context(source => 'enrichment', job_id => %s, parent_job_id => 'sweep')",
+            [f"{name} {level}"],
+        )
+    for session in sessions.values():
+        session.execute("COMMIT")
+    roots = bank.execute(
+        "SELECT root_job_id FROM llamalog.jobs WHERE job_id IN (%s, %s)",
+        [f"{name} {level}" for name in sessions],
+    ).fetchall()
+    assert roots == [("sweep" if level == SERIALIZABLE else "first",)] * 2
