@@ -677,15 +677,15 @@ def test_transactions_that_say_which_job_caused_them_do_not_fail_each_other(bank
     for session in sessions.values():
         session.execute(f"BEGIN ISOLATION LEVEL {level}".encode())
         session.execute("SELECT count(*) FROM pg_class")
-    for name, session in sessions.items():
-        session.execute(
+    jobs = [f"{name} {level} {turn}" for turn in (1, 2) for name in sessions]
+    for job in jobs:
+        sessions[job.split()[0]].execute(
             "SELECT llamalog.set_context(source => 'enrichment', job_id => %s, parent_job_id => 'sweep')",
-            [f"{name} {level}"],
+            [job],
         )
     for session in sessions.values():
         session.execute("COMMIT")
     roots = bank.execute(
-        "SELECT root_job_id FROM llamalog.jobs WHERE job_id IN (%s, %s)",
-        [f"{name} {level}" for name in sessions],
+        "SELECT root_job_id FROM llamalog.jobs WHERE job_id = ANY (%s)", [jobs]
     ).fetchall()
-    assert roots == [("sweep" if level == SERIALIZABLE else "first",)] * 2
+    assert roots == [("sweep" if level == SERIALIZABLE else "first",)] * 4
