@@ -442,6 +442,23 @@ def test_a_row_that_others_refer_to_stays(db, new):
     assert db.execute("SELECT count(*) FROM tracks").fetchone()[0] == 1
 
 
+def test_a_foreign_key_that_is_not_enforced_is_in_nobodys_way(db):
+    if db.info.server_version < 180000:
+        pytest.skip("NOT ENFORCED is new in PostgreSQL 18")
+    db.execute(
+        "CREATE TABLE shelves (id integer PRIMARY KEY);"
+        "CREATE TABLE discs (id integer PRIMARY KEY, shelf integer REFERENCES shelves NOT ENFORCED)"
+    )
+    watching.watch(db, ["shelves", "discs"])
+    db.execute("INSERT INTO shelves VALUES (1)")
+    shelved = last_seq(db)
+    db.execute("INSERT INTO discs VALUES (1, 1), (2, 99)")
+    assert revert(db, change=shelved)
+    db.execute("DELETE FROM discs WHERE id = 2")
+    assert revert(db, change=last_seq(db))
+    assert db.execute("SELECT id, shelf FROM discs ORDER BY id").fetchall() == [(1, 1), (2, 99)]
+
+
 def test_a_row_whose_whole_is_gone_does_not_come_back(db, new):
     track = new.track(db, new.album(db))
     db.execute("DELETE FROM tracks")
