@@ -459,6 +459,33 @@ def test_a_foreign_key_that_is_not_enforced_is_in_nobodys_way(db):
     assert db.execute("SELECT id, shelf FROM discs ORDER BY id").fetchall() == [(1, 1), (2, 99)]
 
 
+def test_a_foreign_key_of_a_period_is_left_to_the_server(db):
+    if db.info.server_version < 180000:
+        pytest.skip("PERIOD is new in PostgreSQL 18")
+    db.execute(
+        "CREATE TABLE rooms (n int4range, during daterange, PRIMARY KEY (n, during WITHOUT OVERLAPS));"
+        "CREATE TABLE stays (id integer PRIMARY KEY, n int4range, during daterange,"
+        " FOREIGN KEY (n, PERIOD during) REFERENCES rooms (n, PERIOD during))"
+    )
+    watching.watch(db, ["rooms", "stays"])
+    db.execute("SELECT llamalog.set_context(job_id => 'let')")
+    db.execute(
+        "INSERT INTO rooms VALUES ('[1,2)', '[2026-01-01,2026-06-01)'), ('[1,2)', '[2026-06-01,2027-01-01)')"
+    )
+    made = last_seq(db)
+    db.execute("INSERT INTO stays VALUES (1, '[1,2)', '[2026-05-01,2026-07-01)')")
+    with pytest.raises(LlamaLogError) as error, db.transaction():
+        revert(db, change=made)
+    assert error.value.sqlstate == "23503"
+    assert revert(db, job_id="let")
+    count = "SELECT (SELECT count(*) FROM rooms) AS rooms, (SELECT count(*) FROM stays) AS stays"
+    assert db.execute(count).fetchone() == (0, 0)
+    assert revert(
+        db, job_id=db.execute("SELECT job_id FROM llamalog.log ORDER BY seq DESC").fetchone()[0]
+    )
+    assert db.execute(count).fetchone() == (2, 1)
+
+
 def test_a_row_whose_whole_is_gone_does_not_come_back(db, new):
     track = new.track(db, new.album(db))
     db.execute("DELETE FROM tracks")
