@@ -900,6 +900,34 @@ def test_change_breaks_no_write_and_hides_none_without_event_triggers(modest, dd
     assert ids(modest, "THING") == [*story(1), *story(2), *story(3)]
 
 
+def test_key_that_got_another_name_is_asked_for_once_migrate_has_noticed_without_event_triggers(
+    modest,
+):
+    modest.execute(THINGS)
+    modest.execute("CREATE TABLE shop.bins (site text, n text, v text, PRIMARY KEY (site, n))")
+    watching.watch(modest, ["shop.things", "shop.bins"])
+    modest.execute("INSERT INTO shop.bins VALUES ('a', '1', 'x'), ('a', '2', 'y')")
+    modest.execute("ALTER TABLE shop.bins RENAME n TO number")
+    for question in (
+        "as_of('BIN', 'a,1', clock_timestamp())",
+        "as_of_all('BIN', clock_timestamp())",
+    ):
+        with pytest.raises(psycopg.Error) as error, modest.transaction():
+            modest.execute(f"SELECT llamalog.{question}".encode())
+        assert (error.value.sqlstate, error.value.diag.message_detail, error.value.diag.message_hint) == (
+            "42703", "It has no column n.", "Run: llamalog migrate",
+        )  # fmt: skip
+    # nor does it keep others from being found, or itself from being told of
+    assert modest.execute("SELECT entity_id FROM llamalog.find('a')").fetchall() == []
+    assert ids(modest, "BIN") == [("I", "a,1"), ("I", "a,2")]
+    assert len(modest.execute("SELECT llamalog.why('BIN', 'a,1')").fetchall()) == 1
+    migrate.migrate(modest)
+    assert modest.execute("SELECT entity_id FROM llamalog.find('a')").fetchall() == [
+        ("a,1",),
+        ("a,2",),
+    ]
+
+
 def test_dropped_table_is_told_and_keeps_its_history_without_event_triggers(modest):
     modest.execute(THINGS)
     watching.watch(modest, ["shop.things"])
