@@ -484,7 +484,10 @@ def _registration(one: _Wanted) -> sql.Composed:
         "        AND watch.entity_type = pause.entity_type AND watch.unwatched_at IS NOT NULL\n)\n"
         "INSERT INTO llamalog.watches ({names})\nVALUES ({values})\nON CONFLICT (entity_type) DO UPDATE SET\n"
         "    ({names}) = ROW({new}),\n"
-        "    watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,\n"
+        # under another key the ids of the log are other rows'
+        "    watched_at = CASE\n"
+        "        WHEN watches.unwatched_at IS NULL AND watches.key_columns = excluded.key_columns THEN watches.watched_at\n"
+        "        ELSE clock_timestamp()\n    END,\n"
         "    unwatched_at = NULL,\n    is_lost = false"
     ).format(
         entity_type=sql.Literal(one.watch.entity_type),

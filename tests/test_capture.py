@@ -1417,6 +1417,30 @@ def test_path_of_an_earlier_call_does_not_shine_through_a_plain_setting(each_db,
     assert changes(each_db, ROW) == [("ARTIST", "J", None, "J", True)]
 
 
+@pytest.mark.parametrize(
+    ("setting", "category"),
+    [
+        ("source = 'manual_edit'", "CORRECTED"),
+        ("source = ''", "UPDATED"),
+        ("operation = 'cover:copied'", "CACHED"),
+        ("category = 'FAILED'", "FAILED"),
+    ],
+)
+def test_category_that_follows_from_an_earlier_call_does_not_outlast_a_plain_setting(
+    each_db, new, changes, setting, category
+):
+    each_db.execute(
+        "INSERT INTO llamalog.category_rules (position, operation, category, description)"
+        " VALUES (-1, 'cover:%', 'CACHED', 'covers are copied')"
+    )
+    new.album(each_db)
+    each_db.execute("SELECT llamalog.set_context(source => 'enrichment')")
+    each_db.execute("UPDATE albums SET label = 'EMI'")
+    each_db.execute(f"SET LOCAL llamalog.{setting}".encode())
+    each_db.execute("UPDATE albums SET label = 'Capitol'")
+    assert changes(each_db, op="U") == ["ENRICHED", category]
+
+
 def test_metadata_of_the_context_stands_on_every_row(each_db, new, changes):
     each_db.execute(
         "SELECT llamalog.set_context(job_id => 'J', metadata => %s, reason => 'because',"

@@ -132,6 +132,24 @@ def test_a_row_whose_key_another_took_after_it_was_removed_stands_among_all(each
     assert {key: row["name"] for key, row in everything(db, second).items()} == {"1": "heir"}
 
 
+def test_a_removed_row_that_had_swapped_keys_stands_among_all_once_another_has_its_key(each_db):
+    db = each_db
+    db.execute("CREATE TABLE pages (id integer PRIMARY KEY DEFERRABLE, name text)")
+    watching.watch(db, ["pages"])
+    times = [
+        at(db, statement)
+        for statement in (
+            "INSERT INTO pages VALUES (1, 'a'), (2, 'b')",
+            "UPDATE pages SET id = 3 - id",
+            "DELETE FROM pages WHERE name = 'b'",
+            "UPDATE pages SET id = 1",
+        )
+    ]
+    assert [
+        {key: row["name"] for key, row in everything(db, when, "PAGE").items()} for when in times
+    ] == [{"1": "a", "2": "b"}, {"1": "b", "2": "a"}, {"2": "a"}, {"1": "a"}]
+
+
 def test_all_rows_of_a_type_are_as_as_of_gives_each(db, new):
     kept, changed, gone = (new.album(db, title) for title in ("kept", "changed", "gone"))
     when = clock(db)

@@ -369,6 +369,23 @@ def test_a_column_is_followed_through_its_names(db):
     assert found(db, "GOOD") == []
 
 
+def test_a_row_that_came_between_a_new_name_and_the_look_that_noticed_it_agrees(db):
+    shop(db, Options(entity_type="GOOD", capture="tolerant"))
+    db.execute("ALTER EVENT TRIGGER llamalog_ddl DISABLE")
+    db.execute("""ALTER TABLE "Goods" RENAME name TO title""")
+    db.execute("""INSERT INTO "Goods" (id, title) VALUES (1, 'a'), (2, NULL), (3, 'c')""")
+    migrate.migrate(db)
+    assert found(db, "GOOD") == []
+    with unseen(db):
+        db.execute(
+            """UPDATE "Goods" SET title = CASE WHEN title IS NULL THEN 'x' END WHERE id < 3"""
+        )
+    assert found(db, "GOOD") == [
+        ("GOOD", "1", "changed", "title"),
+        ("GOOD", "2", "changed", "title"),
+    ]
+
+
 def test_ignored_and_redacted_columns_are_left_out(db):
     shop(db, Options(entity_type="GOOD", redact=["email"]))
     db.execute("""INSERT INTO "Goods" (id, email, updated_at) VALUES (1, 'a@b', now())""")

@@ -442,6 +442,50 @@ def test_a_row_that_others_refer_to_stays(db, new):
     assert db.execute("SELECT count(*) FROM tracks").fetchone()[0] == 1
 
 
+def test_a_foreign_key_that_is_not_enforced_is_in_nobodys_way(db):
+    if db.info.server_version < 180000:
+        pytest.skip("NOT ENFORCED is new in PostgreSQL 18")
+    db.execute(
+        "CREATE TABLE shelves (id integer PRIMARY KEY);"
+        "CREATE TABLE discs (id integer PRIMARY KEY, shelf integer REFERENCES shelves NOT ENFORCED)"
+    )
+    watching.watch(db, ["shelves", "discs"])
+    db.execute("INSERT INTO shelves VALUES (1)")
+    shelved = last_seq(db)
+    db.execute("INSERT INTO discs VALUES (1, 1), (2, 99)")
+    assert revert(db, change=shelved)
+    db.execute("DELETE FROM discs WHERE id = 2")
+    assert revert(db, change=last_seq(db))
+    assert db.execute("SELECT id, shelf FROM discs ORDER BY id").fetchall() == [(1, 1), (2, 99)]
+
+
+def test_a_foreign_key_of_a_period_is_left_to_the_server(db):
+    if db.info.server_version < 180000:
+        pytest.skip("PERIOD is new in PostgreSQL 18")
+    db.execute(
+        "CREATE TABLE rooms (n int4range, during daterange, PRIMARY KEY (n, during WITHOUT OVERLAPS));"
+        "CREATE TABLE stays (id integer PRIMARY KEY, n int4range, during daterange,"
+        " FOREIGN KEY (n, PERIOD during) REFERENCES rooms (n, PERIOD during))"
+    )
+    watching.watch(db, ["rooms", "stays"])
+    db.execute("SELECT llamalog.set_context(job_id => 'let')")
+    db.execute(
+        "INSERT INTO rooms VALUES ('[1,2)', '[2026-01-01,2026-06-01)'), ('[1,2)', '[2026-06-01,2027-01-01)')"
+    )
+    made = last_seq(db)
+    db.execute("INSERT INTO stays VALUES (1, '[1,2)', '[2026-05-01,2026-07-01)')")
+    with pytest.raises(LlamaLogError) as error, db.transaction():
+        revert(db, change=made)
+    assert error.value.sqlstate == "23503"
+    assert revert(db, job_id="let")
+    count = "SELECT (SELECT count(*) FROM rooms) AS rooms, (SELECT count(*) FROM stays) AS stays"
+    assert db.execute(count).fetchone() == (0, 0)
+    assert revert(
+        db, job_id=db.execute("SELECT job_id FROM llamalog.log ORDER BY seq DESC").fetchone()[0]
+    )
+    assert db.execute(count).fetchone() == (2, 1)
+
+
 def test_a_row_whose_whole_is_gone_does_not_come_back(db, new):
     track = new.track(db, new.album(db))
     db.execute("DELETE FROM tracks")

@@ -323,6 +323,32 @@ def test_part_whose_reference_is_renamed_keeps_its_whole(each_db, new, changes):
     assert changes(each_db, "related_type, related_id", entity_type="TRACK") == [("ALBUM", album)]
 
 
+def test_table_that_got_another_key_is_known_since_then_only(each_db, watch):
+    each_db.execute(
+        "CREATE TABLE moods (id integer PRIMARY KEY, code integer UNIQUE NOT NULL, v text)"
+    )
+    watch("moods")
+    each_db.execute("INSERT INTO moods VALUES (1, 2, 'one'), (2, 3, 'two')")
+    each_db.execute("UPDATE moods SET v = v || '!'")
+    (before,) = each_db.execute("SELECT clock_timestamp()").fetchone()
+    each_db.execute("ALTER TABLE moods DROP CONSTRAINT moods_pkey, ADD PRIMARY KEY (code)")
+    migrate.migrate(each_db)
+    # to the log "2" was the other row
+    for question in ("as_of('MOOD', '2', %s)", "as_of_all('MOOD', %s)"):
+        with pytest.raises(psycopg.Error) as error, each_db.transaction():
+            each_db.execute(f"SELECT llamalog.{question}".encode(), [before])
+        assert error.value.sqlstate == "LL016"
+    assert each_db.execute("SELECT field, value FROM llamalog.blame('MOOD', '2') WHERE seq IS NULL").fetchall() == [
+        ("code", 2), ("id", 1), ("v", "one!"),
+    ]  # fmt: skip
+    assert each_db.execute("SELECT llamalog.breaks('MOOD', '2')").fetchall() == []
+    (after,) = each_db.execute("SELECT clock_timestamp()").fetchone()
+    each_db.execute("UPDATE moods SET v = 'new' WHERE code = 2")
+    assert each_db.execute(
+        "SELECT llamalog.as_of('MOOD', '2', %s) ->> 'v'", [after]
+    ).fetchone() == ("one!",)
+
+
 def test_key_by_a_unique_index_keeps_its_name_when_its_column_is_renamed(each_db, watch, changes):
     each_db.execute("CREATE TABLE codes (code text NOT NULL UNIQUE, v text)")
     watch("codes")
@@ -872,6 +898,34 @@ def test_change_breaks_no_write_and_hides_none_without_event_triggers(modest, dd
     assert watching.drifted(modest) == []
     write(modest, table, column, 3)
     assert ids(modest, "THING") == [*story(1), *story(2), *story(3)]
+
+
+def test_key_that_got_another_name_is_asked_for_once_migrate_has_noticed_without_event_triggers(
+    modest,
+):
+    modest.execute(THINGS)
+    modest.execute("CREATE TABLE shop.bins (site text, n text, v text, PRIMARY KEY (site, n))")
+    watching.watch(modest, ["shop.things", "shop.bins"])
+    modest.execute("INSERT INTO shop.bins VALUES ('a', '1', 'x'), ('a', '2', 'y')")
+    modest.execute("ALTER TABLE shop.bins RENAME n TO number")
+    for question in (
+        "as_of('BIN', 'a,1', clock_timestamp())",
+        "as_of_all('BIN', clock_timestamp())",
+    ):
+        with pytest.raises(psycopg.Error) as error, modest.transaction():
+            modest.execute(f"SELECT llamalog.{question}".encode())
+        assert (error.value.sqlstate, error.value.diag.message_detail, error.value.diag.message_hint) == (
+            "42703", "It has no column n.", "Run: llamalog migrate",
+        )  # fmt: skip
+    # nor does it keep others from being found, or itself from being told of
+    assert modest.execute("SELECT entity_id FROM llamalog.find('a')").fetchall() == []
+    assert ids(modest, "BIN") == [("I", "a,1"), ("I", "a,2")]
+    assert len(modest.execute("SELECT llamalog.why('BIN', 'a,1')").fetchall()) == 1
+    migrate.migrate(modest)
+    assert modest.execute("SELECT entity_id FROM llamalog.find('a')").fetchall() == [
+        ("a,1",),
+        ("a,2",),
+    ]
 
 
 def test_dropped_table_is_told_and_keeps_its_history_without_event_triggers(modest):

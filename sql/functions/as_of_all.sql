@@ -43,6 +43,7 @@ BEGIN
                   DETAIL  = format('Its table is no longer watched since %s; what its rows have become since is not in the log.', coalesce(v_watch.unwatched_at::text, 'it was dropped')),
                   HINT    = format('llamalog as-of %s ID TIME answers for a row whose removal is in the log.', v_type);
     END IF;
+    PERFORM llamalog.check_key(v_table, v_watch.key_columns);
     SELECT pause.*
     INTO v_pause
     FROM llamalog.pauses AS pause

@@ -17,38 +17,38 @@ CREATE OR REPLACE FUNCTION llamalog.deleted_row_changes(
 AS $function$
 #variable_conflict use_column
 DECLARE
-    v_id    text := deleted_row_changes.entity_id;
-    v_above bigint;
-    v_below bigint := deleted_row_changes.before_seq;
-    v_begin bigint;
-    v_found llamalog.log;
+    v_id      text := deleted_row_changes.entity_id;
+    v_end     bigint := deleted_row_changes.before_seq;
+    v_begin   bigint;
+    v_arrival llamalog.renaming;
+    v_leaving llamalog.renaming;
+    v_bound   llamalog.renaming;
 BEGIN
-    WHILE v_below IS NOT NULL LOOP
-        v_above := v_below;
-        v_below := NULL;
-        -- what is older is another row's, which left the key
-        v_begin := greatest(
-            since_seq, (llamalog.last_renaming(deleted_row_changes.entity_type, v_id, false, v_above, NULL)).seq
+    v_leaving.seq := deleted_row_changes.before_seq;
+    LOOP
+        v_arrival := llamalog.last_renaming(
+            deleted_row_changes.entity_type, v_id, true, v_leaving.seq, v_leaving.mark
         );
-        FOR v_found IN
-            SELECT shown.*
-            FROM llamalog.log AS log
-            CROSS JOIN LATERAL llamalog.presented(log) AS shown
-            WHERE log.entity_id = v_id
-                AND log.entity_type = deleted_row_changes.entity_type
-                AND log.link_type IS NULL
-                AND log.op IS NOT NULL
-                AND log.seq >= v_begin
-                AND log.seq < v_above
-            ORDER BY log.seq DESC
-        LOOP
-            RETURN NEXT v_found;
-            IF v_found.previous_id IS NOT NULL THEN
-                v_id := v_found.previous_id;
-                v_below := v_found.seq;
-                EXIT;
-            END IF;
-        END LOOP;
+        -- what is older is another row's, which left the key; perhaps by the statement that brought ours, and later
+        v_bound := llamalog.last_renaming(
+            deleted_row_changes.entity_type, v_id, false, v_leaving.seq, v_arrival.mark
+        );
+        v_begin := greatest(v_arrival.seq, v_bound.seq, since_seq);
+        RETURN QUERY
+        SELECT shown.*
+        FROM llamalog.log AS log
+        CROSS JOIN LATERAL llamalog.presented(log) AS shown
+        WHERE log.entity_id = v_id
+            AND log.entity_type = deleted_row_changes.entity_type
+            AND log.link_type IS NULL
+            AND log.op IS NOT NULL
+            AND log.seq >= v_begin
+            AND log.seq < v_end
+        ORDER BY log.seq DESC;
+        EXIT WHEN (v_arrival.seq >= greatest(v_bound.seq, since_seq)) IS NOT TRUE;
+        v_leaving := v_arrival;
+        v_id := v_leaving.old_id;
+        v_end := llamalog.end_of_tenure(deleted_row_changes.entity_type, v_leaving);
     END LOOP;
 END;
 $function$;

@@ -49,6 +49,7 @@ BEGIN
             ELSE llamalog.label_expression(v_table, v_watch.label_column, 'live')
         END;
         BEGIN
+            PERFORM llamalog.check_key(v_table, v_watch.key_columns);
             FOR v_id, v_name IN EXECUTE format(
                 'SELECT %1$s AS id, llamalog.short_label(%2$s) AS label FROM %3$s AS live WHERE %4$s'
                     || ' ORDER BY lower(%2$s) = lower($1) DESC, length(%2$s), %1$s LIMIT $2',

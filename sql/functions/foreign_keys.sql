@@ -1,4 +1,5 @@
--- The foreign keys that lead from or to some tables; those of partitions are their whole's.
+-- The foreign keys that lead from or to some tables; those of partitions are their whole's. One that is NOT ENFORCED
+-- keeps no row from anything; what one of a PERIOD refers to are several rows together, as only PostgreSQL itself can tell.
 CREATE OR REPLACE FUNCTION llamalog.foreign_keys(relations oid[])
     RETURNS TABLE (
         name           text,
@@ -34,9 +35,12 @@ AS $function$
         ON namespace.oid = operator.oprnamespace
     WHERE rule.contype = 'f'
         AND rule.conparentid = 0
+        -- before PostgreSQL 18 there are no such columns
+        AND coalesce((to_jsonb(rule) ->> 'conenforced')::boolean, true)
+        AND NOT coalesce((to_jsonb(rule) ->> 'conperiod')::boolean, false)
         AND (rule.conrelid = ANY (foreign_keys.relations) OR rule.confrelid = ANY (foreign_keys.relations))
     GROUP BY rule.oid, rule.conname, rule.conrelid, rule.confrelid;
 $function$;
 
 COMMENT ON FUNCTION llamalog.foreign_keys(oid[]) IS
-    'Foreign keys of which one of the tables is child or parent, columns in pairs, and the operators that compare them, the parent''s column first.';
+    'Foreign keys in force, from row to row, of which one of the tables is child or parent, columns in pairs, and the operators that compare them, the parent''s column first.';

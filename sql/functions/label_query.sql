@@ -10,6 +10,7 @@ CREATE OR REPLACE FUNCTION llamalog.label_query(
     SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
+    PERFORM llamalog.check_key(relation, key_columns);
     RETURN format(
         'SELECT array_agg(wanted.id) AS ids, array_agg(llamalog.short_label(%s)) AS labels'
         ' FROM unnest($1) AS wanted (id) JOIN %s AS live ON %s',

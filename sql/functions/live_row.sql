@@ -35,6 +35,7 @@ BEGIN
         USING entity_id, llamalog.reader_shape(v_table, watch.key_columns, v_hidden);
     END IF;
     IF NOT v_is_current THEN
+        PERFORM llamalog.check_key(v_table, watch.key_columns);
         EXECUTE llamalog.live_query(v_table, watch.key_columns, v_hidden, v_is_cut)
         INTO v_row
         USING entity_id;

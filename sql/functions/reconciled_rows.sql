@@ -152,6 +152,17 @@ BEGIN
                     AND (named.name = ANY (refilled.fields_enriched)) <> (named.field = ANY (refilled.fields))
                     -- of an empty field one must know that its column was there
                     AND (named.name = ANY (refilled.fields_enriched) OR refilled.created_at >= named.sure_at)
+                    -- between two looks at the table it may have had either name
+                    AND (
+                        named.name = ANY (refilled.fields_enriched)
+                        OR NOT EXISTS (
+                            SELECT
+                            FROM named AS other
+                            WHERE other.field = named.field
+                                AND other.name = ANY (refilled.fields_enriched)
+                                AND refilled.created_at BETWEEN other.since_at AND other.until_at
+                        )
+                    )
             ),
             first_contradiction AS (
                 SELECT DISTINCT ON (contradiction.id) contradiction.*

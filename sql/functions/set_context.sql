@@ -47,7 +47,7 @@ BEGIN
         set_config('llamalog.parent_job_id', coalesce(parent_job_id, ''), true),
         set_config('llamalog.root_job_id', v_root, true),
         set_config('llamalog.user_id', coalesce(user_id, ''), true),
-        set_config('llamalog.category', coalesce(category, llamalog.known_category(operation, NULL, source), ''), true),
+        set_config('llamalog.category', coalesce(category, ''), true),
         set_config('llamalog.operation', coalesce(operation, ''), true),
         set_config('llamalog.reason', coalesce(reason, ''), true),
         set_config('llamalog.triggered_by', coalesce(triggered_by, ''), true),
@@ -58,6 +58,23 @@ BEGIN
         set_config(
             'llamalog.head',
             coalesce(CASE v_path.makes WHEN 'one' THEN '1' WHEN 'many' THEN '*' END || coalesce(v_path.head_type, ''), ''),
+            true
+        ),
+        -- and what the rules say of a change, which holds for this source and operation only
+        set_config(
+            'llamalog.judged',
+            format('%L %L', left(nullif(source, ''), 200), left(nullif(operation, ''), 200)),
+            true
+        ),
+        set_config(
+            'llamalog.judgement',
+            coalesce(
+                llamalog.known_category(
+                    left(nullif(operation, ''), 200), NULL, left(nullif(source, ''), 200),
+                    '{ENRICHED,CORRECTED,CACHED,FAILED,USER_ACTION,UPDATED}'
+                ),
+                ''
+            ),
             true
         );
     PERFORM llamalog.start_job(v_job_id, parent_job_id, v_root, source, user_id, triggered_by);

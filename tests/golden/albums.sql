@@ -9,7 +9,10 @@ INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_li
 VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', 'f3bb8859ba79b87f9ad151b207033c04', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', '6b364263dcc17181bf4072dfcaebeb87')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
-    watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
+    watched_at = CASE
+        WHEN watches.unwatched_at IS NULL AND watches.key_columns = excluded.key_columns THEN watches.watched_at
+        ELSE clock_timestamp()
+    END,
     unwatched_at = NULL,
     is_lost = false;
 SET ROLE "llamalog_owner";

@@ -9,7 +9,10 @@ INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_li
 VALUES ('ALBUM_ARTIST', 'public', 'album_artists', true, '{album_id,artist_id,role}', '{uuid,uuid,"character varying(50)"}', NULL, 'ALBUM', '{album_id}', 'ARTIST', '{artist_id}', NULL, NULL, '{}', '{}', 'none', 'log', 'rendered', '{}', 'ddf13259e54aa875042255a82b4d2c6e', '{"album_id": 1, "artist_id": 2, "role": 3, "position": 4}', '178b12eca9c13e38f9e8f1e288a797fe')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
-    watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
+    watched_at = CASE
+        WHEN watches.unwatched_at IS NULL AND watches.key_columns = excluded.key_columns THEN watches.watched_at
+        ELSE clock_timestamp()
+    END,
     unwatched_at = NULL,
     is_lost = false;
 SET ROLE "llamalog_owner";

@@ -9,7 +9,10 @@ INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_li
 VALUES ('READING', 'public', 'readings', false, '{sensor,day}', '{text,date}', NULL, 'READING', '{sensor,day}', NULL, NULL, NULL, NULL, '{updated_at}', '{owner_email}', 'full', 'log', 'rendered', '{"redact": ["owner_email"], "image": "full"}', 'cc3e63e2ffcf6cd67e63565cc10ed13f', '{"sensor": 1, "day": 2, "value": 3, "raw": 4, "owner_email": 5, "updated_at": 6}', 'c2e381b2f54252fdd2620d6615fa3ad2')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
-    watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
+    watched_at = CASE
+        WHEN watches.unwatched_at IS NULL AND watches.key_columns = excluded.key_columns THEN watches.watched_at
+        ELSE clock_timestamp()
+    END,
     unwatched_at = NULL,
     is_lost = false;
 SET ROLE "llamalog_owner";

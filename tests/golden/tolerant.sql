@@ -9,7 +9,10 @@ INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_li
 VALUES ('ARTIST', 'public', 'artists', false, '{id}', '{uuid}', 'name', 'ARTIST', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'tolerant', '{"capture": "tolerant"}', 'de512110d7f479f1e1c3146dfd5f172b', '{"id": 1, "musicbrainz_id": 2, "name": 3, "biography": 4, "formed_year": 5, "country_code": 6, "image_url": 7, "search_vector": 8, "created_at": 9, "updated_at": 10, "data_quality": 11, "enrichment_status": 12, "last_enriched": 13, "spotify_id": 14, "artist_type": 15, "genres": 16, "area": 17, "discogs_id": 18, "source": 19, "source_url": 20, "submitted_by": 21, "cloudflare_image_id": 22, "deezer_id": 23}', '042b497de96383c46be2d34ed467a978')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
-    watched_at = CASE WHEN watches.unwatched_at IS NULL THEN watches.watched_at ELSE clock_timestamp() END,
+    watched_at = CASE
+        WHEN watches.unwatched_at IS NULL AND watches.key_columns = excluded.key_columns THEN watches.watched_at
+        ELSE clock_timestamp()
+    END,
     unwatched_at = NULL,
     is_lost = false;
 SET ROLE "llamalog_owner";
