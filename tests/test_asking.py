@@ -262,3 +262,10 @@ def test_the_log_is_exported_by_the_word_that_questions_have(llamalog, database,
     by_format = llamalog("export", "log", "--format", "csv").stdout
     assert by_format == llamalog("export", "log", "--as", "csv").stdout
     assert by_format.startswith("seq,op,entity_type,")
+
+
+def test_a_key_that_is_an_array_of_numerics_is_taken_as_the_log_spells_it(db):
+    db.execute("CREATE TABLE prices (steps numeric(10, 2)[] PRIMARY KEY)")
+    watching.watch(db, ["prices"])
+    db.execute("INSERT INTO prices VALUES ('{1.01,2}')")
+    assert [row.op for row in queries.history(db, "PRICE", "{1.01,2.00}")] == ["I"]

@@ -1255,3 +1255,20 @@ def job(db, name, texts, say=lambda text: None):
 def undisguised(texts):
     """What says of itself that it was redacted is taken for it."""
     return [text.replace("[redacted]", "[shown]") for text in texts]
+
+
+def test_a_row_that_the_session_cannot_find_by_its_key_is_not_passed_over(db):
+    """A key of a type of one's own is text as the session spells it; gone it is not, as a deletion could think."""
+    db.execute("CREATE DOMAIN span AS interval; CREATE TABLE spans (key span[] PRIMARY KEY)")
+    watching.watch(db, ["spans"])
+    db.execute("SELECT llamalog.set_context(job_id => 'wrong', source => 'spans')")
+    db.execute("INSERT INTO spans VALUES ('{1 mon}')")
+    with pytest.raises(psycopg.Error) as refusal, db.transaction():
+        db.execute("SELECT llamalog.revert(job_id => 'wrong')")
+    assert (refusal.value.sqlstate, refusal.value.diag.message_primary) == (
+        "LL023",
+        'SPAN "{P1M}" is not found by its key',
+    )
+    db.execute("SET LOCAL IntervalStyle = 'iso_8601'")
+    db.execute("SELECT llamalog.revert(job_id => 'wrong')")
+    assert db.execute("SELECT count(*) FROM spans").fetchone() == (0,)

@@ -39,7 +39,7 @@ BEGIN
                 v_parts[v_position] := v_parts[v_position]::uuid::text;
             WHEN v_type IN ('smallint', 'integer', 'bigint') THEN
                 v_parts[v_position] := v_parts[v_position]::bigint::text;
-            WHEN v_type = 'numeric' OR starts_with(v_type, 'numeric(') THEN
+            WHEN v_type = 'numeric' OR v_type LIKE 'numeric(%)' THEN
                 v_parts[v_position] := trim_scale(v_parts[v_position]::numeric)::text;
             WHEN v_type = 'date' THEN
                 v_parts[v_position] := to_jsonb(v_parts[v_position]::date) #>> '{}';
