@@ -15,11 +15,7 @@ DECLARE
     v_type text := llamalog.entity_type(tree.entity_type);
     v_id   text := llamalog.entity_id(v_type, tree.entity_id);
     v_last text := llamalog.last_key(v_type, v_id);
-    v_name text;
 BEGIN
-    SELECT known.label
-    INTO v_name
-    FROM llamalog.labels(v_type, ARRAY[v_last]) AS known;
     RETURN QUERY
     WITH RECURSIVE
     -- what is shown of them and no more: they are carried through all of what follows
@@ -81,9 +77,33 @@ BEGIN
     ),
     -- a key that the entity had may be another row's by now
     former AS MATERIALIZED (
-        SELECT held.id, held.after_seq, held.before_seq
+        SELECT
+            held.id,
+            held.after_seq,
+            held.before_seq,
+            (
+                SELECT known.label
+                FROM llamalog.labels(v_type, ARRAY[v_last]) AS known
+            ) AS label
         FROM llamalog.key_history(v_type, v_id) AS held
         WHERE held.id IS DISTINCT FROM v_last
+    ),
+    -- a job that is known by name only began no later than what it caused
+    begun AS MATERIALIZED (
+        SELECT mention.job_id, min(mention.created_at) AS started_at
+        FROM (
+            SELECT unnest(ARRAY[change.job_id, change.parent_job_id, change.root_job_id]) AS job_id, change.created_at
+            FROM change
+            UNION ALL
+            SELECT job.parent_job_id, job.started_at
+            FROM job
+        ) AS mention
+        WHERE EXISTS (
+                SELECT
+                FROM job
+                WHERE job.started_at IS NULL
+            )
+        GROUP BY mention.job_id
     ),
     placed AS MATERIALIZED (
         SELECT
@@ -113,23 +133,10 @@ BEGIN
                 NULL,
                 NULL,
                 job.job_id,
-                -- one that is known by name only began no later than what it caused
-                coalesce(
-                    job.started_at,
-                    least(
-                        (
-                            SELECT min(change.created_at)
-                            FROM change
-                            WHERE job.job_id IN (change.job_id, change.parent_job_id, change.root_job_id)
-                        ),
-                        (
-                            SELECT min(below.started_at)
-                            FROM job AS below
-                            WHERE below.parent_job_id = job.job_id
-                        )
-                    )
-                )
+                coalesce(job.started_at, begun.started_at)
             FROM job
+            LEFT JOIN begun
+                ON begun.job_id = job.job_id
             WHERE NOT EXISTS (
                 SELECT
                 FROM head
@@ -181,10 +188,10 @@ BEGIN
         change.status,
         change.entity_type,
         change.entity_id,
-        CASE WHEN entity_former.id IS NULL THEN entity_label.label ELSE v_name END,
+        CASE WHEN entity_former.id IS NULL THEN entity_label.label ELSE entity_former.label END,
         change.related_type,
         change.related_id,
-        CASE WHEN related_former.id IS NULL THEN related_label.label ELSE v_name END,
+        CASE WHEN related_former.id IS NULL THEN related_label.label ELSE related_former.label END,
         change.link_type,
         change.operation,
         coalesce(change.source, job.source),
