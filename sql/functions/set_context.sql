@@ -77,7 +77,8 @@ BEGIN
             ),
             true
         );
-    PERFORM llamalog.start_job(v_job_id, parent_job_id, v_root, source, user_id, triggered_by);
+    -- with a root in any case: it is not looked for twice
+    PERFORM llamalog.start_job(v_job_id, parent_job_id, coalesce(nullif(v_root, ''), parent_job_id), source, user_id, triggered_by);
     RETURN left(v_job_id, 200);
 END;
 $function$;
