@@ -1257,18 +1257,59 @@ def undisguised(texts):
     return [text.replace("[redacted]", "[shown]") for text in texts]
 
 
-def test_a_row_that_the_session_cannot_find_by_its_key_is_not_passed_over(db):
-    """A key of a type of one's own is text as the session spells it; gone it is not, as a deletion could think."""
-    db.execute("CREATE DOMAIN span AS interval; CREATE TABLE spans (key span[] PRIMARY KEY)")
-    watching.watch(db, ["spans"])
-    db.execute("SELECT llamalog.set_context(job_id => 'wrong', source => 'spans')")
-    db.execute("INSERT INTO spans VALUES ('{1 mon}')")
-    with pytest.raises(psycopg.Error) as refusal, db.transaction():
-        db.execute("SELECT llamalog.revert(job_id => 'wrong')")
-    assert (refusal.value.sqlstate, refusal.value.diag.message_primary) == (
-        "LL023",
-        'SPAN "{P1M}" is not found by its key',
+@pytest.mark.parametrize(
+    ("columns", "values"),
+    [
+        ("key span[] PRIMARY KEY", "'{1 mon}'"),
+        ("key app.at PRIMARY KEY", """'("2026-01-02 03:04+00","\\x01",1.5)'"""),
+        ("key app.season PRIMARY KEY", "'[2026-01-02 03:04+00,2026-02-03)'"),
+        # too long, and so cut
+        (
+            "word text, at instant, span interval, code bytea, ratio float8, stays tstzrange, PRIMARY KEY (word, at, span, code, ratio, stays)",
+            """repeat('x', 1001), '2026-01-02 03:04+00', '1 mon', '\x01', 0.1::float8 + 0.2, '[2026-01-02 03:04+00,)'""",
+        ),
+        (
+            """at instant, span interval, code bytea, ratios float8[], stays tstzrange, kind regclass, spans span[],
+            PRIMARY KEY (album_id, artist_id, at, span, code, ratios, stays, kind, spans)""",
+            """'2026-01-02 03:04+00', '1 mon', '\x01', ARRAY[0.1::float8 + 0.2], '[2026-01-02 03:04+00,)', 'albums', '{1 mon}'""",
+        ),
+    ],
+    ids=["array of domains", "composite", "range", "cut", "link"],
+)
+def test_a_row_is_found_by_its_key_whatever_the_session_has_set(each_db, new, columns, values):
+    db = each_db
+    db.execute(
+        """
+        CREATE DOMAIN span AS interval;
+        CREATE DOMAIN instant AS timestamptz;
+        CREATE SCHEMA app;
+        CREATE TYPE app.at AS (at timestamptz, code bytea, ratio float8);
+        CREATE TYPE app.season AS RANGE (subtype = timestamptz);
+        """
     )
-    db.execute("SET LOCAL IntervalStyle = 'iso_8601'")
-    db.execute("SELECT llamalog.revert(job_id => 'wrong')")
-    assert db.execute("SELECT count(*) FROM spans").fetchone() == (0,)
+    options = Options()
+    if "album_id" in columns:
+        columns = f"album_id uuid REFERENCES albums, artist_id uuid REFERENCES artists, {columns}"
+        values = f"'{new.album(db)}', '{new.artist(db)}', {values}"
+        options = Options(kind="link")
+    db.execute(f"CREATE TABLE plays ({columns}, n integer DEFAULT 1)".encode())
+    watching.watch(db, ["plays"], options)
+    db.execute("SELECT llamalog.set_context(job_id => 'wrong', source => 'plays')")
+    db.execute(f"INSERT INTO plays VALUES ({values})".encode())
+    db.execute("SELECT llamalog.set_context(job_id => 'worse', source => 'plays')")
+    db.execute("UPDATE plays SET n = 2")
+    db.execute(
+        """
+        SET LOCAL TimeZone = 'Asia/Kathmandu';
+        SET LOCAL DateStyle = 'SQL, DMY';
+        SET LOCAL IntervalStyle = 'sql_standard';
+        SET LOCAL bytea_output = 'escape';
+        SET LOCAL extra_float_digits = -5;
+        """
+    )
+    revert(db, job_id="worse")
+    assert db.execute("SELECT n FROM plays").fetchall() == [(1,)]
+    again = revert(db, "ours", job_id="wrong")
+    assert db.execute("SELECT count(*) FROM plays").fetchone() == (0,)
+    revert(db, job_id=again)
+    assert db.execute("SELECT n FROM plays").fetchall() == [(1,)]

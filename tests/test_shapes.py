@@ -254,8 +254,6 @@ def prove(db: Database, texts: list[str], say: Callable[[str], object] = lambda 
     before = watched_part(db, state_of(db))
     test_properties.prove(db, job(db, "job", undisguised(texts), say))
     prove_answers(db)
-    # a key of a type of the application's own is looked for as the session spells it
-    conn.execute("SET LOCAL IntervalStyle = 'iso_8601'")
     revert(conn, job_id="job")
     assert watched_part(db, state_of(db)) == before
     watching.unwatch(conn, [*db.tables])

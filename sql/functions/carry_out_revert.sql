@@ -28,7 +28,6 @@ DECLARE
     v_planned  pg_snapshot := coalesce(planned, pg_current_snapshot());
     v_steps    llamalog.revert_step[];
     v_locked   text[] := '{}';
-    v_unfound  text[] := '{}';
     v_locks    text[];
     v_lock     text;
     v_job_id   text;
@@ -75,24 +74,8 @@ BEGIN
         EXIT WHEN v_locks = '{}';
         FOREACH v_lock IN ARRAY v_locks LOOP
             EXECUTE format('SELECT %s FOR UPDATE', v_lock);
-            GET DIAGNOSTICS v_count = ROW_COUNT;
-            IF v_count = 0 THEN
-                v_unfound := v_unfound || v_lock;
-            END IF;
         END LOOP;
         v_locked := v_locked || v_locks;
-    END LOOP;
-    -- it is there, as the last plan says, and not for this session; of an update its own count tells
-    FOR v_step IN
-        SELECT step.*
-        FROM unnest(v_steps) AS step
-        WHERE step.action = 'delete'
-            AND step.found = ANY (v_unfound)
-    LOOP
-        RAISE EXCEPTION '% "%" is not found by its key', v_step.entity_type, left(v_step.entity_id, 100)
-            USING ERRCODE = 'LL023',
-                  DETAIL  = format('Looked for %s', v_step.found),
-                  HINT    = 'A row security policy hides it from this role, or this session spells its key otherwise than the log does: try SET IntervalStyle = ''iso_8601'', or DateStyle. Nothing was reverted.';
     END LOOP;
     v_steps := ARRAY(
         SELECT step
