@@ -120,6 +120,13 @@ def server() -> Iterator[SimpleNamespace]:
         )
 
 
+@pytest.fixture(scope="module")
+def another_server(server: SimpleNamespace) -> Iterator[embedded.Server]:
+    """A server of the module's own: roles belong to a server, and there none of ours may be left from elsewhere."""
+    with embedded.start(version=server.version, settings=provoked.settings()) as started:
+        yield started
+
+
 def _music(options: Options) -> Callable[..., None]:
     def load(**address: Any) -> None:
         with psycopg.connect(**{**address, "autocommit": True}) as conn:

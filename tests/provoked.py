@@ -8,8 +8,8 @@ functions in SQL   the server counts their calls in each database, which are rea
 errors in Python   the calls that make an exception of ours or of click, by file and line
 findings           their ids, as check and doctor make them
 
-Not seen are an error that SQL itself catches, and what happens on another server or in a process that a test starts: a message
-that comes from there alone is known by its words, where they came back to the test, or stands in ELSEWHERE.
+Not seen are an error that SQL itself catches, and what happens on a server without these settings or in a process that a test
+starts: a message that comes from there alone is known by its words, where they came back to the test, or stands in ELSEWHERE.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ ELSEWHERE = {
     'user "x", who runs the server, cannot use /y': "test_root_is_told_which_directory_the_servers_user_cannot_enter",
 }
 
+_servers = count()
 calls: set[tuple[str, int, str]] = set()
 functions: set[str] = set()
 kinds: set[str] = set()
@@ -116,14 +118,14 @@ def _words(argument: ast.expr) -> str:
 
 
 def settings() -> dict[str, str]:
-    """How the server of the tests is to tell what happens in it."""
+    """How a server of the tests is to tell what happens in it."""
     if not (place := os.environ.get(PLACE)):
         return {}
     return {
         "logging_collector": "on",
         "log_destination": "jsonlog",
         "log_directory": place,
-        "log_filename": f"{os.environ.get('PYTEST_XDIST_WORKER', 'main')}.log",
+        "log_filename": f"{os.environ.get('PYTEST_XDIST_WORKER', 'main')}-{next(_servers)}.log",
         "log_min_messages": "notice",
         "log_min_error_statement": "panic",
         "track_functions": "all",

@@ -2254,13 +2254,6 @@ def test_what_is_captured_while_it_is_adopted_is_not_lost(first, connect):
 # -- 13. whoever installs ----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def another_server(server: SimpleNamespace) -> Iterator[embedded.Server]:
-    """A server of this file's own: roles belong to a server, and here none of ours may be left from elsewhere."""
-    with embedded.start(version=server.version) as started:
-        yield started
-
-
 @pytest.fixture(params=["NOCREATEROLE", "CREATEROLE"], ids=["plain role", "role maker"])
 def modest(another_server: embedded.Server, request: pytest.FixtureRequest) -> Iterator[Connection]:
     """A music database with its log, watched, whose owner is no superuser; everything in it is his."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -831,13 +830,6 @@ def test_capture_of_truncate_that_was_dropped_is_back_at_once(each_db, watch):
 
 
 # -- without event triggers -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def another_server(server: SimpleNamespace) -> Iterator[embedded.Server]:
-    """A server of this file's own: roles belong to a server, and here none of ours may be left from elsewhere."""
-    with embedded.start(version=server.version) as started:
-        yield started
 
 
 @pytest.fixture(
