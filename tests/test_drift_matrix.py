@@ -15,7 +15,6 @@ import pytest
 from conftest import MUSIC_TABLES, Clone, sampled
 from test_schema_drift import (
     THINGS,
-    another_server,
     drifted,
     ids,
     installed,
@@ -28,7 +27,7 @@ from llamalog_sql import installation, watching
 from llamalog_sql.watching import Options
 
 # fixtures, and not only names
-__all__ = ["another_server", "installed", "modest"]
+__all__ = ["installed", "modest"]
 
 Connection = psycopg.Connection[Any]
 
