@@ -92,6 +92,9 @@ def build(conn: Connection, watch: Watch) -> Capture:
         scopes["update"] = (
             "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT"
         )
+    logged = [
+        c for c in watch.columns if c.name not in watch.ignored_columns and not c.is_generated
+    ]
     values: dict[str, Any] = {
         "watch": watch,
         "table": watch.table.shown,
@@ -105,9 +108,8 @@ def build(conn: Connection, watch: Watch) -> Capture:
         "place": _free_name(watch, "place"),
         "settings": settings,
         "stored_columns": [c for c in watch.columns if not c.is_generated],
-        "columns": [
-            c for c in watch.columns if c.name not in watch.ignored_columns and not c.is_generated
-        ],
+        "columns": logged,
+        "unlogged_columns": [c for c in watch.columns if c not in logged],
         "has_generated_key": any(
             c.is_generated for c in watch.columns if c.name in watch.key_columns
         ),

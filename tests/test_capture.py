@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 import psycopg
@@ -129,6 +130,37 @@ def test_update_stores_the_changed_fields_before_and_after(each_db, new, changes
             {"label": "Parlophone", "track_count": 12},
         )
     ]
+
+
+def test_columns_of_a_wide_row_are_found_wherever_they_stand(each_db, watch, changes):
+    """All pairs, and every few that lie as far apart: the comparison ends early where nothing more can have changed."""
+    kinds = ["integer", "text", "numeric(9, 2)", "jsonb", "text[]", "mood", "boolean", "varchar(9)"]
+    values = ["1", "1", "1", "[1]", "{1}", "sad", "t", "1"], ["2", "2", "2", "[2]", "{2}", "glad", "f", "2"]  # fmt: skip
+    columns = [f"c{n}" for n in range(24)]
+    logged = [name for name in columns if name not in ("c2", "c20")]
+
+    def of_all(position: int) -> str:
+        return ", ".join(f"'{values[position][n % 8]}'" for n in range(24))
+
+    each_db.execute("CREATE TYPE mood AS ENUM ('sad', 'glad')")
+    each_db.execute(
+        f"CREATE TABLE wide (id integer PRIMARY KEY, {', '.join(f'{name} {kinds[n % 8]}' for n, name in enumerate(columns))},"
+        " twice integer GENERATED ALWAYS AS (c0 * 2) STORED)".encode()
+    )
+    watch("wide", ignore=["c2", "c20"])
+    each_db.execute(f"INSERT INTO wide VALUES (1, {of_all(0)})".encode())
+    sets = [*combinations(range(24), 1), *combinations(range(24), 2)]
+    sets += [tuple(range(first, 24, step)) for step in range(1, 12) for first in range(step)]
+    for position, changed in enumerate(sets):
+        now = ", ".join(f"c{n} = '{values[1][n % 8]}'" for n in changed)
+        each_db.execute(f"INSERT INTO wide VALUES ({position + 2}, {of_all(0)})".encode())
+        each_db.execute(f"UPDATE wide SET {now} WHERE id = {position + 2}".encode())
+    found = dict(changes(each_db, "entity_id, fields_enriched", entity_type="WIDE", op="U"))
+    assert found == {
+        str(position + 2): fields
+        for position, changed in enumerate(sets)
+        if (fields := [f"c{n}" for n in changed if f"c{n}" in logged])
+    }
 
 
 def test_update_that_changes_nothing_is_not_logged(each_db, new, changes):

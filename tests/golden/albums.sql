@@ -6,7 +6,7 @@ WITH ended AS (
         AND watch.entity_type = pause.entity_type AND watch.unwatched_at IS NOT NULL
 )
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', 'f3bb8859ba79b87f9ad151b207033c04', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', '6b364263dcc17181bf4072dfcaebeb87')
+VALUES ('ALBUM', 'public', 'albums', false, '{id}', '{uuid}', 'title', 'ALBUM', '{id}', NULL, NULL, 'data_quality', 'source', '{search_vector,updated_at}', '{}', 'none', 'log', 'rendered', '{}', 'f3bb8859ba79b87f9ad151b207033c04', '{"id": 1, "musicbrainz_id": 2, "title": 3, "release_date": 4, "release_type": 5, "track_count": 6, "duration_ms": 7, "cover_art_url": 8, "barcode": 9, "label": 10, "catalog_number": 11, "search_vector": 12, "created_at": 13, "updated_at": 14, "data_quality": 15, "enrichment_status": 16, "last_enriched": 17, "genres": 18, "secondary_types": 19, "release_country": 20, "release_status": 21, "spotify_id": 22, "spotify_url": 23, "discogs_id": 24, "source": 25, "source_url": 26, "submitted_by": 27, "cloudflare_image_id": 28, "metadata": 29, "game_status": 30, "deezer_id": 31}', '241338ee109e1dff6ea94b6d0ab0f059')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE
@@ -237,6 +237,9 @@ AS $function$
 #variable_conflict use_variable
 DECLARE
     v_fields        text[];
+    v_rest          record;
+    v_are_several   boolean;
+    v_are_many      boolean;
     v_before        jsonb;
     v_after         jsonb;
     v_previous_id   text;
@@ -256,14 +259,25 @@ BEGIN
     IF OLD OPERATOR(pg_catalog.*=) NEW THEN
         RETURN NULL;
     END IF;
+    <<compared>>
+    BEGIN
     IF OLD."release_date" IS DISTINCT FROM NEW."release_date"
         OR ARRAY[OLD."title", OLD."release_type"]::text[] COLLATE "C" IS DISTINCT FROM ARRAY[NEW."title", NEW."release_type"]::text[] COLLATE "C"
         OR ARRAY[OLD."id", OLD."musicbrainz_id"]::uuid[] IS DISTINCT FROM ARRAY[NEW."id", NEW."musicbrainz_id"]::uuid[]
     THEN
+        IF v_fields IS NULL THEN
+            v_rest := OLD;
+            v_rest."search_vector" := NEW."search_vector";
+            v_rest."updated_at" := NEW."updated_at";
+        ELSE
+            v_are_many := v_are_several;
+            v_are_several := true;
+        END IF;
         IF OLD."id" IS DISTINCT FROM NEW."id" THEN
             v_fields := v_fields || 'id'::text;
             v_before['id'] := to_jsonb(OLD."id");
             v_after['id'] := to_jsonb(NEW."id");
+            v_rest."id" := NEW."id";
             v_previous_id := nullif(OLD.id::text, NEW.id::text);
             IF v_previous_id IS NOT NULL THEN
                 INSERT INTO llamalog.renamings (entity_type, old_id, new_id) VALUES ('ALBUM', v_previous_id, NEW.id::text);
@@ -273,50 +287,73 @@ BEGIN
             v_fields := v_fields || 'musicbrainz_id'::text;
             v_before['musicbrainz_id'] := to_jsonb(OLD."musicbrainz_id");
             v_after['musicbrainz_id'] := to_jsonb(NEW."musicbrainz_id");
+            v_rest."musicbrainz_id" := NEW."musicbrainz_id";
         END IF;
         IF OLD."title" IS DISTINCT FROM NEW."title" THEN
             v_fields := v_fields || 'title'::text;
             v_before['title'] := to_jsonb(OLD."title");
             v_after['title'] := to_jsonb(NEW."title");
+            v_rest."title" := NEW."title";
         END IF;
         IF OLD."release_date" IS DISTINCT FROM NEW."release_date" THEN
             v_fields := v_fields || 'release_date'::text;
             v_before['release_date'] := to_jsonb(OLD."release_date");
             v_after['release_date'] := to_jsonb(NEW."release_date");
+            v_rest."release_date" := NEW."release_date";
         END IF;
         IF OLD."release_type" IS DISTINCT FROM NEW."release_type" THEN
             v_fields := v_fields || 'release_type'::text;
             v_before['release_type'] := to_jsonb(OLD."release_type");
             v_after['release_type'] := to_jsonb(NEW."release_type");
+            v_rest."release_type" := NEW."release_type";
+        END IF;
+        IF v_are_many IS NULL THEN
+            EXIT compared WHEN v_rest OPERATOR(pg_catalog.*=) NEW;
         END IF;
     END IF;
     IF ARRAY[OLD."track_count", OLD."duration_ms"]::integer[] IS DISTINCT FROM ARRAY[NEW."track_count", NEW."duration_ms"]::integer[]
         OR ARRAY[OLD."cover_art_url", OLD."barcode", OLD."label"]::text[] COLLATE "C" IS DISTINCT FROM ARRAY[NEW."cover_art_url", NEW."barcode", NEW."label"]::text[] COLLATE "C"
     THEN
+        IF v_fields IS NULL THEN
+            v_rest := OLD;
+            v_rest."search_vector" := NEW."search_vector";
+            v_rest."updated_at" := NEW."updated_at";
+        ELSE
+            v_are_many := v_are_several;
+            v_are_several := true;
+        END IF;
         IF OLD."track_count" IS DISTINCT FROM NEW."track_count" THEN
             v_fields := v_fields || 'track_count'::text;
             v_before['track_count'] := to_jsonb(OLD."track_count");
             v_after['track_count'] := to_jsonb(NEW."track_count");
+            v_rest."track_count" := NEW."track_count";
         END IF;
         IF OLD."duration_ms" IS DISTINCT FROM NEW."duration_ms" THEN
             v_fields := v_fields || 'duration_ms'::text;
             v_before['duration_ms'] := to_jsonb(OLD."duration_ms");
             v_after['duration_ms'] := to_jsonb(NEW."duration_ms");
+            v_rest."duration_ms" := NEW."duration_ms";
         END IF;
         IF OLD."cover_art_url" IS DISTINCT FROM NEW."cover_art_url" THEN
             v_fields := v_fields || 'cover_art_url'::text;
             v_before['cover_art_url'] := to_jsonb(OLD."cover_art_url");
             v_after['cover_art_url'] := to_jsonb(NEW."cover_art_url");
+            v_rest."cover_art_url" := NEW."cover_art_url";
         END IF;
         IF OLD."barcode" IS DISTINCT FROM NEW."barcode" THEN
             v_fields := v_fields || 'barcode'::text;
             v_before['barcode'] := to_jsonb(OLD."barcode");
             v_after['barcode'] := to_jsonb(NEW."barcode");
+            v_rest."barcode" := NEW."barcode";
         END IF;
         IF OLD."label" IS DISTINCT FROM NEW."label" THEN
             v_fields := v_fields || 'label'::text;
             v_before['label'] := to_jsonb(OLD."label");
             v_after['label'] := to_jsonb(NEW."label");
+            v_rest."label" := NEW."label";
+        END IF;
+        IF v_are_many IS NULL THEN
+            EXIT compared WHEN v_rest OPERATOR(pg_catalog.*=) NEW;
         END IF;
     END IF;
     IF OLD."catalog_number" IS DISTINCT FROM NEW."catalog_number"
@@ -324,30 +361,46 @@ BEGIN
         OR (enum_eq(OLD."data_quality", NEW."data_quality") IS NOT TRUE AND (OLD."data_quality" IS NOT NULL OR NEW."data_quality" IS NOT NULL))
         OR (enum_eq(OLD."enrichment_status", NEW."enrichment_status") IS NOT TRUE AND (OLD."enrichment_status" IS NOT NULL OR NEW."enrichment_status" IS NOT NULL))
     THEN
+        IF v_fields IS NULL THEN
+            v_rest := OLD;
+            v_rest."search_vector" := NEW."search_vector";
+            v_rest."updated_at" := NEW."updated_at";
+        ELSE
+            v_are_many := v_are_several;
+            v_are_several := true;
+        END IF;
         IF OLD."catalog_number" IS DISTINCT FROM NEW."catalog_number" THEN
             v_fields := v_fields || 'catalog_number'::text;
             v_before['catalog_number'] := to_jsonb(OLD."catalog_number");
             v_after['catalog_number'] := to_jsonb(NEW."catalog_number");
+            v_rest."catalog_number" := NEW."catalog_number";
         END IF;
         IF OLD."created_at" IS DISTINCT FROM NEW."created_at" THEN
             v_fields := v_fields || 'created_at'::text;
             v_before['created_at'] := to_jsonb(OLD."created_at");
             v_after['created_at'] := to_jsonb(NEW."created_at");
+            v_rest."created_at" := NEW."created_at";
         END IF;
         IF (enum_eq(OLD."data_quality", NEW."data_quality") IS NOT TRUE AND (OLD."data_quality" IS NOT NULL OR NEW."data_quality" IS NOT NULL)) THEN
             v_fields := v_fields || 'data_quality'::text;
             v_before['data_quality'] := to_jsonb(CASE WHEN OLD."data_quality" IS NOT NULL THEN concat(OLD."data_quality") END);
             v_after['data_quality'] := to_jsonb(CASE WHEN NEW."data_quality" IS NOT NULL THEN concat(NEW."data_quality") END);
+            v_rest."data_quality" := NEW."data_quality";
         END IF;
         IF (enum_eq(OLD."enrichment_status", NEW."enrichment_status") IS NOT TRUE AND (OLD."enrichment_status" IS NOT NULL OR NEW."enrichment_status" IS NOT NULL)) THEN
             v_fields := v_fields || 'enrichment_status'::text;
             v_before['enrichment_status'] := to_jsonb(CASE WHEN OLD."enrichment_status" IS NOT NULL THEN concat(OLD."enrichment_status") END);
             v_after['enrichment_status'] := to_jsonb(CASE WHEN NEW."enrichment_status" IS NOT NULL THEN concat(NEW."enrichment_status") END);
+            v_rest."enrichment_status" := NEW."enrichment_status";
         END IF;
         IF OLD."last_enriched" IS DISTINCT FROM NEW."last_enriched" THEN
             v_fields := v_fields || 'last_enriched'::text;
             v_before['last_enriched'] := to_jsonb(OLD."last_enriched");
             v_after['last_enriched'] := to_jsonb(NEW."last_enriched");
+            v_rest."last_enriched" := NEW."last_enriched";
+        END IF;
+        IF v_are_many IS NULL THEN
+            EXIT compared WHEN v_rest OPERATOR(pg_catalog.*=) NEW;
         END IF;
     END IF;
     IF ARRAY[OLD."release_country", OLD."release_status", OLD."spotify_id"]::text[] COLLATE "C" IS DISTINCT FROM ARRAY[NEW."release_country", NEW."release_status", NEW."spotify_id"]::text[] COLLATE "C"
@@ -437,6 +490,7 @@ BEGIN
             v_after['deezer_id'] := to_jsonb(NEW."deezer_id");
         END IF;
     END IF;
+    END compared;
     IF v_fields IS NULL THEN
         RETURN NULL;  -- nothing changed, or only columns that are ignored
     END IF;
