@@ -147,11 +147,30 @@ def watch(conn: Connection, names: list[str], options: Options | None = None) ->
                 " unless it is watched with --row-security (docs/security.md)",
                 one.watch.table.shown,
             )
+        if one.is_asked and (heirs := _heirs(conn, one.watch.table)):
+            logger.warning(
+                "PostgreSQL checks keys of %s and of %s each by themselves: rows of two of these tables with the same key are one"
+                " entity in the log",
+                one.watch.table.shown,
+                ", ".join(heirs),
+            )
     return [
         o
         for o, one in zip(outcomes, wanted, strict=True)
         if one.is_asked or o.action != "unchanged"
     ]
+
+
+def _heirs(conn: Connection, table: catalog.Table) -> list[str]:
+    """Return the names of the tables that inherit from it; none of a partitioned one, whose key holds for all its partitions."""
+    if table.kind == "p" or not table.is_family:
+        return []
+    found = rows(
+        conn,
+        "SELECT member.oid::regclass::text FROM llamalog.family(%(oid)s) AS member (oid) WHERE member.oid <> %(oid)s ORDER BY 1",
+        {"oid": table.oid},
+    )
+    return [str(name) for (name,) in found]
 
 
 def _open_parts(whole: _Wanted, wanted: list[_Wanted]) -> list[str]:

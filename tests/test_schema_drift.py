@@ -676,6 +676,23 @@ def test_new_heir_is_captured_in_the_transaction_that_makes_it(each_db, watch, d
     assert ids(each_db, "HEAD") == [*story(1), *story(2), *story(3)]
 
 
+def test_watching_a_table_with_heirs_warns_that_their_keys_are_not_told_apart(
+    each_db, watch, caplog
+):
+    each_db.execute(FAMILY)
+    each_db.execute(
+        "CREATE TABLE events (id integer PRIMARY KEY) PARTITION BY RANGE (id);"
+        "CREATE TABLE events_low PARTITION OF events FOR VALUES FROM (0) TO (9)"
+    )
+    watch("heads")
+    watch("heads_more")
+    watch("events")
+    assert [message for message in caplog.messages if "keys" in message] == [
+        "PostgreSQL checks keys of public.heads and of heads_more each by themselves: rows of two of these tables with the same"
+        " key are one entity in the log"
+    ]
+
+
 def test_heir_made_together_with_its_schema_is_captured_at_once(each_db, watch):
     each_db.execute(FAMILY)
     watch("heads")
