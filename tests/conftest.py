@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -90,6 +91,10 @@ def fast_place() -> str:
             return "/dev/shm"
     return "/tmp"
 
+
+# a shell lets what it starts in the background ignore Ctrl-C, and so do the processes that tests start there
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # servers and databases come and go, a thousand files and three hundred each
 os.environ.setdefault("TMPDIR", fast_place())

@@ -62,8 +62,6 @@ def parent(script):
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
-        # a shell lets what it starts in the background ignore Ctrl-C
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield psutil.Process(process.pid), process.stdout.readline().strip()

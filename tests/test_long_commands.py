@@ -57,8 +57,6 @@ def test_ctrl_c_leaves_nothing_running_on_the_server(database, connect, dsn, new
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
                     text=True,
-                    # whoever runs the tests in the background may ignore it
-                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
                 )
             )
             for words in LONG
