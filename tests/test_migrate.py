@@ -543,7 +543,7 @@ def test_migrate_beside_a_writing_transaction_fails_neither(
         if not month.endswith("_default"):
             database.execute(f"DROP TABLE {month}")
     template = sql_files / "triggers" / "update.sql.j2"
-    template.write_text(template.read_text().replace("BEGIN\n", "BEGIN\n    -- Changed.\n", 1))
+    template.write_text(template.read_text().replace("DECLARE\n", "DECLARE\n    -- Changed.\n", 1))
     migrator, writer = connect(database), connect(database)
     with writer.transaction():
         # locks albums, and not yet the log: nothing changes
