@@ -63,7 +63,7 @@ BEGIN
                             format(shown.image, format('live.%I', shown.name)),
                             (known -> shown.name)::text
                         )
-                        WHEN shown.is_builtin AND shown.base_type NOT IN ('regclass', 'regclass[]') THEN format(
+                        WHEN shown.is_builtin AND shown.base_type !~ '^reg' THEN format(
                             'live.%I OPERATOR(pg_catalog.=) %s',
                             shown.name,
                             llamalog.image_literal(known -> shown.name, shown.base_type, shown.base_type)
