@@ -596,6 +596,20 @@ def test_options_that_do_not_go_together_are_refused(llamalog, arguments, first,
     failed(llamalog(*arguments), 2, first, hint)
 
 
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("doctor", "--timeout"),
+        ("backfill", "--sleep"),
+        ("reconcile", "--throttle"),
+        ("tail", "--interval"),
+    ],
+)
+def test_seconds_are_a_number(llamalog, command, option):
+    first = f"error: invalid value for '{option}': 'nan' is not a number (22023)"
+    failed(llamalog(command, option, "nan"), 2, first, f"Run: llamalog {command} --help")
+
+
 def test_rollback_asks_and_is_refused_without_a_terminal(llamalog, database):
     failed(llamalog("rollback", "--all"), 2, "error: Take off capture and undo", "--yes")
     assert "would undo 0002_registry" in llamalog("rollback", "--all", "--dry-run").stdout

@@ -12,6 +12,7 @@ from llamalog_sql import doctor as examination
 from llamalog_sql import output
 from llamalog_sql.cli.group import FAILED, main
 from llamalog_sql.cli.shared import (
+    Seconds,
     confirm,
     dry_run_option,
     dsn_option,
@@ -45,8 +46,7 @@ _STYLES = {"error": "bold red", "warning": "bold yellow", "information": "bold"}
     "--timeout",
     default=10.0,
     show_default=True,
-    type=click.FloatRange(0.001, 86_400),
-    metavar="SECONDS",
+    type=Seconds(0.001, 86_400),
     help="How long each look may take.",
 )
 @yes_option

@@ -13,6 +13,7 @@ from llamalog_sql.adoption import adopt, proof, undo
 from llamalog_sql.adoption.locks import Patience
 from llamalog_sql.cli.group import FAILED, main
 from llamalog_sql.cli.shared import (
+    Seconds,
     confirm,
     dry_run_option,
     dsn_option,
@@ -222,7 +223,7 @@ def _undo_adoption(conn: Connection, patience: Patience, yes: bool, dry_run: boo
     "--sleep",
     default=0.0,
     show_default=True,
-    type=click.FloatRange(0, 60),
+    type=Seconds(0, 60),
     help="Seconds between transactions.",
 )
 @_lock_timeout_option

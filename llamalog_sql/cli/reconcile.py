@@ -11,7 +11,16 @@ import click
 
 from llamalog_sql import reconciling
 from llamalog_sql.cli.group import FAILED, main
-from llamalog_sql.cli.shared import COUNT, SEQ, Moment, dsn_option, format_option, say, session
+from llamalog_sql.cli.shared import (
+    COUNT,
+    SEQ,
+    Moment,
+    Seconds,
+    dsn_option,
+    format_option,
+    say,
+    session,
+)
 from llamalog_sql.errors import Misuse
 from llamalog_sql.reconciling import Finding, Place
 
@@ -53,8 +62,7 @@ class Period(click.ParamType[float]):
 @click.option(
     "--throttle",
     default=0.0,
-    type=click.FloatRange(0, 3600),
-    metavar="SECONDS",
+    type=Seconds(0, 3600),
     help="Pause between two batches.",
 )
 @format_option

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -79,6 +80,20 @@ def session(*, installed: bool = True) -> Iterator[Connection]:
         raise
     finally:
         conn.close()
+
+
+class Seconds(click.FloatRange):
+    """A number within its bounds: nan passes by click's, as it is neither below the one nor above the other."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
 
 
 format_option = click.option(

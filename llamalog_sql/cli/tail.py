@@ -13,7 +13,7 @@ import click
 
 from llamalog_sql import jobs, output, queries, tailing
 from llamalog_sql.cli.group import main
-from llamalog_sql.cli.shared import COUNT, dsn_option, format_option, say, session
+from llamalog_sql.cli.shared import COUNT, Seconds, dsn_option, format_option, say, session
 from llamalog_sql.connection import connect
 from llamalog_sql.errors import Misuse, UnknownJob
 from llamalog_sql.queries import Change
@@ -37,7 +37,7 @@ from llamalog_sql.queries import Change
     "--interval",
     default=1.0,
     show_default=True,
-    type=click.FloatRange(0.05, 3600),
+    type=Seconds(0.05, 3600),
     help="Seconds between two looks.",
 )
 @format_option
