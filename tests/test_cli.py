@@ -607,7 +607,7 @@ def test_options_that_do_not_go_together_are_refused(llamalog, arguments, first,
 )
 def test_seconds_are_a_number(llamalog, command, option):
     first = f"error: invalid value for '{option}': 'nan' is not a number (22023)"
-    failed(llamalog(command, option, "nan"), 2, first, f"Run: llamalog {command} --help")
+    failed(llamalog(command, option, "nan"), 2, first, f"{command} --help")
 
 
 def test_rollback_asks_and_is_refused_without_a_terminal(llamalog, database):
