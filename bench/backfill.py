@@ -9,6 +9,7 @@ that inserts and updates all the while, growth of the table, memory of the proce
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import random
 import resource
@@ -187,7 +188,9 @@ def theirs(dsn: str, albums: int) -> dict[str, str]:
 
 
 def main() -> None:
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("rows", nargs="?", type=int, default=1_000_000)
+    rows = parser.parse_args().rows
     albums = max(1, rows // ROWS_OF_AN_ALBUM)
     settings = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
     budget = {

@@ -7,15 +7,11 @@ No full-page images: those depend on how often the server checkpoints, not on th
 
 from __future__ import annotations
 
-import sys
+import argparse
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import psycopg
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
 from rig import Bench, prepare
 from systems import System, systems
 
@@ -84,7 +80,9 @@ def _sizes(conn: psycopg.Connection[Any]) -> tuple[dict[str, int], int]:
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("count", nargs="?", type=int, default=20_000, help="of writes")
+    count = parser.parse_args().count
     settings = {"shared_buffers": "512MB", "max_wal_size": "8GB", "autovacuum": "off"}
     with embedded.start(settings=settings) as server:
         bench = Bench(

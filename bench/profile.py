@@ -9,6 +9,7 @@ Needs valgrind, and what `make bench` needs. Names of workloads as arguments ask
 
 from __future__ import annotations
 
+import argparse
 import os
 import pwd
 import random
@@ -23,10 +24,7 @@ from types import SimpleNamespace
 
 from rich.console import Console
 from rich.table import Table
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from rig import Bench, prepare
+from rig import Bench, numbered, prepare
 from systems import systems
 
 from llamalog_sql import embedded
@@ -142,10 +140,8 @@ def _script(statements: list[str], first: int, count: int) -> str:
     """Return what the server reads: each write a transaction, about another album each."""
     lines = []
     for position, statement in enumerate(statements):
-        for number, name in enumerate("nrsd", 1):
-            statement = re.sub(rf"(?<!:):{name}\b", f"${number}", statement)
         lines.append(
-            f"PREPARE write_{position} (integer, integer, integer, integer) AS {statement}"
+            f"PREPARE write_{position} (integer, integer, integer, integer) AS {numbered(statement)}"
         )
     for number in range(first, first + count):
         values = f"({number}, {random.randrange(10**9)}, {random.randrange(10**9)}, {number})"  # noqa: S311
@@ -155,6 +151,11 @@ def _script(statements: list[str], first: int, count: int) -> str:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(WORKLOADS))
+    chosen = parser.parse_args().workloads
+    if unknown := set(chosen) - set(WORKLOADS):
+        parser.error(f"unknown workload {', '.join(sorted(unknown))}")
     if not shutil.which("valgrind"):
         print("error: valgrind is not installed", file=sys.stderr)
         return 2
@@ -162,9 +163,7 @@ def main() -> int:
         server = SingleUser(Path(directory))
         server.run("pg_ctl", "-D", f"{directory}/data", "-l", f"{directory}/log", "-w", "start")
         known = {system.name: system for system in systems()}
-        asked = {
-            key: of for key, of in WORKLOADS.items() if not sys.argv[1:] or key in sys.argv[1:]
-        }
+        asked = {key: of for key, of in WORKLOADS.items() if not chosen or key in chosen}
         used = [name for name in known if any(name in names for _, names in asked.values())]
         try:
             bench = Bench(

@@ -9,6 +9,7 @@ each write was waiting for a processor, and what the server logged of waits for 
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import random
@@ -218,7 +219,9 @@ def swap(conn: psycopg.Connection[Any], partition: str, bounds: tuple[Any, Any])
 
 
 def main() -> None:
-    total = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("rows", nargs="?", type=int, default=10_000_000)
+    total = parser.parse_args().rows
     per_month = total // MONTHS // 10 * 10
     console = Console(width=120)
     with embedded.start(settings=SETTINGS) as server:

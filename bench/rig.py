@@ -143,6 +143,13 @@ class Bench:
         return took * 1e6
 
 
+def numbered(statement: str) -> str:
+    """Return a statement of a system as PREPARE takes it, with $1 to $4 for :n, :r, :s and :d."""
+    for number, name in enumerate("nrsd", 1):
+        statement = re.sub(rf"(?<!:):{name}\b", f"${number}", statement)
+    return statement
+
+
 def _database(system: System) -> str:
     return re.sub(r"\W+", "_", system.name)
 

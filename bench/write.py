@@ -19,12 +19,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bytes import BUDGET_LOG, BUDGET_WAL, Bytes, bytes_of
 from rich.console import Console
 from rich.table import Table
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from bytes import BUDGET_LOG, BUDGET_WAL, Bytes, bytes_of
 from rig import Bench, prepare
 from systems import System, systems
 

@@ -31,6 +31,9 @@ from pytest_postgresql import factories
 from llamalog_sql import describe, embedded, migrate, watching
 from llamalog_sql.watching import Options
 
+# a plugin of the test modules that name it, which import from it, too
+pytest.register_assert_rewrite("adopting")
+
 MUSIC = Path(__file__).parents[1] / "llamalog_sql" / "demo" / "music_schema.sql"
 MUSIC_TABLES = ["albums", "artists", "tracks", "album_artists", "track_artists"]
 

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
-import test_adopt
 import test_cli
 import test_properties
 from conftest import default, sampled
@@ -27,11 +26,11 @@ from llamalog_sql.errors import LlamaLogError, Misuse, NotWatched, UnknownEntity
 from llamalog_sql.reconciling import Pace, Place, Tally
 from llamalog_sql.watching import Options
 
+pytest_plugins = ["adopting"]
 llamalog = test_cli.llamalog
 
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
 migrated, watched = test_properties.migrated, test_properties.watched
-later_adopted, later_adopted_template = test_adopt.later_adopted, test_adopt.later_adopted_template
 
 
 @contextmanager

@@ -710,6 +710,24 @@ def test_stats_say_what_takes_the_room(llamalog, database, old_album):
     assert sizes.sizes(database)
 
 
+def test_a_reader_of_the_log_sees_what_takes_the_room(database, old_album):
+    written = {
+        row.name
+        for row in database.execute(
+            "SELECT DISTINCT class.relname AS name FROM llamalog.llama_logs AS log JOIN pg_class AS class ON class.oid = log.tableoid"
+        )
+    }
+    database.execute("SET ROLE llamalog_reader")
+    found = sizes.sizes(database)
+    database.execute("RESET ROLE")
+    counts = {line.name: line.row_count for line in found if line.what == "partition"}
+    assert written
+    # a month is read through the log only; one that nobody wrote to needs no counting
+    assert {name for name, count in counts.items() if count is None} == written
+    assert {count for name, count in counts.items() if name not in written} == {0}
+    assert {line.name for line in found if line.what == "type"} >= {"ALBUM"}
+
+
 def test_rolling_back_forgets_the_archives_and_their_files_still_come_back(
     database, old_album, tmp_path
 ):
