@@ -24,9 +24,16 @@ from dataclasses import dataclass, field, replace
 
 import psycopg
 
-from llamalog_sql import stand_in, watching
+from llamalog_sql import catalog, stand_in, watching
 from llamalog_sql.catalog import Table
-from llamalog_sql.connection import Connection, as_owner, owner_of_the_log, refuse_pooler, rows
+from llamalog_sql.connection import (
+    Connection,
+    as_owner,
+    own_path,
+    owner_of_the_log,
+    refuse_pooler,
+    rows,
+)
 from llamalog_sql.describe import Options, Watch
 from llamalog_sql.errors import CannotWatch, EntityTypeTaken
 from llamalog_sql.render import ident, literal
@@ -148,9 +155,30 @@ def bench(
     that is not there, LL009 for one that cannot be changed; class 23 where its rules forbid that; 55P03 when the table stays locked.
     """
     refuse_pooler(conn, "temporary tables")
+    table = catalog.find_table(conn, name)
+    try:
+        with own_path(conn):
+            return _costs(conn, table.qualified, columns or [], row_count, rounds, progress)
+    except psycopg.errors.IntegrityError as error:
+        raise CannotWatch(
+            f"{name}: {error.diag.message_primary}",
+            sqlstate=error.sqlstate,
+            detail=error.diag.message_detail,
+            hint="UPDATE gives a row values of another: name columns that allow it with --column.",
+        ) from error
+
+
+def _costs(
+    conn: Connection,
+    name: str,
+    columns: list[str],
+    row_count: int,
+    rounds: int,
+    progress: Callable[[str], None],
+) -> list[Cost]:
     try:
         with conn.transaction():
-            subject = _sampled(conn, name, columns or [], row_count)
+            subject = _sampled(conn, name, columns, row_count)
         # apart, so that the lock on the table is gone
         with conn.transaction():
             systems = _systems(conn, subject)
@@ -159,13 +187,6 @@ def bench(
         times = _times(conn, subject, systems, rounds, progress)
         progress("counting bytes")
         sizes = _bytes(conn, subject, systems)
-    except psycopg.errors.IntegrityError as error:
-        raise CannotWatch(
-            f"{name}: {error.diag.message_primary}",
-            sqlstate=error.sqlstate,
-            detail=error.diag.message_detail,
-            hint="UPDATE gives a row values of another: name columns that allow it with --column.",
-        ) from error
     finally:
         if not conn.closed and not conn.broken and conn.info.transaction_status == 0:
             conn.execute("DISCARD TEMP")
@@ -255,7 +276,7 @@ def _row_count(conn: Connection, table: Table) -> tuple[int, bool]:
     ((estimated, is_known, is_empty),) = rows(
         conn,
         "SELECT sum(greatest(class.reltuples, 0))::bigint, bool_and(class.reltuples >= 0),"
-        f" NOT EXISTS (SELECT FROM {table.qualified})"
+        f" NOT EXISTS (SELECT FROM {table.qualified.replace('%', '%%')})"
         " FROM llamalog.family(%s) AS member (oid) JOIN pg_class AS class ON class.oid = member.oid"
         " WHERE class.relkind = 'r'",
         [table.oid],

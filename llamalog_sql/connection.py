@@ -129,6 +129,18 @@ def as_owner(conn: Connection) -> Iterator[None]:
     conn.execute(role.format(sql.Identifier(before[0])))
 
 
+@contextmanager
+def own_path(conn: Connection) -> Iterator[None]:
+    """Find nothing in the application's schemas by chance: their operators could take the place of PostgreSQL's."""
+    ((before,),) = rows(conn, "SELECT pg_catalog.current_setting('search_path')")
+    conn.execute("SET search_path = pg_catalog, pg_temp")
+    try:
+        yield
+    finally:
+        if not conn.closed:
+            conn.execute("SELECT pg_catalog.set_config('search_path', %s, false)", [before])
+
+
 def require_installation(conn: Connection) -> None:
     """Raise NotInstalled (LL001) unless `llamalog migrate` has run in the database."""
     found = first_row(

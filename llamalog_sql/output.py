@@ -54,11 +54,18 @@ _SOURCE_STYLES = {
 }
 
 
+class _Console(Console):
+    """Leaves it to the command what becomes of a closed pipe; rich would end it with code 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
 def console(stream: IO[str] | None = None) -> Console:
     """Return a console that writes to stdout; NO_COLOR and FORCE_COLOR are heeded, and a pipe gets whole lines."""
     stream = stream or sys.stdout
     width = None if stream.isatty() or os.environ.get("COLUMNS") else 500
-    return Console(file=stream, width=width, highlight=False, emoji=False)
+    return _Console(file=stream, width=width, highlight=False, emoji=False)
 
 
 def clean(text: object) -> str:

@@ -443,8 +443,8 @@ def llamalog(installed):
             "CREATE TABLE p (a int PRIMARY KEY) PARTITION BY HASH (a);"
             "CREATE TABLE p_1 PARTITION OF p FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
             ["p_1"],
-            "public.p_1 is a partition of p (LL009)",
-            "llamalog watch p",
+            "public.p_1 is a partition of public.p (LL009)",
+            "llamalog watch public.p",
         ),
         ("", ["llamalog.watches"], "llamalog.watches is part of the log (LL009)", "Watch the app"),
         ("t", ["t", "--column", "b"], "public.t has no column b (42703)", "Its columns are id, a"),

@@ -7,8 +7,10 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import psycopg
@@ -905,3 +907,30 @@ def test_capture_is_the_same_whatever_the_session_quotes(llamalog, database):
     database.execute("ALTER DATABASE own_music SET quote_all_identifiers = on")
     assert "unchanged public.albums" in llamalog("watch", "albums").stderr
     assert llamalog("check").exit_code == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device to write to")
+@pytest.mark.parametrize(
+    "words", [["history", "ALBUM"], ["stats"], ["stats", "--format", "json"], ["status"]]
+)
+def test_an_answer_that_cannot_be_written_is_told_in_a_line(words, database, new):
+    album = new.album(database)
+    words = [*words, album] if words[-1] == "ALBUM" else words
+    address = {**database.info.get_parameters(), "password": database.info.password}
+    own = psycopg.conninfo.make_conninfo("", **{k: v for k, v in address.items() if v})
+    environment = {**os.environ, "LLAMALOG_DSN": own}
+    command = [sys.executable, "-m", "llamalog_sql.cli", *words]
+    with Path("/dev/full").open("w") as full:
+        told = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False
+        )
+    assert (told.returncode, told.stderr) == (
+        1,
+        "error: cannot read or write: No space left on device (58030)\nhint: Make room, or write elsewhere.\n",
+    )
+    # whoever has read enough is no error
+    shell = f"{shlex.join(command)} | true; exit ${{PIPESTATUS[0]}}"
+    closed = subprocess.run(
+        ["bash", "-c", shell], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (closed.returncode, closed.stderr) == (0, "")

@@ -251,6 +251,29 @@ def test_of_a_job_all_that_it_caused_is_exported_also_by_way_of_jobs_that_wrote_
     }
 
 
+def test_what_a_job_added_to_what_another_had_made_is_exported_with_it(db, new):
+    with db.transaction():
+        context(db, job_id="first", source="addAlbum")
+        albums = [new.album(db), new.album(db)]
+    with db.transaction():
+        context(db, job_id="feed", source="lab_feed")
+        for album in albums:
+            new.track(db, album)
+    with db.transaction():
+        context(db, job_id="feed-below", source="lab_feed", parent_job_id="feed")
+        new.track(db, albums[0])
+    for job, count in (("feed", 3), ("feed-below", 1)):
+        found = rows.of_job(db, job)
+        assert len(found) == count
+        ((touched,),) = db.execute(
+            "SELECT sum(change_count)::integer FROM llamalog.impact(job_id => %s)", [job]
+        ).fetchall()
+        assert touched == count
+        ran = list(openlineage.events(db, rows.job_by_job(found)))
+        assert len(ran) >= 2
+        assert check_prov(prov.document(db, found))
+
+
 def test_jobs_that_cause_each_other_are_told_once(db, new):
     for job, parent in (("a", "b"), ("b", "a")):
         with db.transaction():

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import product
 from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from conftest import sampled
 
 from llamalog_sql import migrate, watching
+from llamalog_sql.cli import main
 from llamalog_sql.watching import Options
 
 Connection = psycopg.Connection[Any]
@@ -536,6 +539,136 @@ def test_a_revert_runs_nothing_of_hers(dba):
             left = [(1, "a", "old"), (2, "b", "old")]
             assert dba.execute("SELECT * FROM public.codes ORDER BY area").fetchall() == left
             assert dba.execute("SELECT who FROM mallory.seen").fetchall() == []
+
+
+def test_a_revert_runs_nothing_that_is_made_for_types_of_the_applications(dba):
+    """A function for the very type of a key comes before PostgreSQL's own, which are for any type."""
+    dba.execute(
+        """
+        CREATE TYPE public.mark AS ENUM ('a', 'b');
+        CREATE DOMAIN public.amount AS numeric;
+        CREATE DOMAIN public.day AS date;
+        CREATE TABLE public.marks (k mark, amount amount, day day, v text, marks mark[], id uuid, PRIMARY KEY (k, amount, day));
+        CREATE TABLE public.wholes (id text PRIMARY KEY);
+        CREATE TABLE public.linked (whole text REFERENCES wholes, other text REFERENCES wholes, role mark, day day,
+            v text, PRIMARY KEY (whole, other, role, day));
+        """
+    )
+    watching.watch(dba, ["public.wholes", "public.linked", "public.marks"])
+    dba.execute(
+        """
+        INSERT INTO public.wholes VALUES ('w'), (repeat('o', 1200));
+        INSERT INTO public.marks VALUES ('a', 1.50, '2020-01-01', 'old', '{a,b}', gen_random_uuid()), ('b', 2, '2020-01-01', 'old', NULL, NULL);
+        INSERT INTO public.linked SELECT 'w', repeat('o', 1200), 'a', '2020-01-01', 'old';
+        SELECT llamalog.set_context(job_id => 'J');
+        UPDATE public.marks SET v = 'new', marks = NULL, id = NULL WHERE k = 'a';
+        UPDATE public.marks SET k = 'a', day = '2021-01-01' WHERE k = 'b';
+        UPDATE public.linked SET v = 'new';
+        """
+    )
+    dba.execute("SET SESSION AUTHORIZATION mallory")
+    dba.execute(
+        SHADOWS
+        + """
+        CREATE FUNCTION concat(public.mark) RETURNS text LANGUAGE plpgsql AS 'BEGIN PERFORM mallory.look(); RETURN $1; END';
+        CREATE FUNCTION trim_scale(public.amount) RETURNS numeric LANGUAGE plpgsql AS 'BEGIN PERFORM mallory.look(); RETURN $1; END';
+        CREATE FUNCTION to_jsonb(public.day) RETURNS jsonb LANGUAGE plpgsql AS 'BEGIN PERFORM mallory.look(); RETURN NULL; END';
+        CREATE FUNCTION to_jsonb(public.mark) RETURNS jsonb LANGUAGE plpgsql AS 'BEGIN PERFORM mallory.look(); RETURN NULL; END';
+        CREATE FUNCTION dug(jsonb, jsonb) RETURNS text LANGUAGE plpgsql AS 'BEGIN PERFORM mallory.look(); RETURN NULL; END';
+        CREATE OPERATOR #>> (LEFTARG = jsonb, RIGHTARG = jsonb, FUNCTION = dug);
+        CREATE FUNCTION seen_by(pg_catalog.text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN PERFORM mallory.look(); RETURN true; END';
+        CREATE DOMAIN mallory.text AS pg_catalog.text CHECK (mallory.seen_by(VALUE));
+        CREATE DOMAIN mallory.uuid AS pg_catalog.uuid CHECK (mallory.seen_by(VALUE::pg_catalog.text));
+        """
+    )
+    back(dba)
+    for path in ('"$user", public, mallory', "mallory, pg_catalog, public"):
+        with dba.transaction(force_rollback=True):
+            dba.execute(f"SET LOCAL search_path = {path}".encode())
+            dba.execute("SELECT llamalog.revert(job_id => 'J')")
+            dba.execute("SET LOCAL search_path = ''")
+            assert dba.execute(
+                "SELECT k::text, amount, v, marks::text, id IS NULL FROM public.marks ORDER BY k"
+            ).fetchall() == [
+                ("a", Decimal("1.50"), "old", "{a,b}", False),
+                ("b", 2, "old", None, True),
+            ]
+            assert dba.execute("SELECT v FROM public.linked").fetchall() == [("old",)]
+            assert dba.execute("SELECT who FROM mallory.seen").fetchall() == []
+
+
+COMMANDS = [
+    *(
+        ["status"],
+        ["stats"],
+        ["stats", "--size"],
+        ["check"],
+        ["doctor"],
+        ["maintain"],
+        ["migrate"],
+        ["report", "-o", "-"],
+    ),
+    *(
+        ["history", "WARE", "1"],
+        ["blame", "WARE", "1"],
+        ["attention"],
+        ["reconcile"],
+        ["pause", "wares", "--reason", "x", "--dry-run"],
+    ),
+    *(
+        ["bench", "wares", "--rounds", "1"],
+        ["watch", "wares", "--dry-run"],
+        ["unwatch", "wares", "--dry-run"],
+    ),
+    *(
+        ["revert", "--job", "J", "--dry-run"],
+        ["export", "log"],
+        ["tail"],
+        ["rollback", "--dry-run"],
+    ),
+]
+
+
+def test_no_command_runs_an_operator_that_stands_before_ours(shared, clone):
+    """An operator for just these types comes before PostgreSQL's own, which are for what they can be taken for."""
+    with clone("music_template", "hostile_commands") as conn:
+        conn.execute(
+            """
+            CREATE TABLE public.wares (id integer PRIMARY KEY, title text);
+            GRANT CREATE ON SCHEMA public TO mallory;
+            CREATE SCHEMA mallory AUTHORIZATION mallory;
+            GRANT USAGE ON SCHEMA mallory TO PUBLIC;
+            CREATE TABLE mallory.seen (who text, left_type text, right_type text);
+            GRANT ALL ON mallory.seen TO PUBLIC;
+            """
+        )
+        watching.watch(conn, ["public.wares"])
+        conn.execute(
+            "SELECT llamalog.set_context(job_id => 'J'); INSERT INTO public.wares SELECT n, 'x' || n FROM generate_series(1, 9) AS n"
+        )
+        conn.execute("SET SESSION AUTHORIZATION mallory; SET search_path = public")
+        for left, right in (("oid", "regclass"), ("regclass", "regclass"), ("regclass", "oid")):
+            conn.execute(
+                f"""
+                CREATE FUNCTION public.met({left}, {right}) RETURNS boolean LANGUAGE plpgsql AS
+                    'BEGIN INSERT INTO mallory.seen VALUES (current_user, ''{left}'', ''{right}'');
+                    RETURN $1::pg_catalog.oid OPERATOR(pg_catalog.=) $2::pg_catalog.oid; END';
+                CREATE OPERATOR public.= (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = public.met);
+                """.encode()
+            )
+        conn.execute("RESET SESSION AUTHORIZATION")
+        address = {**conn.info.get_parameters(), "password": conn.info.password}
+        own = psycopg.conninfo.make_conninfo("", **{k: v for k, v in address.items() if v})
+        for words in COMMANDS:
+            answered = CliRunner(env={"LLAMALOG_DSN": own}).invoke(
+                main, words, catch_exceptions=False
+            )
+            assert answered.exit_code in (0, 1), (words, answered.stderr)
+            seen = conn.execute("SELECT DISTINCT * FROM mallory.seen").fetchall()
+            assert (words, seen) == (words, [])
+        # the operators do stand before PostgreSQL's
+        conn.execute("SELECT 1::oid = 'pg_class'::regclass")
+        assert conn.execute("SELECT count(*) FROM mallory.seen").fetchone() == (1,)
 
 
 HOSTILE_TYPES = """

@@ -12,12 +12,11 @@ from psycopg import IsolationLevel
 
 from llamalog_sql import catalog
 from llamalog_sql.adoption import indexes, locks, proof, state, steps, undo
-from llamalog_sql.adoption.as_owner import own_path
 from llamalog_sql.adoption.examine import shape_of
 from llamalog_sql.adoption.locks import Patience, Report
 from llamalog_sql.adoption.shape import Shape
 from llamalog_sql.adoption.steps import Step
-from llamalog_sql.connection import Connection, owner_of_the_log
+from llamalog_sql.connection import Connection, own_path, owner_of_the_log
 from llamalog_sql.errors import CannotAdopt, LlamaLogError
 from llamalog_sql.render import ident
 

@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from llamalog_sql.adoption.shape import Shape
 from llamalog_sql.connection import Connection, rows
 from llamalog_sql.render import ident, literal
-
-
-@contextmanager
-def own_path(conn: Connection) -> Iterator[None]:
-    """Find nothing in the application's schemas by chance: their operators could take the place of PostgreSQL's."""
-    ((before,),) = rows(conn, "SELECT pg_catalog.current_setting('search_path')")
-    conn.execute("SET search_path = pg_catalog, pg_temp")
-    try:
-        yield
-    finally:
-        if not conn.closed:
-            conn.execute("SELECT pg_catalog.set_config('search_path', %s, false)", [before])
 
 
 def owner_of(conn: Connection, shape: Shape) -> str:

@@ -10,7 +10,6 @@ import psycopg
 
 from llamalog_sql import migrate, watching
 from llamalog_sql.adoption import indexes, locks, state
-from llamalog_sql.adoption.as_owner import own_path
 from llamalog_sql.adoption.lens import FIRST_SEQ, OWN_LOG, reader
 from llamalog_sql.adoption.locks import Patience, Report, alone
 from llamalog_sql.adoption.proof import standing
@@ -18,7 +17,7 @@ from llamalog_sql.adoption.shape import PINNED, Shape
 from llamalog_sql.adoption.shape import as_people_write as plain
 from llamalog_sql.adoption.state import Adoption
 from llamalog_sql.adoption.steps import AGAIN, TRIGGERS, lens_locked, lens_replaced
-from llamalog_sql.connection import Connection, first_row, owner_of_the_log, rows
+from llamalog_sql.connection import Connection, first_row, own_path, owner_of_the_log, rows
 from llamalog_sql.errors import CannotAdopt
 from llamalog_sql.render import ident, literal
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
+import os
 import sys
 import traceback
 from typing import Any, NoReturn
@@ -31,7 +33,9 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
         except (LlamaLogError, psycopg.Error, click.UsageError, UnicodeEncodeError) as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
@@ -46,8 +50,25 @@ class Commands(click.Group):
             give_up(error if isinstance(error, LlamaLogError) else translate(error))
         except BrokenPipeError:
             # the reader, as head, has enough
-            sys.stderr.close()
+            _forget_answer()
             ctx.exit(DONE)
+        except OSError as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            _forget_answer()
+            give_up(
+                LlamaLogError(
+                    f"cannot read or write: {error.strerror or error}",
+                    sqlstate="58030",
+                    hint="Make room, or write elsewhere.",
+                )
+            )
+
+
+def _forget_answer() -> None:
+    """Let nothing that stdout still holds be written when the process ends: it would fail once more."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def misuse(error: click.UsageError) -> Misuse:

@@ -67,11 +67,17 @@ def dsn_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def session(*, installed: bool = True) -> Iterator[Connection]:
-    """A connection for one command; an interrupted one leaves nothing running on the server."""
+def session(*, installed: bool = True, callers_path: bool = False) -> Iterator[Connection]:
+    """A connection for one command; an interrupted one leaves nothing running on the server.
+
+    callers_path: leave the search_path that the role has, by which the command finds what a person names. Else nothing is found
+    there that somebody has put before PostgreSQL's own.
+    """
     conn = connect(click.get_current_context().obj["dsn"])
     conn.autocommit = True
     try:
+        if not callers_path:
+            conn.execute("SET search_path = pg_catalog, pg_temp")
         if installed:
             require_installation(conn)
         yield conn

@@ -99,10 +99,10 @@ def of_job(conn: Connection, job_id: str) -> list[Change]:
     """Return the changes of a job, and of the jobs that it caused, by seq.
 
     Raises UnknownJob (LL017), and LlamaLogError where the job has written nothing.
-    Source: sql/functions/caused_changes.sql
+    Source: sql/functions/job_changes.sql
     """
     require(conn, job_id)
-    query = "SELECT * FROM llamalog.caused_changes(%s) ORDER BY seq, id"
+    query = "SELECT * FROM llamalog.job_changes(%s) ORDER BY seq, id"
     found = [change for batch in _stream(conn, query, [job_id]) for change in batch]
     if not found:
         raise LlamaLogError(

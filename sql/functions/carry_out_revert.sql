@@ -93,10 +93,7 @@ BEGIN
     );
     BEGIN
         FOREACH v_step IN ARRAY v_steps LOOP
-            PERFORM set_config('search_path', path, true);
-            EXECUTE v_step.statement;
-            GET DIAGNOSTICS v_count = ROW_COUNT;
-            PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+            v_count := llamalog.carry_out_step(v_step.statement, CASE WHEN v_step.action <> 'insert' THEN v_step.found END, path);
             -- a key that cascades has brought it there already, or removed it
             IF v_count = 0 AND v_step.action = 'update' AND v_step.found_after <> v_step.found THEN
                 EXECUTE format('SELECT count(*) %s', v_step.found_after) INTO v_count;
@@ -115,9 +112,7 @@ BEGIN
             FROM llamalog.revert_drift(v_steps) AS drifted
         LOOP
             IF v_step.statement IS NOT NULL THEN
-                PERFORM set_config('search_path', path, true);
-                EXECUTE v_step.statement;
-                PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+                PERFORM llamalog.carry_out_step(v_step.statement, v_step.found_after, path);
             END IF;
             v_is_amiss := true;
         END LOOP;

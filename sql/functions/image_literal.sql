@@ -13,8 +13,8 @@ AS $function$
     SELECT CASE
         WHEN image IS NULL OR image = 'null' THEN 'NULL'
         WHEN base_type = 'jsonb' THEN
-            format('%L::%s', CASE WHEN jsonb_typeof(image) = 'object' THEN coalesce(image -> '$json', image) ELSE image END, type_name)
-        WHEN base_type = 'money' THEN format('%L::numeric::money::%s', image #>> '{}', type_name)
+            format('%L::%s', CASE WHEN jsonb_typeof(image) = 'object' THEN coalesce(image -> '$json', image) ELSE image END, typed.name)
+        WHEN base_type = 'money' THEN format('%L::numeric::pg_catalog.money::%s', image #>> '{}', typed.name)
         WHEN jsonb_typeof(image) = 'array' THEN format(
             '%L::%s',
             (
@@ -29,10 +29,20 @@ AS $function$
                 )
                 FROM jsonb_array_elements_text(image) WITH ORDINALITY AS element (value, position)
             ),
-            type_name
+            typed.name
         )
-        ELSE format('%L::%s', image #>> '{}', type_name)
-    END;
+        ELSE format('%L::%s', image #>> '{}', typed.name)
+    END
+    FROM (
+        SELECT
+            CASE
+                -- a type of PostgreSQL's that its grammar does not know is looked up in the search_path of whoever writes
+                WHEN type_name ~ '^([a-z0-9_]+|"bit"|"char")(\[\])*$'
+                    AND type_name !~ '^(bigint|bit|boolean|character|integer|interval|numeric|real|smallint|time|timestamp)(\[\])*$'
+                    THEN 'pg_catalog.' || type_name
+                ELSE type_name
+            END AS name
+    ) AS typed;
 $function$;
 
 COMMENT ON FUNCTION llamalog.image_literal(jsonb, text, text) IS
