@@ -23,6 +23,7 @@ from llamalog_sql.connection import (
     Connection,
     as_owner,
     first_row,
+    own_path,
     owner_of_the_log,
     refuse_pooler,
     rows,
@@ -101,7 +102,7 @@ def backfill(
     Raises LlamaLogError (55006) while another backfill runs.
     """
     pace = pace or Pace()
-    with _alone(conn), as_owner_of_table.own_path(conn):
+    with _alone(conn), own_path(conn):
         conn.execute("SELECT set_config('lock_timeout', %s, false)", [f"{pace.lock_timeout}ms"])
         result = _prepared(conn)
         shape = state.adopted(conn)
@@ -115,7 +116,7 @@ def backfill(
 
 def preview(conn: Connection) -> Result:
     """Return the distribution that `backfill` would write; changes nothing but temporary tables."""
-    with _alone(conn), as_owner_of_table.own_path(conn):
+    with _alone(conn), own_path(conn):
         result = _prepared(conn)
         shape = state.adopted(conn)
         if shape is not None:
