@@ -146,12 +146,15 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Found:
-    """An entity found by its label.  is_alive: whether its row still exists."""
+    """An entity found by its label.
+
+    is_alive: whether its row still exists; None where it came back after it was deleted, and the caller may not read the table.
+    """
 
     entity_type: str
     entity_id: str
     label: str
-    is_alive: bool
+    is_alive: bool | None
 
 
 @dataclass(frozen=True)

@@ -269,3 +269,24 @@ def test_a_key_that_is_an_array_of_numerics_is_taken_as_the_log_spells_it(db):
     watching.watch(db, ["prices"])
     db.execute("INSERT INTO prices VALUES ('{1.01,2}')")
     assert [row.op for row in queries.history(db, "PRICE", "{1.01,2.00}")] == ["I"]
+
+
+def test_who_may_not_read_a_table_is_not_told_that_what_came_back_is_deleted(db, new):
+    album = new.album(db, "Kid A")
+    gone = new.album(db, "Kid B")
+    db.execute("CREATE TEMP TABLE kept AS SELECT * FROM albums WHERE id = %s", [album])
+    db.execute("DELETE FROM albums WHERE id IN (%s, %s)", [album, gone])
+    db.execute("INSERT INTO albums SELECT * FROM kept")
+
+    def found():
+        return dict(db.execute("SELECT label, is_alive FROM llamalog.find('Kid')").fetchall())
+
+    assert found() == {"Kid A": True, "Kid B": False}
+    db.execute("SET ROLE llamalog_reader")
+    assert found() == {"Kid A": None, "Kid B": False}
+    alive = db.execute(
+        "SELECT known.is_alive FROM llamalog.labels('ALBUM', ARRAY[%s::text, %s::text]) AS known",
+        [album, gone],
+    )
+    assert sorted(alive.fetchall(), key=str) == [(False,), (None,)]
+    db.execute("RESET ROLE")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -934,3 +935,15 @@ def test_an_answer_that_cannot_be_written_is_told_in_a_line(words, database, new
         ["bash", "-c", shell], capture_output=True, text=True, env=environment, check=False
     )
     assert (closed.returncode, closed.stderr) == (0, "")
+
+
+def test_a_disk_that_is_full_meanwhile_is_told_in_a_line(llamalog, monkeypatch):
+    def full(form):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("llamalog_sql.cli.stats._show_sizes", full)
+    failed(
+        llamalog("stats", "--size"), 1, "error: cannot read or write: No space left", "Make room"
+    )
+    told = llamalog("--debug", "stats", "--size")
+    assert "Traceback" in told.stderr

@@ -270,7 +270,7 @@ def entity(conn: Connection, entity_type: str, entity_id: str) -> Entity:
         key["type"],
         key["id"],
         label,
-        is_alive,
+        is_alive is not False,
         latest,
         quality,
         sentences,

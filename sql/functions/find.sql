@@ -93,7 +93,7 @@ BEGIN
                 ELSE strpos(lower(coalesce(log.before ->> watch.label_column, log.entity_id)), lower(find.search)) > 0
             END
     )
-    SELECT gone.entity_type, gone.entity_id, llamalog.short_label(gone.label), false
+    SELECT gone.entity_type, gone.entity_id, llamalog.short_label(gone.label), living.is_alive
     FROM (
         SELECT DISTINCT ON (candidate.entity_type, candidate.entity_id)
             candidate.entity_type,
@@ -117,15 +117,14 @@ BEGIN
             )
         ORDER BY candidate.entity_type, candidate.entity_id, log.seq DESC
     ) AS gone
+    -- null where the caller may not read the table
+    LEFT JOIN LATERAL llamalog.labels(gone.entity_type, ARRAY[gone.entity_id]) AS living
+        ON true
     WHERE CASE
             WHEN find.is_exact THEN lower(gone.label) = lower(find.search)
             ELSE strpos(lower(gone.label), lower(find.search)) > 0
         END
-        AND NOT EXISTS (
-            SELECT
-            FROM llamalog.labels(gone.entity_type, ARRAY[gone.entity_id]) AS living
-            WHERE living.is_alive
-        )
+        AND living.is_alive IS NOT TRUE
     ORDER BY gone.label, gone.entity_id
     LIMIT v_left;
 END;

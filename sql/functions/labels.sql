@@ -24,6 +24,7 @@ DECLARE
     v_table      oid;
     v_reader     regproc;
     v_is_current boolean := false;
+    v_is_hidden  boolean := false;
     v_alive      text[];
     v_labels     text[];
     v_gone       text[];
@@ -58,7 +59,8 @@ BEGIN
             WHEN insufficient_privilege OR undefined_table OR undefined_column OR invalid_schema_name OR data_exception
                 OR undefined_function OR datatype_mismatch OR cannot_coerce OR null_value_not_allowed
             THEN
-                NULL;
+                -- whether its rows live is not known then
+                v_is_hidden := SQLSTATE = '42501';
         END;
     END IF;
     v_gone := ARRAY(
@@ -68,10 +70,26 @@ BEGIN
     );
     IF v_gone <> '{}' THEN
         RETURN QUERY
-        SELECT wanted.id, llamalog.short_label(removed.label), false
+        SELECT
+            wanted.id,
+            llamalog.short_label(removed.label),
+            CASE
+                WHEN NOT v_is_hidden
+                    -- as far as the log tells, it did not come back
+                    OR NOT EXISTS (
+                        SELECT
+                        FROM llamalog.log AS later
+                        WHERE later.entity_id = wanted.id
+                            AND later.entity_type = labels.entity_type
+                            AND later.op IS NOT NULL
+                            AND later.link_type IS NULL
+                            AND later.seq > removed.seq
+                    )
+                    THEN false
+            END
         FROM unnest(v_gone) AS wanted (id)
         CROSS JOIN LATERAL (
-            SELECT log.before ->> v_watch.label_column AS label
+            SELECT log.seq, log.before ->> v_watch.label_column AS label
             FROM llamalog.log AS log
             WHERE log.entity_id = wanted.id
                 AND log.entity_type = labels.entity_type
@@ -85,4 +103,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.labels(text, text[]) IS
-    'Labels of entities of one type, read with the rights of the caller; long ones cut; entities never seen are left out.';
+    'Labels of entities of one type, read with the rights of the caller; long ones cut; entities never seen are left out. is_alive: null of one that came back after it was deleted, where the caller may not read the table.';
