@@ -584,6 +584,7 @@ def test_a_revert_runs_nothing_that_is_made_for_types_of_the_applications(dba):
     back(dba)
     for path in ('"$user", public, mallory', "mallory, pg_catalog, public"):
         with dba.transaction(force_rollback=True):
+            dba.execute("SET LOCAL standard_conforming_strings = off")
             dba.execute(f"SET LOCAL search_path = {path}".encode())
             dba.execute("SELECT llamalog.revert(job_id => 'J')")
             dba.execute("SET LOCAL search_path = ''")

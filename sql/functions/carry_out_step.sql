@@ -13,7 +13,7 @@ CREATE OR REPLACE FUNCTION llamalog.carry_out_step(
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    v_begin text := substring(finder FROM '^FROM (?:"(?:[^"]|"")+"|[^". ]+)(?:\.(?:"(?:[^"]|"")+"|[^". ]+))? AS live WHERE ');
+    v_begin text := substring(finder FROM '^FROM (?:"(?:[^"]|"")+"|[^". ]+)(?:[.](?:"(?:[^"]|"")+"|[^". ]+))? AS live WHERE ');
     v_count bigint;
     v_table oid;
     v_place tid;

@@ -37,8 +37,8 @@ AS $function$
         SELECT
             CASE
                 -- a type of PostgreSQL's that its grammar does not know is looked up in the search_path of whoever writes
-                WHEN type_name ~ '^([a-z0-9_]+|"bit"|"char")(\[\])*$'
-                    AND type_name !~ '^(bigint|bit|boolean|character|integer|interval|numeric|real|smallint|time|timestamp)(\[\])*$'
+                WHEN type_name ~ '^([a-z0-9_]+|"bit"|"char")([[][]])*$'
+                    AND type_name !~ '^(bigint|bit|boolean|character|integer|interval|numeric|real|smallint|time|timestamp)([[][]])*$'
                     THEN 'pg_catalog.' || type_name
                 ELSE type_name
             END AS name
