@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import logging
 import os
@@ -60,7 +61,9 @@ class Commands(click.Group):
                 LlamaLogError(
                     f"cannot read or write: {error.strerror or error}",
                     sqlstate="58030",
-                    hint="Make room, or write elsewhere.",
+                    hint="Make room, or write elsewhere."
+                    if error.errno in {errno.ENOSPC, errno.EDQUOT}
+                    else "Run it with --debug to see at what.",
                 )
             )
 

@@ -101,7 +101,7 @@ def reconcile(
             hint="Leave one of them out.",
         )
     tally = reconciling.Tally()
-    with session(callers_path=True) as conn:
+    with session() as conn:
         reconciling.ready(conn)
         kinds = reconciling.types(conn, entity_types)
         start = Place(kinds[0], after_key, above_seq) if entity_types else None

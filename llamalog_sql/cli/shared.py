@@ -66,18 +66,24 @@ def dsn_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-@contextmanager
-def session(*, installed: bool = True, callers_path: bool = False) -> Iterator[Connection]:
-    """A connection for one command; an interrupted one leaves nothing running on the server.
+def connected(dsn: str | None, *, callers_path: bool = False) -> Connection:
+    """Return a connection in autocommit.
 
     callers_path: leave the search_path that the role has, by which the command finds what a person names. Else nothing is found
     there that somebody has put before PostgreSQL's own.
     """
-    conn = connect(click.get_current_context().obj["dsn"])
+    conn = connect(dsn)
     conn.autocommit = True
+    if not callers_path:
+        conn.execute("SET search_path = pg_catalog, pg_temp")
+    return conn
+
+
+@contextmanager
+def session(*, installed: bool = True, callers_path: bool = False) -> Iterator[Connection]:
+    """A connection for one command; an interrupted one leaves nothing running on the server."""
+    conn = connected(click.get_current_context().obj["dsn"], callers_path=callers_path)
     try:
-        if not callers_path:
-            conn.execute("SET search_path = pg_catalog, pg_temp")
         if installed:
             require_installation(conn)
         yield conn

@@ -13,8 +13,15 @@ import click
 
 from llamalog_sql import jobs, output, queries, tailing
 from llamalog_sql.cli.group import main
-from llamalog_sql.cli.shared import COUNT, Seconds, dsn_option, format_option, say, session
-from llamalog_sql.connection import connect
+from llamalog_sql.cli.shared import (
+    COUNT,
+    Seconds,
+    connected,
+    dsn_option,
+    format_option,
+    say,
+    session,
+)
 from llamalog_sql.errors import Misuse, UnknownJob
 from llamalog_sql.queries import Change
 
@@ -95,7 +102,7 @@ def tail(
             return
         batches: Iterator[Sequence[Change]] = iter([news.changes])
         if follow:
-            again = functools.partial(connect, click.get_current_context().obj["dsn"])
+            again = functools.partial(connected, click.get_current_context().obj["dsn"])
             coming = tailing.follow(conn, again, wanted, news.cursor, interval=interval)
             batches = itertools.chain(batches, itertools.takewhile(_is_read, coming))
         # who follows ends it so, and nothing went wrong
