@@ -19,31 +19,29 @@ REBUILT = ("lens_related_id", "lens_seq")
 def wanted(shape: Shape) -> list[tuple[str, str]]:
     """Return (name, definition) of the indexes that questions need."""
 
-    def index(name: str, columns: list[str], where: str = "", order: str = "") -> tuple[str, str]:
-        read = ", ".join(
-            f"({shape.part(column).reading(shape.table_name).replace(f'{shape.table_name}.', '')}){order}"
-            for column in columns
-        )
-        full = f"llama_logs_{name}_idx"
-        return full, f"{ident(full)} ON {shape.table} ({read}){where}"
+    def index(column: str, where: str = "") -> tuple[str, str]:
+        # by bytes, as those of a log of our own
+        name = f"llama_logs_lens_{column}_idx"
+        return name, f"{ident(name)} ON {shape.table} (({reading(column)}) text_pattern_ops){where}"
 
-    def known(column: str) -> str:
-        part = shape.part(column).reading(shape.table_name).replace(f"{shape.table_name}.", "")
-        return f" WHERE {part} IS NOT NULL"
+    def known(column: str) -> tuple[str, str]:
+        return index(column, f" WHERE {reading(column)} IS NOT NULL")
+
+    def reading(column: str) -> str:
+        return shape.part(column).reading(shape.table_name).replace(f"{shape.table_name}.", "")
 
     # none holds what backfill writes but the last two: a row whose indexed columns stay is rewritten in its page
     return [
-        index("lens_entity_id", ["entity_id"]),
-        index("lens_job_id", ["job_id"], known("job_id")),
-        # by bytes, as that of a log of our own: it is searched for how an id begins
-        index("lens_parent_job_id", ["parent_job_id"], known("parent_job_id"), " text_pattern_ops"),
-        index("lens_previous_id", ["previous_id"], known("previous_id")),
+        index("entity_id"),
+        known("job_id"),
+        known("parent_job_id"),
+        known("previous_id"),
         (
             "llama_logs_lens_removed_idx",
             f"llama_logs_lens_removed_idx ON {shape.table} ({ident(shape.part('op').written)})"
             f" WHERE {ident(shape.part('op').written)} IN ('D', 'T')",
         ),
-        index(REBUILT[0], ["related_id"], known("related_id")),
+        known("related_id"),
         (
             f"llama_logs_{REBUILT[1]}_idx",
             f"llama_logs_{REBUILT[1]}_idx ON {shape.table} (({seq(shape, '')}))",
