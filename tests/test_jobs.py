@@ -172,6 +172,53 @@ def test_a_row_that_a_job_moved_to_another_partition_is_one_change(db):
     assert rows == [("U", "1,b", ["n", "place"], "move"), ("D", "2,a", None, "move")]
 
 
+@pytest.mark.parametrize("source", ["addAlbum", None])
+@pytest.mark.parametrize("goes", ["id", "id + 10"], ids=["same number", "another number"])
+def test_a_move_is_a_change_of_its_job_whichever_of_its_kin_is_asked_for(db, goes, source):
+    """The second half names the job of a head, as a creation would: no kin of the job's other children."""
+    stock(db)
+    begin(db, "fill", None, "addAlbum")
+    db.execute("INSERT INTO stock VALUES (1, 'a', 1), (2, 'a', 1)")
+    begin(db, "move", None, source)
+    db.execute(f"UPDATE stock SET place = 'b', id = {goes} WHERE id = 1".encode())
+    begin(db, "check", "move", "enrichment_check")
+    db.execute("UPDATE stock SET n = n + 1 WHERE place = 'a'")
+    own = {node.job_id: node.categories for node in jobs.job(db, "move")}
+    assert own == {"move": {"UPDATED": 1}, "check": {"ENRICHED": 1}}
+    assert {node.job_id: node.categories for node in jobs.job(db, "check")} == own
+    if source is None:
+        assert changed(db, second_half(db).job_id) == []
+
+
+def second_half(conn):
+    (row,) = conn.execute(
+        """SELECT job_id, parent_job_id FROM llamalog.log WHERE metadata @> '{"llamalog": {"moved": true}}'"""
+    ).fetchall()
+    return row
+
+
+def test_a_part_that_moved_is_a_change_of_its_job_whichever_of_its_kin_is_asked_for(db):
+    """Its second half has no job, and as parent that of the whole, which is known by its name only."""
+    db.execute(
+        "CREATE TABLE shop (id int PRIMARY KEY);"
+        "CREATE TABLE shelf (id int, place text, shop_id int REFERENCES shop ON DELETE CASCADE, PRIMARY KEY (id, place))"
+        " PARTITION BY LIST (place);"
+        "CREATE TABLE shelf_a PARTITION OF shelf FOR VALUES IN ('a');"
+        "CREATE TABLE shelf_b PARTITION OF shelf FOR VALUES IN ('b')"
+    )
+    watching.watch(db, ["shop", "shelf"], Options())
+    begin(db, "fill", None)
+    db.execute("INSERT INTO shop VALUES (7); INSERT INTO shelf VALUES (1, 'a', 7)")
+    begin(db, "move", None)
+    db.execute("UPDATE shelf SET place = 'b'")
+    begin(db, "check", "move")
+    db.execute("UPDATE shelf SET id = 2")
+    assert tuple(second_half(db)) == (None, "move/SHOP:7")
+    for job in ("move", "check"):
+        own = {node.job_id: node.categories for node in jobs.job(db, job)}
+        assert own == {"move": {"UPDATED": 1}, "check": {"UPDATED": 1}}
+
+
 # -- one job among its kin --------------------------------------------------------------------------------------------
 
 
