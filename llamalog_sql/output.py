@@ -345,7 +345,12 @@ def found_table(rows: Sequence[Found]) -> Table:
     return grid(
         ["type", "id", "label", ""],
         [
-            [row.entity_type, row.entity_id, row.label, "deleted" if row.is_alive is False else ""]
+            [
+                row.entity_type,
+                row.entity_id or "",
+                row.label or "",
+                "deleted" if row.is_alive is False else "",
+            ]
             for row in rows
         ],
     )

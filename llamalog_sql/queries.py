@@ -148,12 +148,13 @@ class Sentence:
 class Found:
     """An entity found by its label.
 
+    entity_id: None where the caller may not read the table of that type: its living entities were not looked at.
     is_alive: whether its row still exists; None where it came back after it was deleted, and the caller may not read the table.
     """
 
     entity_type: str
-    entity_id: str
-    label: str
+    entity_id: str | None
+    label: str | None
     is_alive: bool | None
 
 
@@ -344,7 +345,7 @@ def find(
 ) -> list[Found]:
     """Return entities whose label contains the text in any case, living ones first.
 
-    is_exact: the text is the whole label.  Tables that the caller may not read are passed over.
+    is_exact: the text is the whole label.  A type whose table the caller may not read is told by a row without entity_id.
 
     Raises UnknownEntityType (LL003).
     Source: sql/functions/find.sql

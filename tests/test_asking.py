@@ -279,7 +279,11 @@ def test_who_may_not_read_a_table_is_not_told_that_what_came_back_is_deleted(db,
     db.execute("INSERT INTO albums SELECT * FROM kept")
 
     def found():
-        return dict(db.execute("SELECT label, is_alive FROM llamalog.find('Kid')").fetchall())
+        return dict(
+            db.execute(
+                "SELECT label, is_alive FROM llamalog.find('Kid') WHERE entity_id IS NOT NULL"
+            ).fetchall()
+        )
 
     assert found() == {"Kid A": True, "Kid B": False}
     db.execute("SET ROLE llamalog_reader")
@@ -290,3 +294,37 @@ def test_who_may_not_read_a_table_is_not_told_that_what_came_back_is_deleted(db,
     )
     assert sorted(alive.fetchall(), key=str) == [(False,), (None,)]
     db.execute("RESET ROLE")
+
+
+def test_find_says_which_tables_it_could_not_look_into(llamalog, database, new):
+    album, gone = new.album(database, "Kid A"), new.artist(database, "Kid B")
+    new.track(database, album, "Kid C")
+    database.execute("DELETE FROM artists")
+    database.execute("CREATE ROLE analyst LOGIN IN ROLE llamalog_reader")
+    database.execute("GRANT SELECT ON albums TO analyst")
+    his = psycopg.conninfo.make_conninfo(
+        "", **{**database.info.get_parameters(), "user": "analyst"}
+    )
+    left_out = "[🦙 LlamaLog] left out, since you may not read their tables: "
+    try:
+        shown = llamalog("find", "kid", dsn=his)
+        assert shown.stdout.split() == ["type", "id", "label", "ALBUM", album, "Kid", "A", "ARTIST", gone, "Kid", "B", "deleted"]  # fmt: skip
+        assert shown.stderr == f"{left_out}ARTIST, TRACK\n"
+        assert f"{left_out}ARTIST\n" in llamalog("find", "Kid", "--type", "ARTIST", dsn=his).stderr
+        nothing = llamalog("find", "kid c", "--format", "jsonl", dsn=his)
+        assert nothing.exit_code == 1
+        assert [json.loads(line) for line in nothing.stdout.splitlines()] == [
+            {"entity_type": kind, "entity_id": None, "label": None, "is_alive": None}
+            for kind in ("ARTIST", "TRACK")
+        ]
+        assert nothing.stderr == (
+            f'{left_out}ARTIST, TRACK\n[🦙 LlamaLog] nothing that you may read is called "kid c"\n'
+        )
+        assert llamalog("find", "kid c", "--type", "ALBUM", dsn=his).stderr == (
+            '[🦙 LlamaLog] nothing is called "kid c"\n'
+        )
+        # what was not looked at is no candidate for a title
+        missed = llamalog("history", "TRACK", "Kid C", dsn=his)
+        assert "detail: No row that you may read is called so" in missed.stderr
+    finally:
+        database.execute("DROP OWNED BY analyst; DROP ROLE analyst")

@@ -517,8 +517,8 @@ def test_reader_who_may_not_look_into_the_schema_of_a_table_gets_answers(each_db
     each_db.execute("DELETE FROM shop.things WHERE id = 2")
     each_db.execute("SET LOCAL ROLE reader")
     assert each_db.execute(
-        "SELECT entity_type, entity_id, label, is_alive FROM llamalog.find('la')"
-    ).fetchall() == [("THING", "2", "lantern", False)]
+        "SELECT entity_type, entity_id, label, is_alive FROM llamalog.find('la', 'THING')"
+    ).fetchall() == [("THING", "2", "lantern", False), ("THING", None, None, None)]
     for given, key in (("1", "1"), ("lantern", "2")):
         assert each_db.execute("SELECT llamalog.resolve('THING', %s)", [given]).fetchone() == (key,)
 

@@ -7,7 +7,7 @@ import click
 from llamalog_sql import attention as questions
 from llamalog_sql import output, queries
 from llamalog_sql.cli.group import FAILED, main
-from llamalog_sql.cli.shared import COUNT, dsn_option, format_option, say, session
+from llamalog_sql.cli.shared import COUNT, dsn_option, format_option, say, say_unread, session
 
 
 @main.command()
@@ -61,9 +61,8 @@ def attention(
             console.print(line)
     if cut:
         say(f"there are more than {limit} of {', '.join(cut)}: --limit")
-    if unread:
-        say(f"left out, since you may not read their tables: {output.clean(', '.join(unread))}")
-    elif not found:
+    say_unread(unread)
+    if not found and not unread:
         say("nothing needs attention")
     if found and fail:
         click.get_current_context().exit(FAILED)

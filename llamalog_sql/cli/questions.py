@@ -19,6 +19,7 @@ from llamalog_sql.cli.shared import (
     format_option,
     say,
     say_nothing,
+    say_unread,
     session,
 )
 from llamalog_sql.connection import Connection
@@ -370,19 +371,25 @@ def diff(
 def find(text: str, entity_type: str | None, limit: int, form: str) -> None:
     """Find entities by a part of their title or name; also deleted ones. Exit 1 when there is none.
 
+    A type whose table you may not read is said to be left out; in json, jsonl and csv it is a row without entity_id.
+
     \b
     Example:
       llamalog find computer --type ALBUM
     """
     with session() as conn:
-        found = queries.find(conn, text, entity_type=entity_type, limit=limit + 1)
+        asked = queries.find(conn, text, entity_type=entity_type, limit=limit + 1)
+    found = [row for row in asked if row.entity_id is not None]
+    unread = [row for row in asked if row.entity_id is None]
     rows = found[:limit]
     if len(found) > limit:
         say(f"only {limit}; for more, --limit")
     if form != "table":
-        output.write_rows(rows, form, Found)
+        output.write_rows([*rows, *unread], form, Found)
     elif rows:
         output.console().print(output.found_table(rows))
+    say_unread([row.entity_type for row in unread])
     if not rows:
-        say(f'nothing is called "{output.clean(text[:100])}"')
+        known = "nothing that you may read is" if unread else "nothing is"
+        say(f'{known} called "{output.clean(text[:100])}"')
         click.get_current_context().exit(FAILED)

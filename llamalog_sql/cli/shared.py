@@ -6,7 +6,7 @@ import functools
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -151,6 +151,11 @@ def say_nothing(conn: Connection, what: str) -> None:
     """Say that nothing of a time was found, and since when anything could be: before that, nobody knows."""
     since = queries.log_begins_at(conn)
     say(f"{what}; " + (f"the log begins {output.moment(since)}" if since else "the log is empty"))
+
+
+def say_unread(types: Sequence[str]) -> None:
+    if types:
+        say(f"left out, since you may not read their tables: {output.clean(', '.join(types))}")
 
 
 def entity_arguments(command: Callable[..., Any]) -> Callable[..., Any]:

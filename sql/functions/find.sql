@@ -1,4 +1,5 @@
--- Entities whose label contains a text, living ones first, deleted ones as they were last.
+-- Entities whose label contains a text, living ones first, deleted ones as they were last; then, without an entity, the
+-- types whose tables the caller may not read: what lives there must not pass for not there.
 CREATE OR REPLACE FUNCTION llamalog.find(
     search      text,
     entity_type text DEFAULT NULL,
@@ -18,13 +19,14 @@ CREATE OR REPLACE FUNCTION llamalog.find(
 AS $function$
 #variable_conflict use_column
 DECLARE
-    v_watch llamalog.watches;
-    v_left  integer := find.row_limit;
-    v_id    text;
-    v_name  text;
-    v_table oid;
-    v_key   text;
-    v_label text;
+    v_watch  llamalog.watches;
+    v_left   integer := find.row_limit;
+    v_id     text;
+    v_name   text;
+    v_table  oid;
+    v_key    text;
+    v_label  text;
+    v_unread text[] := '{}';
 BEGIN
     PERFORM llamalog.check_row_limit(find.row_limit);
     IF coalesce(find.search, '') = '' THEN
@@ -67,15 +69,14 @@ BEGIN
                 v_left := v_left - 1;
             END LOOP;
         EXCEPTION
-            -- what the caller may not read is not found; nor are columns that were dropped since
-            WHEN insufficient_privilege OR undefined_column OR null_value_not_allowed THEN
+            WHEN insufficient_privilege THEN
+                v_unread := v_unread || v_watch.entity_type;
+            -- columns that were dropped since
+            WHEN undefined_column OR null_value_not_allowed THEN
                 NULL;
         END;
         EXIT WHEN v_left < 1;
     END LOOP;
-    IF v_left < 1 THEN
-        RETURN;
-    END IF;
     RETURN QUERY
     WITH
     -- by its label in any of its deletions; what else there is to know is asked about these only
@@ -127,8 +128,11 @@ BEGIN
         AND living.is_alive IS NOT TRUE
     ORDER BY gone.label, gone.entity_id
     LIMIT v_left;
+    RETURN QUERY
+    SELECT unread.entity_type, NULL::text, NULL::text, NULL::boolean
+    FROM unnest(v_unread) AS unread (entity_type);
 END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.find(text, text, boolean, integer) IS
-    'Entities by label, upper and lower case alike; is_exact: the whole label. Reads the tables with the rights of the caller.';
+    'Entities by label, upper and lower case alike; is_exact: the whole label. Reads the tables with the rights of the caller; a type whose table he may not read is told by a row without entity_id.';

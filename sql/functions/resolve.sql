@@ -58,7 +58,8 @@ BEGIN
         ) FILTER (WHERE named.position <= c_shown)
     INTO v_count, v_id, v_candidates
     -- one more tells whether there is more
-    FROM llamalog.find(given, v_type, true, c_shown + 1) WITH ORDINALITY AS named (entity_type, entity_id, label, is_alive, position);
+    FROM llamalog.find(given, v_type, true, c_shown + 1) WITH ORDINALITY AS named (entity_type, entity_id, label, is_alive, position)
+    WHERE named.entity_id IS NOT NULL;
     IF v_count = 1 THEN
         RETURN v_id;
     END IF;
@@ -70,7 +71,8 @@ BEGIN
     END IF;
     SELECT string_agg(concat_ws(' ', 'Similar:', near.entity_id, nullif(near.label, near.entity_id)), E'\n')
     INTO v_candidates
-    FROM llamalog.find(given, v_type, false, 5) AS near;
+    FROM llamalog.find(given, v_type, false, 5) AS near
+    WHERE near.entity_id IS NOT NULL;
     RAISE EXCEPTION 'no % has the id or title "%"', v_type, left(given, 100)
         USING ERRCODE = 'LL004',
               DETAIL  = coalesce(v_candidates, 'No row that you may read is called so, and none was when it was deleted.'),
