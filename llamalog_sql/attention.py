@@ -22,7 +22,7 @@ RULES = ("no_parts", "failed", "value", "missing", "unknown_provenance")
 class Finding:
     """An entity that needs a person.  detail: what the rule says of it.  From since on: of the change that made it so.
 
-    entity_id: None where it is the rule itself that does not fit its table.
+    entity_id: None where the rule was not asked: it does not fit what is watched, or the caller may not read the parts.
     since: None where the log does not have that change.  because: the same change as the end of a sentence.
     """
 
@@ -57,7 +57,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule by which entities need a person.  id: in llamalog.attention_rules, None where the catalogue gives it."""
+    """A rule by which entities need a person.  id: in llamalog.attention_rules, None where the catalogue gives it.
+
+    misfit: in what it does not fit what is watched, so that it is not asked; else None.
+    """
 
     id: int | None
     entity_type: str
@@ -67,6 +70,7 @@ class Rule:
     bad_values: list[str] | None
     period: timedelta | None
     is_enabled: bool
+    misfit: str | None
 
     def cells(self) -> list[str]:
         looked_at = [self.part_type or "", ", ".join(self.columns or [])]
@@ -132,9 +136,14 @@ def unreadable_types(conn: Connection) -> list[str]:
 def rules(conn: Connection, entity_type: str | None = None) -> list[Rule]:
     """Return the rules in force.
 
-    Source: sql/functions/rules_in_force.sql
+    Source: sql/functions/rules_in_force.sql, sql/functions/misfit.sql
     """
-    return ask(conn, Rule, "SELECT * FROM llamalog.rules_in_force(%s)", [entity_type])
+    return ask(
+        conn,
+        Rule,
+        "SELECT known.*, llamalog.misfit(known) AS misfit FROM llamalog.rules_in_force(%s) AS known",
+        [entity_type],
+    )
 
 
 def failures(

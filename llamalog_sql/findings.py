@@ -70,6 +70,7 @@ KINDS = {
     "table-replaced": _error(),
     "table-unwatched": _warning(),
     "subscription-unlogged": _warning(),
+    "rule-misfit": _warning(),
     "role-bypasses-capture": _error(),
     "role-may-bypass": _warning(),
     # who may do what

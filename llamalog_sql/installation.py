@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from llamalog_sql import __version__, migrate, row_security, watching
+from llamalog_sql import __version__, attention, migrate, row_security, watching
 from llamalog_sql.adoption import state, steps
 from llamalog_sql.adoption.lens import OWN_LOG
 from llamalog_sql.capture import Capture
@@ -271,6 +271,16 @@ def checked(conn: Connection) -> tuple[list[Finding], list[tuple[Watch, Capture]
             "row-security-off",
         )
         for table in row_security.unprotected(conn)
+    ]
+    findings += [
+        Finding(
+            f"attention rule {rule.id}",
+            rule.misfit,
+            "Correct or delete it in llamalog.attention_rules.",
+            "rule-misfit",
+        )
+        for rule in attention.rules(conn)
+        if rule.misfit is not None
     ]
     findings += _of_adoption(conn)
     findings += [

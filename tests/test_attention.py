@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from psycopg.conninfo import make_conninfo
 
-from llamalog_sql import attention, queries, watching
+from llamalog_sql import attention, installation, queries, watching
 from llamalog_sql.cli import main
 from llamalog_sql.demo.application import Application
 from llamalog_sql.errors import LlamaLogError, Misuse, UnknownEntityType
@@ -376,32 +376,69 @@ def test_a_rule_that_does_not_fit_its_table_is_named(db):
     ]
     *_, (_, _, detail, since, because) = found
     assert re.fullmatch(
-        r'attention rule \d+ names column "isbn"; DROP TABLE albums; --", which public.albums does not have\.'
-        r' It is a rule "missing" for ALBUM\. Correct or delete the rule in llamalog\.attention_rules\.',
+        r'attention rule \d+ needs column "isbn"; DROP TABLE albums; --", which public.albums does not have\.'
+        r" Correct or delete it in llamalog\.attention_rules\.",
         detail,
     )
     assert (since, because) == (None, None)
-    with pytest.raises(psycopg.errors.UndefinedColumn):
-        db.execute(
-            "SELECT llamalog.attention_query(broken) FROM llamalog.rules_in_force() AS broken WHERE columns[1] LIKE 'isbn%'"
-        )
 
 
 @pytest.mark.parametrize(
     ("part", "detail"),
-    [("ARTIST", "ARTIST is part of nothing."), ("SONG", "No table is watched as SONG.")],
+    [
+        ("ARTIST", "ARTIST is part of nothing (see llamalog watch --part-of)."),
+        ("SONG", "no table is watched as SONG."),
+    ],
 )
 def test_a_rule_about_parts_that_are_none_is_named(db, part, detail):
     rule(db, entity_type="ALBUM", rule="no_parts", part_type=part)
     ((entity, told),) = needy(db, "entity_id", "detail")
     assert entity is None
-    assert f"takes {part} for parts of ALBUM, which they are not. {detail} Correct or" in told
-    assert told.endswith("--part-of.")
-    with pytest.raises(psycopg.errors.InvalidParameterValue, match="which they are not"):
-        db.execute(
-            "SELECT llamalog.attention_query(broken) FROM llamalog.rules_in_force() AS broken WHERE part_type = %s",
-            [part],
+    assert f"takes {part} for parts of ALBUM, which they are not: {detail} Correct or" in told
+
+
+def test_a_rule_about_parts_that_no_longer_name_their_whole_keeps_no_other_from_its_answer(db, new):
+    new.album(db)
+    rule(db, entity_type="ALBUM", rule="no_parts", part_type="TRACK")
+    db.execute("DROP EVENT TRIGGER llamalog_ddl; ALTER TABLE tracks RENAME album_id TO record_id")
+    (unasked, *others) = needy(db, "entity_id", "rule", "detail")
+    assert unasked[:2] == (None, "no_parts")
+    assert 'needs column "album_id", which public.tracks does not have.' in unasked[2]
+    assert [kind for _, kind, _ in others] == ["value", "missing"]
+
+
+def test_a_rule_for_a_type_that_nothing_is_watched_as_is_told_everywhere(llamalog, database):
+    for entity_type, kind in (("ALBM", "unknown_provenance"), ("album_artist", "failed")):
+        rule(database, entity_type=entity_type, rule=kind)
+    rule(database, entity_type="TRACK", rule="missing", columns=["isbn"])
+    rule(database, entity_type="ARTST", rule="failed", is_enabled=False)
+    assert needy(database, "entity_type", "entity_id", "rule", "detail", entity_type=None) == [
+        (entity_type, None, kind, f"attention rule {number} {what}. Correct or delete it in llamalog.attention_rules.")
+        for entity_type, kind, number, what in (
+            ("album_artist", "failed", 2, "is for album_artist, as which no table is watched"),
+            ("TRACK", "missing", 3, 'needs column "isbn", which public.tracks does not have'),
+            ("ALBM", "unknown_provenance", 1, "is for ALBM, as which no table is watched"),
         )
+    ]  # fmt: skip
+    told = llamalog("attention", "--rules", "--format", "jsonl")
+    misfits = {rule["id"]: rule["misfit"] for rule in map(json.loads, told.stdout.splitlines())}
+    assert misfits == {
+        None: None,
+        1: "is for ALBM, as which no table is watched",
+        2: "is for album_artist, as which no table is watched",
+        3: 'needs column "isbn", which public.tracks does not have',
+    }
+    assert sorted(told.stderr.splitlines()) == [
+        f"[🦙 LlamaLog] attention rule {number} {misfits[number]}" for number in (1, 2, 3)
+    ]
+    found = [
+        (finding.what, finding.problem, finding.is_fault)
+        for finding in installation.check(database)
+        if finding.id == "rule-misfit"
+    ]
+    assert sorted(found) == [(f"attention rule {n}", misfits[n], True) for n in (1, 2, 3)]
+    database.execute("DELETE FROM llamalog.attention_rules")
+    assert "rule-misfit" not in {finding.id for finding in installation.check(database)}
 
 
 def test_questions_that_cannot_be_are_refused(db):
@@ -440,11 +477,17 @@ def test_live_rows_are_read_with_the_rights_of_the_caller(db, new):
     db.execute("GRANT SELECT ON albums TO reader")
     db.execute("UPDATE albums SET spotify_id = NULL")
     db.execute("SET LOCAL ROLE reader")
-    # whether it has tracks is not his to know
-    assert needy(db, "entity_type", "rule", entity_type=None)[1:] == [
-        ("ALBUM", "missing"),
-        ("ARTIST", "missing"),
+    # whether it has tracks is not his to know, and that is told
+    unasked = ("ALBUM", None, "no_parts", "not asked: you may not read the table of TRACK")
+    missing = "none of deezer_id, musicbrainz_id, spotify_id"
+    of_all = needy(db, "entity_type", "label", "rule", "detail", entity_type=None)
+    assert of_all == [
+        unasked,
+        ("ARTIST", "Radiohead", "value", "data_quality is LOW"),
+        ("ALBUM", "OK Computer", "missing", missing),
+        ("ARTIST", "Radiohead", "missing", missing),
     ]
+    assert needy(db, "entity_type", "label", "rule", "detail") == [unasked, of_all[2]]
     db.execute("RESET ROLE")
     db.execute("REVOKE SELECT ON albums FROM reader")
     db.execute("SET LOCAL ROLE reader")
@@ -682,7 +725,7 @@ def test_commands_say_what_needs_a_person_and_what_failed(llamalog, database, ne
     told = llamalog("attention", "TRACK", "--fail")
     assert told.exit_code == 1
     assert told.stdout.splitlines()[0] == "TRACK missing"
-    assert 'names column "isbn", which public.tracks does not have.' in " ".join(
+    assert 'needs column "isbn", which public.tracks does not have.' in " ".join(
         told.stdout.split()
     )
     assert "why" not in told.stdout

@@ -48,9 +48,12 @@ def attention(
     if show_rules:
         if form != "table":
             output.write_rows(rules, form, questions.Rule)
-            return
-        header = ["type", "rule", "looks at", "bad values", "period", "from"]
-        output.console().print(output.grid(header, [line.cells() for line in rules]))
+        else:
+            header = ["type", "rule", "looks at", "bad values", "period", "from"]
+            output.console().print(output.grid(header, [known.cells() for known in rules]))
+        for known in rules:
+            if known.misfit is not None:
+                say(output.clean(f"attention rule {known.id} {known.misfit}"))
         return
     found, cut = questions.page(asked, limit)
     if form != "table":

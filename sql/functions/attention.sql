@@ -21,4 +21,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.attention(text, text, integer) IS
-    'Entities of one type or of all that need a person, at most row_limit for each rule, the gravest rules first; with the change that made it so. A declared rule that does not fit its table is told by a row without entity_id.';
+    'Entities of one type or of all that need a person, at most row_limit for each rule, the gravest rules first; with the change that made it so. A declared rule that does not fit what is watched, and one about parts that the caller may not read, is told by a row without entity_id.';

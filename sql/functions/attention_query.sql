@@ -1,5 +1,5 @@
--- The SQL that finds the living entities that a rule about live rows applies to, with their labels. A rule is data:
--- names are quoted, and looked up in the catalogue first.
+-- The SQL that finds the living entities that a rule about live rows applies to, with their labels. A rule is data: names
+-- are quoted, and llamalog.misfit() has looked them up in the catalogue.
 CREATE OR REPLACE FUNCTION llamalog.attention_query(rule llamalog.attention_rules)
     RETURNS text
     LANGUAGE plpgsql
@@ -20,39 +20,11 @@ BEGIN
     FROM llamalog.watches AS watch
     WHERE watch.entity_type = rule.entity_type;
     v_table := llamalog.table_of(v_watch);
-    FOREACH v_column IN ARRAY coalesce(rule.columns, '{}') LOOP
-        IF NOT EXISTS (
-                SELECT
-                FROM pg_attribute AS attribute
-                WHERE attribute.attrelid = v_table
-                    AND attribute.attname = v_column
-                    AND attribute.attnum > 0
-                    AND NOT attribute.attisdropped
-            )
-        THEN
-            RAISE EXCEPTION 'attention rule % names column "%", which % does not have', rule.id, v_column, v_table::regclass
-                USING ERRCODE = 'undefined_column',
-                      DETAIL  = format('It is a rule "%s" for %s.', rule.rule, rule.entity_type),
-                      HINT    = 'Correct or delete the rule in llamalog.attention_rules.';
-        END IF;
-    END LOOP;
     IF rule.rule = 'no_parts' THEN
         SELECT watch.*
         INTO v_part
         FROM llamalog.watches AS watch
-        WHERE watch.entity_type = rule.part_type
-            AND watch.unwatched_at IS NULL
-            AND NOT watch.is_link
-            AND llamalog.table_of(watch) IS NOT NULL;
-        IF v_part.related_type IS DISTINCT FROM rule.entity_type THEN
-            RAISE EXCEPTION 'attention rule % takes % for parts of %, which they are not', rule.id, rule.part_type, rule.entity_type
-                USING ERRCODE = 'invalid_parameter_value',
-                      DETAIL  = CASE
-                          WHEN v_part.entity_type IS NULL THEN format('No table is watched as %s.', rule.part_type)
-                          ELSE format('%s is part of %s.', v_part.entity_type, coalesce(v_part.related_type, 'nothing'))
-                      END,
-                      HINT    = 'Correct or delete the rule in llamalog.attention_rules, or watch the table with --part-of.';
-        END IF;
+        WHERE watch.entity_type = rule.part_type;
         v_parts := llamalog.table_of(v_part);
         v_where := (
             SELECT CASE
@@ -105,4 +77,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.attention_query(llamalog.attention_rules) IS
-    'SQL of entity_id, label and detail of what a rule no_parts, missing or value finds, at most $1, by key; raises 42703 and 22023 for a rule that does not fit its table.';
+    'SQL of entity_id, label and detail of what a rule no_parts, missing or value finds, at most $1, by key.';

@@ -18,13 +18,10 @@ CREATE OR REPLACE FUNCTION llamalog.needing_attention(
 AS $function$
 #variable_conflict use_column
 DECLARE
-    v_type    text := CASE WHEN entity_type IS NOT NULL THEN llamalog.entity_type(entity_type) END;
-    v_unread  text[] := llamalog.unreadable_types();
-    v_rule    llamalog.attention_rules;
-    v_query   text;
-    v_message text;
-    v_detail  text;
-    v_hint    text;
+    v_type   text := CASE WHEN entity_type IS NOT NULL THEN llamalog.entity_type(entity_type) END;
+    v_unread text[] := llamalog.unreadable_types();
+    v_rule   llamalog.attention_rules;
+    v_misfit text;
 BEGIN
     IF row_limit IS NOT NULL THEN
         PERFORM llamalog.check_row_limit(row_limit);
@@ -42,8 +39,24 @@ BEGIN
     LOOP
         -- what is not for the eyes of a caller is left out, unless he asks for it by name
         CONTINUE WHEN v_type IS NULL
-            AND ARRAY[v_rule.entity_type, v_rule.part_type] && v_unread;
-        IF v_rule.rule = 'failed' THEN
+            AND v_rule.entity_type = ANY (v_unread);
+        v_misfit := llamalog.misfit(v_rule);
+        IF v_misfit IS NOT NULL OR v_rule.part_type = ANY (v_unread) THEN
+            -- it would find nothing, whatever there is: that is told, and keeps no other rule from its answer
+            RETURN NEXT ROW(
+                v_rule.entity_type,
+                NULL,
+                NULL,
+                v_rule.rule,
+                coalesce(
+                    'attention rule ' || v_rule.id || ' ' || v_misfit || '. Correct or delete it in llamalog.attention_rules.',
+                    'not asked: you may not read the table of ' || v_rule.part_type
+                ),
+                NULL,
+                NULL,
+                NULL
+            )::llamalog.needy_entity;
+        ELSIF v_rule.rule = 'failed' THEN
             RETURN QUERY
             SELECT
                 v_rule.entity_type,
@@ -84,27 +97,13 @@ BEGIN
             WHERE living.is_alive
             LIMIT row_limit;
         ELSE
-            BEGIN
-                v_query := llamalog.attention_query(v_rule);
-            EXCEPTION
-                WHEN undefined_column OR invalid_parameter_value THEN
-                    -- it would find nothing for ever: that needs a person too, and keeps no other rule from its answer
-                    GET STACKED DIAGNOSTICS
-                        v_message = MESSAGE_TEXT,
-                        v_detail = PG_EXCEPTION_DETAIL,
-                        v_hint = PG_EXCEPTION_HINT;
-                    RETURN NEXT ROW(
-                        v_rule.entity_type, NULL, NULL, v_rule.rule, format('%s. %s %s', v_message, v_detail, v_hint), NULL, NULL, NULL
-                    )::llamalog.needy_entity;
-                    CONTINUE;
-            END;
             RETURN QUERY EXECUTE format(
                 'SELECT %L, found.entity_id, found.label, %L, found.detail, %L::text[], %L, NULL::bigint FROM (%s) AS found',
                 v_rule.entity_type,
                 v_rule.rule,
                 v_rule.columns,
                 v_rule.part_type,
-                v_query
+                llamalog.attention_query(v_rule)
             )
             USING row_limit;
         END IF;
@@ -113,4 +112,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.needing_attention(text, text, integer) IS
-    'Entities that need a person by llamalog.rules_in_force(), at most row_limit for each rule. Reads the tables with the rights of the caller; without a type, those that he may not read are left out. A rule that does not fit its table is a row without entity_id.';
+    'Entities that need a person by llamalog.rules_in_force(), at most row_limit for each rule. Reads the tables with the rights of the caller; without a type, those that he may not read are left out. A rule that does not fit what is watched, or looks for parts that he may not read, is a row without entity_id.';

@@ -84,7 +84,7 @@ AS $function$
     known AS (
         SELECT
             declared.id,
-            watched.entity_type,
+            coalesce(watched.entity_type, declared.entity_type) AS entity_type,
             declared.rule,
             coalesce(
                 (
@@ -99,8 +99,17 @@ AS $function$
             declared.period,
             declared.is_enabled
         FROM llamalog.attention_rules AS declared
-        JOIN watched
+        LEFT JOIN watched
             ON lower(watched.entity_type) = lower(declared.entity_type)
+        WHERE watched.entity_type IS NOT NULL
+            -- of no type that is watched: llamalog.misfit() says so
+            OR NOT EXISTS (
+                SELECT
+                FROM llamalog.watches AS watch
+                WHERE lower(watch.entity_type) = lower(declared.entity_type)
+                    AND watch.unwatched_at IS NULL
+                    AND NOT watch.is_link
+            )
         UNION ALL
         SELECT
             NULL,
@@ -140,4 +149,4 @@ AS $function$
 $function$;
 
 COMMENT ON FUNCTION llamalog.rules_in_force(text) IS
-    'Rules of all watched types or of one, the gravest first; id is null where the catalogue gives it: parts that die with their whole, the quality column, unique columns that may be null.';
+    'Rules of all types or of one, the gravest first, those too that llamalog.misfit() finds fault with; id is null where the catalogue gives it: parts that die with their whole, the quality column, unique columns that may be null.';
