@@ -460,6 +460,24 @@ def test_what_a_source_moved_to_another_partition_is_one_change_and_no_deletion(
     ] * 2
 
 
+def test_a_row_that_moved_to_another_key_and_partition_and_came_back_is_listed_as_living(db):
+    stock(db)
+    begin(db, "move", None, "manual_edit")
+    db.execute("INSERT INTO stock VALUES (1, 'a', 1), (2, 'a', 1), (3, 'a', 1)")
+    db.execute("UPDATE stock SET place = 'b'")
+    db.execute("UPDATE stock SET place = 'a' WHERE id < 3")
+    db.execute("DELETE FROM stock WHERE id = 2")
+    listed = jobs.impact_entities(db, Criteria("move"))
+    assert {e.entity_id: e.is_alive for e in listed} == {
+        "1,a": True,
+        "1,b": True,
+        "2,a": False,
+        "2,b": False,
+        "3,a": True,
+        "3,b": True,
+    }
+
+
 def test_keys_of_several_columns_and_names_that_need_quotes_are_counted_and_named(each_db):
     db = each_db
     db.execute(

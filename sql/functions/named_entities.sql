@@ -12,21 +12,29 @@ AS $function$
 BEGIN
     RETURN QUERY
     WITH
-    label AS MATERIALIZED (
-        SELECT named.entity_type, known.entity_id, known.label, known.is_alive
+    mentioned AS MATERIALIZED (
+        SELECT named.entity_type, named.entity_id, llamalog.last_key(named.entity_type, named.entity_id) AS key
         FROM (
-            SELECT mentioned.entity_type, array_agg(DISTINCT mentioned.entity_id) AS ids
-            FROM (
-                SELECT entity.entity_type, entity.entity_id
-                FROM unnest(named_entities.entities) AS entity
-                UNION
-                SELECT entity.related_type, entity.related_id
-                FROM unnest(named_entities.entities) AS entity
-                WHERE entity.related_id IS NOT NULL
-            ) AS mentioned (entity_type, entity_id)
+            SELECT entity.entity_type, entity.entity_id
+            FROM unnest(named_entities.entities) AS entity
+            UNION
+            SELECT entity.related_type, entity.related_id
+            FROM unnest(named_entities.entities) AS entity
+            WHERE entity.related_id IS NOT NULL
+        ) AS named (entity_type, entity_id)
+    ),
+    label AS MATERIALIZED (
+        SELECT mentioned.entity_type, mentioned.entity_id, known.label, known.is_alive
+        FROM (
+            SELECT mentioned.entity_type, array_agg(DISTINCT mentioned.key) AS keys
+            FROM mentioned
             GROUP BY mentioned.entity_type
         ) AS named
-        CROSS JOIN LATERAL llamalog.labels(named.entity_type, named.ids) AS known
+        CROSS JOIN LATERAL llamalog.labels(named.entity_type, named.keys) AS known
+        -- the row may be listed under several of its keys
+        JOIN mentioned
+            ON mentioned.entity_type = named.entity_type
+            AND mentioned.key = known.entity_id
     )
     SELECT
         entity.touched_type,
@@ -54,4 +62,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.named_entities(llamalog.impact_entity[]) IS
-    'Part of llamalog.impact_entities(): fills in label, related_label and is_alive, with the rights of the caller.';
+    'Part of llamalog.impact_entities(): fills in label, related_label and is_alive, by the key that each has now, with the rights of the caller.';
