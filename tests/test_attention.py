@@ -240,6 +240,30 @@ def test_since_is_followed_through_a_change_of_the_key(db, new, changes):
     assert needy(db, "rule", "job_id") == [("no_parts", "sync-2"), ("value", "sync-2")]
 
 
+def test_what_failed_under_a_former_key_and_what_nobody_knows_the_origin_of_stands_under_the_new(
+    db, new
+):
+    album = new.album(db, **SOUND)
+    new.track(db, album)
+    fail(db, album, job="e-1")
+    db.execute(
+        "INSERT INTO llamalog.llama_logs (id, created_at, entity_type, entity_id, operation, category, source, reason, metadata)"
+        " OVERRIDING SYSTEM VALUE VALUES (-1, '2020-01-01', 'ALBUM', %s, 'album:created:unknown', 'CREATED', 'unknown',"
+        """ 'created_at', '{"llamalog": {"inferred": true}}')""",
+        [album],
+    )
+    now = "6e335887-60ba-38f0-95af-fae7774336bf"
+    db.execute("UPDATE albums SET id = %s", [now])
+    last = fail(db, now, job="e-2")
+    assert needy(db, "entity_id", "label", "rule", "job_id") == [
+        (now, "OK Computer", "failed", "e-2"),
+        (now, "OK Computer", "unknown_provenance", None),
+    ]
+    assert [finding.seq for finding in attention.attention(db, "ALBUM")] == [last, -1]
+    failures = [(f.entity_id, f.label) for f in attention.failures(db)]
+    assert failures == [(now, "OK Computer"), (album, "OK Computer")]
+
+
 def test_what_the_catalogue_gives_without_a_rule_declared(db):
     given = [
         (r.entity_type, r.rule, r.part_type, r.columns, r.bad_values, r.period)

@@ -60,32 +60,34 @@ BEGIN
             RETURN QUERY
             SELECT
                 v_rule.entity_type,
-                latest.entity_id,
+                living.entity_id,
                 living.label,
                 v_rule.rule,
                 concat(
                     'failed: ',
-                    coalesce(latest.error_message, latest.reason, latest.operation),
-                    ' (' || latest.error_code || ')'
+                    coalesce(failure.error_message, failure.reason, failure.operation),
+                    ' (' || failure.error_code || ')'
                 ),
                 NULL::text[],
                 NULL,
-                latest.seq
+                failure.seq
             FROM (
-                SELECT DISTINCT ON (failed.entity_id) failed.*
+                SELECT DISTINCT ON (present.key) present.key, failed
                 FROM llamalog.failed_changes(v_rule.entity_type, NULL, v_rule.period) AS failed
-                ORDER BY failed.entity_id, failed.seq DESC
+                CROSS JOIN LATERAL llamalog.last_key(v_rule.entity_type, failed.entity_id) AS present (key)
+                ORDER BY present.key, failed.seq DESC
             ) AS latest
-            CROSS JOIN LATERAL llamalog.labels(v_rule.entity_type, ARRAY[latest.entity_id]) AS living
+            CROSS JOIN LATERAL (SELECT (latest.failed).*) AS failure
+            CROSS JOIN LATERAL llamalog.labels(v_rule.entity_type, ARRAY[latest.key]) AS living
             WHERE living.is_alive
-                AND llamalog.resolved_at(latest) IS NULL
-            ORDER BY latest.seq DESC
+                AND llamalog.resolved_at(latest.failed) IS NULL
+            ORDER BY failure.seq DESC
             LIMIT row_limit;
         ELSIF v_rule.rule = 'unknown_provenance' THEN
             RETURN QUERY
             SELECT
                 v_rule.entity_type,
-                unknown.entity_id,
+                living.entity_id,
                 living.label,
                 v_rule.rule,
                 'nobody knows how it came here',
@@ -93,7 +95,8 @@ BEGIN
                 NULL,
                 unknown.seq
             FROM llamalog.inferred_creations(v_rule.entity_type) AS unknown
-            CROSS JOIN LATERAL llamalog.labels(v_rule.entity_type, ARRAY[unknown.entity_id]) AS living
+            CROSS JOIN LATERAL llamalog.last_key(v_rule.entity_type, unknown.entity_id) AS present (key)
+            CROSS JOIN LATERAL llamalog.labels(v_rule.entity_type, ARRAY[present.key]) AS living
             WHERE living.is_alive
             LIMIT row_limit;
         ELSE

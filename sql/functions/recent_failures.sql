@@ -39,7 +39,11 @@ BEGIN
             v_change.created_at,
             v_change.entity_type,
             v_change.entity_id,
-            (SELECT known.label FROM llamalog.labels(v_change.entity_type, ARRAY[v_change.entity_id]) AS known),
+            (
+                SELECT known.label
+                FROM llamalog.last_key(v_change.entity_type, v_change.entity_id) AS present (key)
+                CROSS JOIN LATERAL llamalog.labels(v_change.entity_type, ARRAY[present.key]) AS known
+            ),
             v_change.operation,
             v_change.source,
             v_change.error_code,

@@ -18,7 +18,10 @@ DECLARE
         llamalog.archived_before(needy.entity_type),
         CASE WHEN needy.part_type IS NOT NULL THEN llamalog.archived_before(needy.part_type) END
     );
-    v_ids      text[];
+    v_ids      text[] := ARRAY(
+        SELECT held.id
+        FROM llamalog.key_history(needy.entity_type, needy.entity_id) AS held
+    );
     v_change   llamalog.log;
     v_leaving  llamalog.log;
 BEGIN
@@ -26,15 +29,12 @@ BEGIN
         RETURN QUERY
         SELECT log.*
         FROM llamalog.log AS log
-        WHERE log.entity_id = needy.entity_id
+        WHERE log.entity_id = ANY (v_ids)
             AND log.entity_type = needy.entity_type
             AND log.seq = needy.seq;
         RETURN;
     END IF;
     IF needy.part_type IS NOT NULL THEN
-        SELECT array_agg(held.id)
-        INTO v_ids
-        FROM llamalog.key_history(needy.entity_type, needy.entity_id) AS held;
         -- what the log has last of each part while it belonged here
         FOR v_change IN
             SELECT DISTINCT ON (log.entity_id) log.*
