@@ -303,7 +303,7 @@ def _cells(row: Change | ChainRow, with_entity: bool) -> dict[str, Text]:
         "category": badge(row.category, row.status),
         **({"entity": entity} if with_entity else {}),
         "source": source_text(row.source),
-        "by": Text(clean(row.user_id or row.triggered_by or _role(row) or "")),
+        "by": Text(clean(actor(row.user_id, _role(row), row.triggered_by))),
         "what": Text(_what(row, with_entity)),
         "job": Text(clean(row.job_id or row.parent_job_id or "")),
     }
@@ -319,6 +319,14 @@ def change_line(row: Change) -> Text:
     trail.stylize("dim")
     head = (cells["time"], cells["category"], cells["entity"], cells["what"], trail)
     return Text("  ").join(text for text in head if text)
+
+
+def actor(user_id: str | None, db_user: str | None, triggered_by: str | None = None) -> str:
+    """Return who is answerable for a change: the user that the application named. Where it named none there is no user, and
+    the role that wrote is called a role, with what made it write where that is known.
+    """
+    role = f"role {db_user}" if db_user else None
+    return user_id or " with ".join(filter(None, [role, triggered_by]))
 
 
 def _role(row: Change | ChainRow) -> str | None:
@@ -382,7 +390,7 @@ def print_blame(rows: Sequence[Blame]) -> None:
             moment(row.created_at),
             row.category or "unknown",
             row.source or "",
-            row.user_id or row.db_user or "",
+            actor(row.user_id, row.db_user),
             row.job_id or "",
             short_value(row.value),
         ]

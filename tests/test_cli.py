@@ -302,11 +302,11 @@ def test_narrow_terminal_gets_a_paragraph_for_each_change(llamalog, database, ne
     assert " source  " in wide.splitlines()[1]
     lines = [line.rstrip() for line in narrow.splitlines()]
     assert "    label: nothing → Parlophone" in lines
-    assert "    manual_edit · postgres · edit-7" in lines
+    assert "    manual_edit · role postgres · edit-7" in lines
     blamed = llamalog("blame", "ALBUM", album, COLUMNS="60").stdout.splitlines()
     told = blamed.index("label  Parlophone") + 1
     trail = " ".join(" ".join(blamed[told : told + 2]).split())
-    assert trail.endswith("CORRECTED · manual_edit · postgres · edit-7")
+    assert trail.endswith("CORRECTED · manual_edit · role postgres · edit-7")
     assert max(map(len, [*lines, *blamed])) <= 60
 
 

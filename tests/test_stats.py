@@ -11,9 +11,10 @@ from click.testing import CliRunner
 from psycopg.conninfo import make_conninfo
 from rich.console import Console
 
-from llamalog_sql import stats
+from llamalog_sql import jobs, output, queries, stats
 from llamalog_sql.cli import main
 from llamalog_sql.errors import Misuse
+from llamalog_sql.jobs import Criteria
 
 NOON = datetime(2021, 5, 31, 12, tzinfo=UTC)
 
@@ -55,14 +56,48 @@ def test_changes_are_counted_by_each_side(db):
     wrote(db, None, 3, status="NO_DATA_AVAILABLE", category="ENRICHED")
     wrote(db, "game_pool", 50, entity_type="ARTIST")
     wrote(db, "addAlbum", 4, category="LINKED", link_type="ALBUM_ARTIST", user_id="ann")
-    me = db.info.user
     assert counted(db, "category") == [("UPDATED", 4), ("ENRICHED", 1), ("LINKED", 1)]
     assert counted(db, "source") == [("addAlbum", 4), ("game_pool", 1), (None, 1)]
     assert counted(db, "status") == [("SUCCESS", 5), ("NO_DATA_AVAILABLE", 1)]
-    assert counted(db, "user") == [("ann", 4), (me, 2)]
+    assert counted(db, "user") == [("ann", 4), (None, 2)]
     assert counted(db, "type") == [("ALBUM", 4), ("ALBUM_ARTIST", 1), ("ARTIST", 1)]
     assert counted(db, "day") == [("2021-05-29", 1), ("2021-05-30", 1), ("2021-05-31", 4)]
     assert stats.counts(db, "source", None, NOON)[0].last_at == NOON - timedelta(hours=1)
+
+
+def test_questions_count_users_and_types_alike(db, new):
+    since = db.execute("SELECT now()").fetchone()[0]
+    db.execute("SET LOCAL application_name = 'psql'")
+    album = new.album(db)
+    db.execute("SELECT set_config('llamalog.user_id', 'ann', true)")
+    new.link(db, album, new.artist(db))
+    until = since + timedelta(minutes=1)
+    counts = {side: dict(counted(db, side, since, until)) for side in ("user", "type")}
+    assert counts == {
+        "user": {"ann": 2, None: 1},
+        "type": {"ALBUM": 1, "ARTIST": 1, "ALBUM_ARTIST": 1},
+    }
+    activity = db.execute("SELECT * FROM llamalog.activity(%s, %s)", [since, until]).fetchall()
+    for side, counted_alike in counts.items():
+        assert {row.name: row.changes for row in activity if row.facet == side} == counted_alike
+    impact = {
+        row.entity_type: row.change_count for row in jobs.impact(db, Criteria(start_date=since))
+    }
+    assert impact == counts["type"]
+    for user, changes in (("ann", 2), (db.info.user, 0)):
+        found = jobs.impact(db, Criteria(start_date=since, user_id=user))
+        assert sum(row.change_count for row in found) == changes
+    # whoever is named nowhere wrote as a role, and is no user to ask by
+    shown = [
+        output.actor(row.user_id, row.db_user, row.triggered_by)
+        for row in queries.history(db, "ALBUM", album)
+    ]
+    assert shown == ["ann", f"role {db.info.user} with psql"]
+    assert {
+        output.actor(row.user_id, row.db_user)
+        for row in queries.blame(db, "ALBUM", album)
+        if row.seq
+    } == {f"role {db.info.user}"}
 
 
 def test_days_are_those_of_utc_wherever_the_reader_sits(db):

@@ -126,7 +126,7 @@ class FieldChange:
     category: str
     status: str
     source: str | None
-    by: str | None
+    by: str
     job_id: str | None
     before: Cut
     after: Cut
@@ -377,7 +377,7 @@ def _field_changes(
                         change.category,
                         change.status,
                         change.source,
-                        change.user_id or change.db_user,
+                        output.actor(change.user_id, change.db_user),
                         change.job_id,
                         cut(change.before.get(name)),
                         cut(after.get(name)),

@@ -114,6 +114,7 @@ def _environment() -> Environment:
         svg=_line,
     )
     environment.globals.update(
+        actor=output.actor,
         badge_colour=output.badge_colour,
         source_colour=lambda name: output.source_colour(name) or "plain",
         REST=layout.REST,

@@ -41,7 +41,7 @@ BEGIN
             log.category,
             log.status,
             log.user_id,
-            log.entity_type
+            coalesce(log.link_type, log.entity_type) AS type
         FROM llamalog.log AS log
         WHERE log.created_at >= lower(v_span)
             AND log.created_at < upper(v_span)
@@ -55,11 +55,11 @@ BEGIN
                 WHEN grouping(change.category) = 0 THEN 'category'
                 WHEN grouping(change.status) = 0 THEN 'status'
                 WHEN grouping(change.user_id) = 0 THEN 'user'
-                WHEN grouping(change.entity_type) = 0 THEN 'type'
+                WHEN grouping(change.type) = 0 THEN 'type'
                 ELSE 'all'
             END AS facet,
             change.period,
-            coalesce(change.source, change.category, change.status, change.user_id, change.entity_type) AS name,
+            coalesce(change.source, change.category, change.status, change.user_id, change.type) AS name,
             count(*) AS changes,
             count(*) FILTER (WHERE 'FAILED' IN (change.category, change.status)) AS failures
         FROM change
@@ -71,7 +71,7 @@ BEGIN
             (change.category),
             (change.status),
             (change.user_id),
-            (change.entity_type)
+            (change.type)
         )
     ),
     ranked AS MATERIALIZED (
@@ -101,4 +101,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.activity(timestamptz, timestamptz, text, integer) IS
-    'Changes, and failures among them, from since_at to before until_at (as llamalog.stats() takes them): in all, by period (a day, week or month of UTC), source, category, status, user and type, of each the row_limit largest, and by period for the largest sources. A null name: the change says none.';
+    'Changes, and failures among them, from since_at to before until_at (as llamalog.stats() takes them): in all, by period (a day, week or month of UTC), source, category, status, user and type, of each the row_limit largest, and by period for the largest sources. A null name: the change says none. A link counts as its own type, as in llamalog.stats().';

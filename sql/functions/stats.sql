@@ -21,7 +21,7 @@ DECLARE
         "category": "log.category",
         "source": "log.source",
         "status": "log.status",
-        "user": "coalesce(log.user_id, log.db_user)",
+        "user": "log.user_id",
         "day": "log.created_at::date::text",
         "type": "coalesce(log.link_type, log.entity_type)"
     }';
@@ -44,4 +44,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.stats(text, timestamptz, timestamptz) IS
-    'Changes counted by category, source, status, user, day (UTC) or type, since an instant (by default 30 days ago) and before another (by default now). Null: without source; a user who is not named is the database user.';
+    'Changes counted by category, source, status, user, day (UTC) or type, since an instant (by default 30 days ago) and before another (by default now). Null: the change names no source, no user, or is about no entity. A link counts as its own type, as in llamalog.impact().';
