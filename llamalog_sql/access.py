@@ -5,7 +5,10 @@ Roles belong to the cluster, rights on the log to its database: several database
 
 from __future__ import annotations
 
+import psycopg
+
 from llamalog_sql.connection import Connection, first_row, rows
+from llamalog_sql.errors import LlamaLogError
 from llamalog_sql.render import literal
 
 #: Owns the schema, the log and the captures.
@@ -54,6 +57,21 @@ BEGIN
 END;
 $do$;
 """
+
+
+def stand_alone(conn: Connection, wait: str = "") -> None:
+    """Let nobody else change what is installed or watched until the transaction ends.
+
+    Raises 42501 for whoever may not do so himself.
+    """
+    try:
+        conn.execute(f"{ALONE} {wait}".encode())
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise LlamaLogError(
+            "permission denied to change what is installed or watched",
+            sqlstate=error.sqlstate,
+            hint="Connect as the role that installed llamalog; to watch a table it must own that too, or hold TRIGGER on it.",
+        ) from error
 
 
 def making(role: str, comment: str, attributes: str = "") -> str:

@@ -488,10 +488,10 @@ def _lock(conn: Connection) -> None:
     if _exists(conn, "llamalog._yoyo_migration"):
         try:
             with conn.transaction():
-                conn.execute(f"{access.ALONE} NOWAIT".encode())
+                access.stand_alone(conn, "NOWAIT")
         except psycopg.errors.LockNotAvailable:
             logger.warning(_AT_WORK)
-            conn.execute(access.ALONE.encode())
+            access.stand_alone(conn)
 
 
 @contextmanager

@@ -618,7 +618,7 @@ def _catch_up(conn: Connection) -> None:
 @contextmanager
 def _locked(conn: Connection) -> Iterator[None]:
     """One at a time; and whoever waits for a table gives up before a queue of writers forms behind him."""
-    conn.execute(access.ALONE.encode())
+    access.stand_alone(conn)
     patience = first_row(conn, "SELECT current_setting('lock_timeout')")
     assert patience is not None
     with _setting(conn, "lock_timeout", LOCK_TIMEOUT if patience[0] == "0" else patience[0]):

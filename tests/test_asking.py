@@ -219,6 +219,13 @@ def test_who_lacks_a_right_is_told_which_role_gives_it(llamalog, database):
                 llamalog(*command, dsn=own), 1, "error: permission", "GRANT llamalog_reader TO you"
             )
         database.execute("GRANT llamalog_reader TO asker")
+        for command in (["watch", "albums"], ["unwatch", "albums"], ["rollback", "--yes"]):
+            test_cli.failed(
+                llamalog(*command, dsn=own),
+                1,
+                "error: permission denied to change what is installed or watched (42501)",
+                "as the role that installed llamalog; to watch a table it must own that too, or hold TRIGGER on it",
+            )
         test_cli.failed(
             llamalog("pause", "albums", "--reason", "x", "--yes", dsn=own),
             1,

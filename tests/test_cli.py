@@ -819,8 +819,8 @@ def test_a_missing_privilege_is_said_in_a_line(llamalog, database):
         failed(
             llamalog("watch", "albums", dsn=own),
             1,
-            "error: permission denied",
-            "GRANT llamalog_reader",
+            "error: permission denied to change what is installed or watched (42501)",
+            "must own that too, or hold TRIGGER on it",
         )
         failed(
             llamalog("why", "ALBUM", "x", dsn=own),

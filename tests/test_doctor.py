@@ -854,7 +854,7 @@ def test_who_may_not_put_it_right_is_told_what_he_lacks(database, connect):
                 'GRANT "llamalog_owner" TO "helper", or connect as a superuser.',
             ),
             (
-                "permission denied for table _yoyo_migration",
+                "permission denied to change what is installed or watched",
                 'Connect as a superuser, or as the owner of the table with: GRANT "llamalog_owner" TO "helper"',
             ),
         ]

@@ -672,7 +672,7 @@ def test_a_role_without_privileges_is_told_what_it_lacks(empty, connect):
         refusal = refusal_of(migrate.migrate, nobody)
         assert (refusal.sqlstate, refusal.hint) == (
             "42501",
-            "Connect as the role that installed llamalog; to read, have somebody run: GRANT llamalog_reader TO you",
+            "Connect as the role that installed llamalog; to watch a table it must own that too, or hold TRIGGER on it.",
         )
     finally:
         empty.execute("DROP ROLE nobody")
