@@ -200,7 +200,9 @@ def read(path: Path) -> Summary:
             return Summary(**{**said, "columns": [Column(**column) for column in said["columns"]]})
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise _damaged(path, "What it says of itself makes no sense.") from error
-    raise LlamaLogError(f"{path} was written by a newer version", hint="Upgrade llamalog-sql.")
+    raise LlamaLogError(
+        f"{path} was written by a newer version", sqlstate="0A000", hint="Upgrade llamalog-sql."
+    )
 
 
 def load(conn: Connection, path: Path, summary: Summary) -> str:
@@ -214,6 +216,7 @@ def load(conn: Connection, path: Path, summary: Summary) -> str:
     if unknown:
         raise LlamaLogError(
             f"{path} has columns that the log has not: {', '.join(unknown)}",
+            sqlstate="0A000",
             hint="Upgrade llamalog-sql, then run llamalog migrate.",
         )
     shape = ", ".join(column.in_between() for column in summary.columns)

@@ -16,7 +16,8 @@ class LlamaLogError(Exception):
     sqlstate: five characters, one of docs/errors.md.  detail: what was seen.  hint: a sentence saying what to do.
     """
 
-    code: ClassVar[str | None] = None
+    #: Unless it says otherwise, an error is of something outside of the database.
+    code: ClassVar[str] = "58000"
     advice: ClassVar[str | None] = None
 
     def __init__(
@@ -221,7 +222,7 @@ class Misuse(LlamaLogError):
 _BY_SQLSTATE: dict[str, type[LlamaLogError]] = {
     error.code: error
     for error in LlamaLogError.__subclasses__()
-    if error.code is not None and (error.code.startswith("LL") or error is Misuse)
+    if error.code.startswith("LL") or error is Misuse
 }
 
 #: What is refused, where it is something of ours.

@@ -45,6 +45,7 @@ def writing(path: Path | None) -> Iterator[IO[str]]:
     except OSError as error:
         raise LlamaLogError(
             f"cannot write {path}: {os.strerror(error.errno or 0)}",
+            sqlstate="58030",
             hint="Name a file where you may write, or - for stdout.",
         ) from None
 

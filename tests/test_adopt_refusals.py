@@ -477,7 +477,7 @@ def test_a_row_that_is_not_what_it_was_is_said(first, monkeypatch):
     )
     assert refusal_of(lambda: adopt.adopt(first, "enrichment_logs")) == (
         "public.llama_logs is not what it was: abc before, def after",
-        None,
+        "XX001",
         "Run: llamalog adopt --undo",
     )
 

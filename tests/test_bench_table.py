@@ -555,7 +555,10 @@ def test_pooler_in_between_is_refused(installed):
         pytest.raises(LlamaLogError, match="a connection pooler stands in between") as refusal,
     ):
         measured(conn, "t")
-    assert refusal.value.hint == "Connect to the server itself."
+    assert (refusal.value.sqlstate, refusal.value.hint) == (
+        "58000",
+        "Connect to the server itself.",
+    )
     listener.close()
 
 

@@ -123,7 +123,7 @@ def test_kept_demo_answers_until_it_is_stopped(request):
         [*DEMO, "--keep"], capture_output=True, text=True, env=environment, timeout=60
     )
     assert refused.returncode == 1
-    assert refused.stderr.splitlines()[0] == "error: a demonstration is kept already"
+    assert refused.stderr.splitlines()[0] == "error: a demonstration is kept already (58000)"
     assert "llamalog demo --stop" in refused.stderr
     stopped = subprocess.run(
         [*DEMO, "--stop"], capture_output=True, text=True, env=environment, timeout=60
@@ -136,7 +136,7 @@ def test_kept_demo_answers_until_it_is_stopped(request):
     )
     assert (again.returncode, again.stderr.splitlines()[0]) == (
         1,
-        "error: no demonstration is kept",
+        "error: no demonstration is kept (58000)",
     )
 
 

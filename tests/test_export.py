@@ -233,7 +233,7 @@ def test_a_job_that_wrote_nothing_is_told_from_one_that_never_was(llamalog, data
     assert (result.exit_code, result.stderr.splitlines()) == (
         1,
         [
-            'error: no change of a job "idle" is recorded',
+            'error: no change of a job "idle" is recorded (P0002)',
             "hint: It is known, but wrote nothing: see llamalog job idle",
         ],
     )
@@ -403,7 +403,7 @@ def test_without_the_library_the_command_says_how_to_get_it(llamalog, monkeypatc
     result = llamalog("prov", "--job", "x")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines() == [
-        "error: prov, which writes PROV documents, is not installed",
+        "error: prov, which writes PROV documents, is not installed (58000)",
         "hint: Run: pip install 'llamalog-sql[export]'",
     ]
 

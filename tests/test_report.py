@@ -639,7 +639,7 @@ def test_the_command_writes_a_page_and_says_where_and_how_large(llamalog, databa
     [
         (["-o", "{}/no/page.html"], 2, "error: there is no directory {}/no", "Make it first"),
         (["-o", "{}"], 2, "error: {} is a directory", "Name a file: -o"),
-        (["-o", "/dev/full"], 1, "error: cannot write /dev/full: No space left", "or - for stdout"),
+        (["-o", "/dev/full"], 1, "error: cannot write /dev/full: No space left on device (58030)", "or - for stdout"),
         (["-o", "/proc/page.html"], 1, "error: cannot write /proc/page.html: ", "or - for stdout"),
         ([], 2, "error: missing option '-o'", "report --help"),
         (["ALBUM", "-o", "{}/a"], 2, "error: which ALBUM?", "llamalog report ALBUM ID -o FILE"),

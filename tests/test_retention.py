@@ -494,6 +494,7 @@ def test_a_file_of_a_newer_version_is_refused(database, old_album, tmp_path):
         pyarrow.parquet.write_table(table.replace_schema_metadata(about), newer)
         with pytest.raises(errors.LlamaLogError, match=message) as caught:
             retention.restore(database, newer)
+        assert caught.value.sqlstate == "0A000"
         assert (caught.value.hint or "").startswith("Upgrade llamalog-sql")
 
 

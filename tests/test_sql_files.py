@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from llamalog_sql import errors
@@ -184,6 +185,20 @@ def test_every_sqlstate_of_ours_is_documented_once():
     page = (ROOT / "docs" / "errors.md").read_text()
     documented = re.findall(r"(?m)^\| (LL\d\d\d) \|", page)
     assert documented == sorted(CODES)
+
+
+def test_every_error_of_the_commands_has_a_sqlstate_that_is_documented():
+    page = (ROOT / "docs" / "errors.md").read_text()
+    rows = re.findall(r"(?m)^\| ((?:[0-9A-Z]{5}(?:, )?)+) \|", page)
+    given = {
+        code
+        for path in PYTHON
+        for code in re.findall(r'(?:sqlstate|code(?:: .*)?) ?= ?"(\w{5})"', path.read_text())
+    }
+    assert given - {code for row in rows for code in row.split(", ")} == set()
+    # what says nothing of it, as an error of a client that never came to the server, has one too
+    assert errors.LlamaLogError("x").sqlstate == "58000"
+    assert errors.translate(psycopg.InterfaceError("the connection is closed")).sqlstate == "58000"
 
 
 @pytest.mark.parametrize("code", CODES)

@@ -103,6 +103,7 @@ def _do(
     if (before.row_count, before.checksum) != (after.row_count, after.checksum):
         raise LlamaLogError(
             f"{shape.shown} is not what it was: {before.checksum} before, {after.checksum} after",
+            sqlstate="XX001",
             hint="Run: llamalog adopt --undo",
         )
 

@@ -92,8 +92,7 @@ def give_up(error: LlamaLogError) -> NoReturn:
 
 
 def complain(error: LlamaLogError) -> None:
-    code = f" ({error.sqlstate})" if error.sqlstate else ""
-    click.echo(f"error: {without_password(output.clean(error))}{code}", err=True)
+    click.echo(f"error: {without_password(output.clean(error))} ({error.sqlstate})", err=True)
     if error.detail:
         for line in error.detail.splitlines():
             click.echo(f"detail: {without_password(output.clean(line))}", err=True)

@@ -55,17 +55,13 @@ def report(
     if entity_type is not None and entity is None:
         raise Misuse(
             f"which {entity_type}?",
-            sqlstate=None,
             hint=f"Name it by id or title: llamalog report {entity_type} ID -o FILE",
         )
     if entity_type is not None and job_id is not None:
-        raise Misuse(
-            "an entity or a job?", sqlstate=None, hint="A page is about one of them: leave one out."
-        )
+        raise Misuse("an entity or a job?", hint="A page is about one of them: leave one out.")
     if (entity_type or job_id) and since:
         raise Misuse(
             "--since is for the whole log",
-            sqlstate=None,
             hint="The page of an entity or a job shows all its time: leave it out.",
         )
     with session() as conn:

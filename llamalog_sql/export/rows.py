@@ -98,7 +98,7 @@ def of_entity(conn: Connection, entity_type: str, entity_id: str) -> list[Change
 def of_job(conn: Connection, job_id: str) -> list[Change]:
     """Return the changes of a job, and of the jobs that it caused, by seq.
 
-    Raises UnknownJob (LL017), and LlamaLogError where the job has written nothing.
+    Raises UnknownJob (LL017), and LlamaLogError (P0002) where the job has written nothing.
     Source: sql/functions/job_changes.sql
     """
     require(conn, job_id)
@@ -107,6 +107,7 @@ def of_job(conn: Connection, job_id: str) -> list[Change]:
     if not found:
         raise LlamaLogError(
             f'no change of a job "{job_id}" is recorded',
+            sqlstate="P0002",
             hint=f"It is known, but wrote nothing: see llamalog job {job_id}",
         )
     return found
