@@ -162,6 +162,45 @@ def test_an_empty_word_is_refused_and_widens_no_question(llamalog, new, database
     test_cli.failed(llamalog("export", "openlineage"), 2, "error: which story", "--since TIME")
 
 
+def test_an_empty_key_is_asked_for_as_it_is(llamalog, database):
+    database.execute(
+        "CREATE TABLE codes (code text PRIMARY KEY, name text); CREATE TABLE words (word text PRIMARY KEY)"
+    )
+    watching.watch(database, ["codes", "words"])
+    database.execute(
+        "INSERT INTO codes VALUES ('', 'none'), ('a', 'A'); INSERT INTO words VALUES ('')"
+    )
+    database.execute("UPDATE codes SET name = 'None' WHERE code = ''; DELETE FROM words")
+    now = test_cli.clock(database)
+    for words in (
+        ["history", "CODE", ""],
+        ["chain", "CODE", ""],
+        ["tree", "CODE", ""],
+        ["why", "CODE", ""],
+        ["blame", "CODE", ""],
+        ["as-of", "CODE", "", now],
+        ["diff", "CODE", "", now, now],
+        ["failures", "CODE", ""],
+        ["tail", "--type", "CODE", "--entity", ""],
+        ["export", "prov", "CODE", ""],
+        ["export", "openlineage", "CODE", ""],
+        ["report", "CODE", "", "-o", "-"],
+        ["revert", "CODE", "", "--to", now, "--dry-run"],
+        ["history", "WORD", ""],
+    ):
+        shown = llamalog(*words)
+        assert (shown.exit_code, "error" in shown.stderr) == (0, False), (words, shown.stderr)
+    assert [row.op for row in queries.history(database, "CODE", "")] == ["U", "I"]
+    assert (
+        json.loads(llamalog("as-of", "CODE", "", now, "--format", "json").stdout)["name"] == "None"
+    )
+    # of a type that has no row of this key it is no word for all of them
+    database.execute("DELETE FROM llamalog.llama_logs WHERE entity_type = 'WORD'")
+    test_cli.failed(
+        llamalog("history", "WORD", ""), 2, "error: the id or title of the WORD is empty", "Give"
+    )
+
+
 def test_a_value_of_a_megabyte_is_cut_and_squeezes_nothing(llamalog, database, new):
     album = new.album(database)
     (seq,) = database.execute("SELECT max(seq) FROM llamalog.log").fetchone()

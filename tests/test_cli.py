@@ -175,7 +175,7 @@ def test_as_of_says_what_did_not_exist_is_not_known_or_was_not_captured(llamalog
         llamalog("as-of", "ALBUM", album, "2999-01-01"),
         2,
         "error: the instant 2999-01-01 00:00:00+00 is in the future (22023)",
-        "that has passed",
+        "that has passed. Without an offset SQL reads it in the time zone of the session, the command line as UTC.",
     )
     failed(
         llamalog("diff", "ALBUM", album, "2026-02-01", "2026-01-01"), 2, "error: the start", "Swap"

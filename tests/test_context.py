@@ -71,7 +71,13 @@ def test_context_that_ends_with_its_own_statement_says_so(database):
         database.execute(ask)
     # a function that sets it writes in the same statement
     database.execute(f"DO $$ BEGIN PERFORM ({ask}); END; $$".encode())
+    # nor is it alone in a message of several statements, whether or not they say BEGIN
+    for message in (f"BEGIN; {ask}; COMMIT", f"{ask};\nSELECT 1"):
+        database.execute(message.encode())
     assert said == []
+    database.execute(f"{ask} ; ".encode())
+    assert len(said) == 1
+    said.clear()
     database.execute(ask)
     assert [message.split(",")[0] for message in said] == [
         "the context lasts until the end of the transaction"

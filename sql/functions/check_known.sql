@@ -16,7 +16,7 @@ BEGIN
     IF at IS NULL OR at > clock_timestamp() THEN
         RAISE EXCEPTION 'the instant % is %', at, CASE WHEN at IS NULL THEN 'missing' ELSE 'in the future' END
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT    = 'Give an instant that has passed; text without a zone is read in that of the session.';
+                  HINT    = 'Give an instant that has passed. Without an offset SQL reads it in the time zone of the session, the command line as UTC.';
     END IF;
     IF at < v_since THEN
         RAISE EXCEPTION 'what % was at % is not known', what, at

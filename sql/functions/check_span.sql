@@ -13,7 +13,7 @@ BEGIN
     IF since_at > clock_timestamp() THEN
         RAISE EXCEPTION 'the start, %, is in the future', since_at
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT    = 'Give an instant that has passed; text without a zone is read in that of the session.';
+                  HINT    = 'Give an instant that has passed. Without an offset SQL reads it in the time zone of the session, the command line as UTC.';
     END IF;
     IF since_at > until_at THEN
         RAISE EXCEPTION 'the start, %, is after the end, %', since_at, until_at

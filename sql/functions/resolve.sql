@@ -17,11 +17,6 @@ DECLARE
     v_count      bigint;
     v_candidates text;
 BEGIN
-    IF coalesce(given, '') = '' THEN
-        RAISE EXCEPTION 'the id or title of the % is empty', v_type
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT    = 'Give the id of a row, or its whole title.';
-    END IF;
     BEGIN
         v_id := llamalog.entity_id(v_type, given);
     EXCEPTION
@@ -47,6 +42,12 @@ BEGIN
         )
     THEN
         RETURN v_id;
+    END IF;
+    -- a variable that is not set, say; else it would be the key of a row
+    IF given = '' THEN
+        RAISE EXCEPTION 'the id or title of the % is empty', v_type
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT    = 'Give the id of a row, or its whole title.';
     END IF;
     SELECT
         count(*),

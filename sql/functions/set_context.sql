@@ -28,7 +28,10 @@ DECLARE
     v_path   llamalog.source_paths;
     v_stack  text;
 BEGIN
-    IF statement_timestamp() = transaction_timestamp() THEN
+    IF statement_timestamp() = transaction_timestamp()
+        -- statements that come in one message begin at the same time
+        AND current_query() !~ ';[[:space:]]*[^[:space:]]'
+    THEN
         GET DIAGNOSTICS v_stack = PG_CONTEXT;
         -- called by a function, the context serves what that writes
         IF position(E'\n' IN v_stack) = 0 THEN
