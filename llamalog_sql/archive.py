@@ -18,6 +18,7 @@ from typing import Any
 
 from llamalog_sql.connection import Connection, rows
 from llamalog_sql.errors import LlamaLogError
+from llamalog_sql.output import plural
 from llamalog_sql.render import IMAGE_SETTINGS, ident
 
 #: Of the file's metadata, where ours stands.
@@ -247,7 +248,7 @@ def load(conn: Connection, path: Path, summary: Summary) -> str:
     if (count, checksum) != (summary.row_count, summary.checksum):
         raise _damaged(
             path,
-            f"It holds {count:,} rows, checksum {checksum};"
+            f"It holds {plural(count, 'row')}, checksum {checksum};"
             f" it should hold {summary.row_count:,}, checksum {summary.checksum}.",
         )
     return relation

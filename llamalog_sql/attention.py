@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from llamalog_sql.connection import Connection, ask, rows
-from llamalog_sql.output import badge, clean, moment
+from llamalog_sql.output import badge, clean, moment, plural
 
 #: The kinds of rules, the gravest first.
 RULES = ("no_parts", "failed", "value", "missing", "unknown_provenance")
@@ -79,7 +79,7 @@ class Rule:
             self.rule,
             "".join(looked_at),
             ", ".join(self.bad_values or []),
-            f"{self.period.days} days" if self.period else "",
+            plural(self.period.days, "day") if self.period else "",
             "catalogue" if self.id is None else f"attention_rules {self.id}",
         ]
 

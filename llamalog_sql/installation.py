@@ -13,7 +13,7 @@ from llamalog_sql.connection import Connection, first_row, owner_of_the_log, row
 from llamalog_sql.describe import Watch
 from llamalog_sql.errors import NotInstalled
 from llamalog_sql.findings import Finding
-from llamalog_sql.output import clean, moment
+from llamalog_sql.output import clean, moment, plural
 
 __all__ = ["Finding", "Status", "Watched", "check", "checked", "missing_months", "status"]
 
@@ -83,18 +83,18 @@ class Status:
             ("owner", self.owner),
             (
                 "log",
-                f"{'about ' * (self.rows >= _EXACT)}{self.rows:,} rows, {self.size / 1048576:,.1f} MiB,"
+                f"{'about ' * (self.rows >= _EXACT)}{plural(self.rows, 'row')}, {self.size / 1048576:,.1f} MiB,"
                 + (
                     f" {self.adopted}, the application's own"
                     if self.adopted
-                    else f" {self.partitions} partitions"
+                    else f" {plural(self.partitions, 'partition')}"
                 ),
             ),
             ("watched", self._watched()),
         ]
 
     def _watched(self) -> str:
-        tables = f"{self.registered} table{'s' * (self.registered > 1)}"
+        tables = plural(self.registered, "table")
         if self.watched:
             return tables
         if self.registered:

@@ -35,6 +35,7 @@ from llamalog_sql.errors import (
 )
 from llamalog_sql.files import sql_directory
 from llamalog_sql.holding import REMOVING
+from llamalog_sql.output import plural
 from llamalog_sql.render import IMAGE_SETTINGS, ident, literal, render
 
 logger = logging.getLogger(__name__)
@@ -269,7 +270,7 @@ def migrate(conn: Connection) -> Report:
 def maintain(conn: Connection, months_ahead: int = 3) -> list[str]:
     """Make missing monthly partitions and return their names."""
     return [
-        f"{name} ({moved} rows moved)" if moved else str(name)
+        f"{name} ({plural(moved, 'row')} moved)" if moved else str(name)
         for name, moved in rows(
             conn, "SELECT partition, moved_rows FROM llamalog.maintain(%s)", [months_ahead]
         )
@@ -303,9 +304,9 @@ def rollback_plan(
         if everything:
             victims.remove(log)
         else:
-            count = _value(conn, "SELECT count(*) FROM llamalog.llama_logs")
+            ((count,),) = rows(conn, "SELECT count(*) FROM llamalog.llama_logs")
             raise LogNotEmpty(
-                f"rolling back {log} would erase the log, {count} rows",
+                f"rolling back {log} would erase the log, {plural(count, 'row')}",
                 hint="Add --drop-log if that is meant.",
             )
     return victims

@@ -190,6 +190,11 @@ def as_dict(row: Any, *, without: Sequence[str] = ()) -> dict[str, Any]:
     return kept
 
 
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """Return 1 row, 2 rows."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """Return a plain table."""
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -206,7 +211,7 @@ def print_costs(costs: Sequence[Cost]) -> None:
     target = console()
     first = costs[0]
     facts = (
-        f"{first.table_rows:,} rows, {first.column_count} columns, {first.row_bytes:,} bytes a row;"
+        f"{plural(first.table_rows, 'row')}, {plural(first.column_count, 'column')}, {first.row_bytes:,} bytes a row;"
         f" {first.sampled_rows:,} sampled"
     )
     target.print(Text(f"🦙 {clean(first.table)}: {facts}", style="bold"))
@@ -560,7 +565,7 @@ def _what(row: Change | ChainRow, with_entity: bool) -> str:
             shown.append(f"{len(row.fields_enriched) - 3} more")
         parts.append(", ".join(shown))
     elif row.op == "I" and row.fields_enriched and row.link_type is None:
-        parts.append(f"{len(row.fields_enriched)} fields")
+        parts.append(plural(len(row.fields_enriched), "field"))
     elif row.op is None:
         parts += _told(row)
     if row.reason:

@@ -15,7 +15,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from llamalog_sql.jobs import Criteria, Impact, ImpactEntity, JobNode
-from llamalog_sql.output import _cell, as_json, clean, moment, source_text
+from llamalog_sql.output import _cell, as_json, clean, moment, plural, source_text
 
 #: Levels of a tree that are drawn: no terminal has room for more.
 _DEEPEST = 100
@@ -111,7 +111,7 @@ def impact_title(criteria: Criteria, rows: Sequence[Impact]) -> Text:
     touched = sum(row.entity_count for row in rows)
     changes = sum(row.change_count for row in rows)
     when = _span(min(row.first_at for row in rows), max(row.last_at for row in rows))
-    counts = f"{changes:,}, on {touched:,} entities and links"
+    counts = f"{changes:,}, on {plural(touched, 'entity or link', 'entities and links')}"
     return Text(f"🦙 changes {phrase(criteria)}: {counts} · {when}", style="bold")
 
 

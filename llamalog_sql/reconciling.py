@@ -281,7 +281,7 @@ def told(tally: Tally, kind: str) -> str:
     ]
     if unknown:
         parts.append(f"{unknown:,} {'is' if unknown == 1 else 'are'} not known to it")
-    return f"{kind}: of {checked:,} row{'s' * (checked != 1)} {', '.join(parts)}"
+    return f"{kind}: of {output.plural(checked, 'row')} {', '.join(parts)}"
 
 
 def lines(tally: Tally, since: datetime | None) -> Iterator[str]:

@@ -31,6 +31,7 @@ from llamalog_sql.connection import (
     rows,
 )
 from llamalog_sql.errors import LlamaLogError, Misuse, translate
+from llamalog_sql.output import plural
 from llamalog_sql.render import ident, literal
 
 logger = logging.getLogger(__name__)
@@ -309,7 +310,7 @@ def restore(conn: Connection, path: Path, *, is_foreign: bool = False) -> Restor
         if not (is_known or is_foreign):
             raise Misuse(
                 f"{path} was not archived from this log",
-                detail=f"It holds {summary.row_count:,} rows of {summary.month}, checksum {summary.checksum}.",
+                detail=f"It holds {plural(summary.row_count, 'row')} of {summary.month}, checksum {summary.checksum}.",
                 hint="Where llamalog was uninstalled since, it has forgotten its archives: add --foreign.",
             )
         relation = archive.load(conn, path, summary)
@@ -347,7 +348,9 @@ def restore(conn: Connection, path: Path, *, is_foreign: bool = False) -> Restor
 def described(path: Path) -> str:
     """Return what the file says that it holds.  Raises LlamaLogError."""
     summary = archive.read(path)
-    return f"{path}: {summary.month}, {summary.row_count:,} rows, checksum {summary.checksum}"
+    return (
+        f"{path}: {summary.month}, {plural(summary.row_count, 'row')}, checksum {summary.checksum}"
+    )
 
 
 # -- a month ----------------------------------------------------------------------------------------------------------

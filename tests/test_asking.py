@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import test_cli
 
-from llamalog_sql import jobs, queries, watching
+from llamalog_sql import jobs, output, queries, watching
 from llamalog_sql.errors import translate
 from llamalog_sql.report import gather, page
 
@@ -199,6 +199,21 @@ def test_an_empty_key_is_asked_for_as_it_is(llamalog, database):
     test_cli.failed(
         llamalog("history", "WORD", ""), 2, "error: the id or title of the WORD is empty", "Give"
     )
+
+
+def test_one_of_a_thing_is_told_in_the_singular(llamalog, database, new):
+    database.execute("SET llamalog.job_id = 'once'")
+    album = new.album(database)
+    assert [output.plural(n, "row") for n in (0, 1, 1000)] == ["0 rows", "1 row", "1,000 rows"]
+    assert ": 1, on 1 entity or link ·" in llamalog("impact", "--job", "once").stdout
+    assert f"{album}: 1 of 1 change " in llamalog("chain", "ALBUM", album).stdout
+    assert "] 1 change, the last one" in llamalog("export", "log").stderr
+    assert llamalog("failures", "--days", "1").stderr == "[🦙 LlamaLog] nothing failed in 1 day\n"
+    database.execute(
+        "INSERT INTO llamalog.attention_rules (entity_type, rule, period) VALUES ('ALBUM', 'failed', '1 day')"
+    )
+    assert "  1 day " in llamalog("attention", "ALBUM", "--rules").stdout
+    assert "log          1 row, " in llamalog("status").stdout
 
 
 def test_a_value_of_a_megabyte_is_cut_and_squeezes_nothing(llamalog, database, new):

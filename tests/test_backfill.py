@@ -1343,9 +1343,9 @@ def test_progress_goes_to_stderr_and_the_answer_to_stdout(empty, llamalog):
         ["FAILED", "1"],
         ["UPDATED", "1"],
     ]
-    assert "1 jobs that name themselves as their parent" in lines
+    assert "1 job that would be its own parent" in lines
     assert (
-        "1 rows of polish:album, which no rule knows: as the application has them, else UPDATED"
+        "1 row of polish:album, which no rule knows: as the application has them, else UPDATED"
         in lines
     )
     assert any("262 of 262 rows" in line for line in done.stderr.splitlines())

@@ -993,7 +993,7 @@ def test_the_log_is_never_erased_unasked(database):
     refusal = refusal_of(migrate.rollback, database)
     assert isinstance(refusal, LogNotEmpty)
     assert (str(refusal), refusal.sqlstate, refusal.hint) == (
-        "rolling back 0001_log would erase the log, 1 rows",
+        "rolling back 0001_log would erase the log, 1 row",
         "LL013",
         "Add --drop-log if that is meant.",
     )

@@ -120,4 +120,8 @@ def failures(
     if len(asked) > limit:
         say(f"only the newest {limit}; for more, --limit")
     if not found:
-        say(f"nothing failed in {days} days" if not unresolved else "nothing is unresolved")
+        say(
+            f"nothing failed in {output.plural(days, 'day')}"
+            if not unresolved
+            else "nothing is unresolved"
+        )

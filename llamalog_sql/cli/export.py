@@ -138,7 +138,7 @@ def log(
         if not count:
             say_nothing(conn, "no such change is recorded")
     if count:
-        say(f"{count:,} changes, the last one {last}")
+        say(f"{output.plural(count, 'change')}, the last one {last}")
 
 
 @export.command("prov")
@@ -168,7 +168,7 @@ def prov_command(
         story = _story(conn, entity_type, entity, job_id)
         document = prov.document(conn, story, base=base)
         stream.write(f"{document.serialize(format='json', indent=2)}\n")
-    say(f"{len(story):,} change{'s' * (len(story) != 1)}")
+    say(output.plural(len(story), "change"))
 
 
 @export.command("openlineage")

@@ -135,8 +135,10 @@ def adopt_command(
     if form != "table":
         output.write_rows([report], form)
         return
-    click.echo(f"{report.row_count:,} rows, checksum {report.before} before")
-    click.echo(f"{report.row_count:,} rows, checksum {report.after} after: nothing was changed")
+    click.echo(f"{output.plural(report.row_count, 'row')}, checksum {report.before} before")
+    click.echo(
+        f"{output.plural(report.row_count, 'row')}, checksum {report.after} after: nothing was changed"
+    )
     click.echo(
         f"locked exclusively for {report.locked_ms:.0f} ms in all, {report.longest_lock_ms:.0f} ms at most"
     )
@@ -166,8 +168,10 @@ def _tell_verified(then: proof.Proof, now: proof.Proof, form: str) -> None:
     if form != "table":
         output.write_rows([then, now], form)
     else:
-        click.echo(f"{then.row_count:,} rows, checksum {then.checksum} when it was adopted")
-        click.echo(f"{now.row_count:,} rows, checksum {now.checksum} now")
+        click.echo(
+            f"{output.plural(then.row_count, 'row')}, checksum {then.checksum} when it was adopted"
+        )
+        click.echo(f"{output.plural(now.row_count, 'row')}, checksum {now.checksum} now")
         known = {day: held for day, *held in then.days}
         for day, *held in now.days:
             before = known.pop(day, None)
@@ -257,27 +261,26 @@ def backfill_command(
         output.write_rows([result], form)
         return
     would = "would be " if dry_run else ""
-    click.echo(f"{result.rows:,} rows {would}numbered and classified")
+    click.echo(f"{output.plural(result.rows, 'row')} {would}numbered and classified")
     for category, count in sorted(result.categories.items(), key=lambda item: (-item[1], item[0])):
         click.echo(f"  {category:<12} {count:>12,}")
-    for count, what in (
-        (result.corrected_categories, "rows whose category the application has otherwise"),
-        (result.corrected_roots, "rows whose is_root_job the application has otherwise"),
-        (result.orphans, "parent jobs of which the log knows nothing; they are roots"),
-        (
-            result.in_circles,
-            "jobs that cause each other in a circle, or follow from such; they have no root",
-        ),
-        (result.self_parents, "jobs that name themselves as their parent"),
-        (result.several_parents, "jobs with several parents; the first counts"),
+    for count, one, what in (
+        (result.corrected_categories, "row", "whose category the application has otherwise"),
+        (result.corrected_roots, "row", "whose is_root_job the application has otherwise"),
+        (result.orphans, "parent job", "of which the log knows nothing: taken for a root"),
+        (result.in_circles, "job", "in a circle of causes, or caused from there: without a root"),
+        (result.self_parents, "job", "that would be its own parent"),
+        (result.several_parents, "job", "with several parents; the first counts"),
     ):
         if count:
-            click.echo(f"{count:,} {what}")
+            click.echo(f"{output.plural(count, one)} {what}")
     if result.judged_again:
-        click.echo(f"{result.judged_again:,} rows {would}judged anew, since the rules have changed")
+        click.echo(
+            f"{output.plural(result.judged_again, 'row')} {would}judged anew, since the rules have changed"
+        )
     for operation, count in result.unknown_operations.items():
         click.echo(
-            f"{count:,} rows of {output.clean(operation)}, which no rule knows:"
+            f"{output.plural(count, 'row')} of {output.clean(operation)}, which no rule knows:"
             " as the application has them, else UPDATED"
         )
     if result.unknown_operations:
@@ -289,4 +292,4 @@ def backfill_command(
 def _progress(done: int, total: int, seconds: float) -> None:
     rate = done / max(seconds, 0.001)
     left = (total - done) / max(rate, 1)
-    say(f"{done:,} of {total:,} rows, {rate:,.0f} rows/s, {left:,.0f} s to go")
+    say(f"{done:,} of {output.plural(total, 'row')}, {rate:,.0f} rows/s, {left:,.0f} s to go")

@@ -44,7 +44,7 @@ def _say_breaks(conn: Connection, entity_type: str, entity_id: str) -> None:
     found = queries.breaks(conn, entity_type, entity_id)
     if found:
         logger.warning(
-            f"in {len(found)} place{'s' * (len(found) > 1)} its changes do not meet: a write was not captured;"
+            f"in {output.plural(len(found), 'place')} its changes do not meet: a write was not captured;"
             " llamalog.breaks(type, id) lists them"
         )
 
@@ -61,7 +61,7 @@ def _say_pauses(conn: Connection, entity_type: str, at: datetime | None) -> None
     found = pausing.since(conn, entity_type, at)
     if len(found) > _PAUSES:
         say(
-            f"{len(found) - _PAUSES} earlier pause{'s' * (len(found) - _PAUSES > 1)}:"
+            f"{output.plural(len(found) - _PAUSES, 'earlier pause')}:"
             " llamalog.pauses_since(type) lists them"
         )
     for pause in found[-_PAUSES:]:
@@ -169,7 +169,7 @@ def chain(
     heading = output.heading(entity_type, entity_id, label)
     output.print_changes(
         page.logs,
-        f"{heading}: {len(page.logs)} of {page.total_count} changes",
+        f"{heading}: {len(page.logs)} of {output.plural(page.total_count, 'change')}",
         with_entity=True,
     )
     if page.cursor:

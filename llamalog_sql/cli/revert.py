@@ -146,7 +146,7 @@ def _counted(plan: Plan, changed: str, restored: str, removed: str) -> str:
         (word, list(done.values()).count(action))
         for word, action in ((changed, "update"), (restored, "insert"), (removed, "delete"))
     ]
-    return ", ".join(f"{word} {count:,} row{'s' * (count != 1)}" for word, count in counts if count)
+    return ", ".join(f"{word} {output.plural(count, 'row')}" for word, count in counts if count)
 
 
 def _write(plan: Plan, job_id: str | None, form: str) -> None:

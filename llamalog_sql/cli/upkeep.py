@@ -113,7 +113,7 @@ def maintain(
             click.echo(_told(month), err=True)
         if planned:
             where = f"to {directory}" if directory else "NOWHERE, for good"
-            confirm(f"Archive {len(planned)} months {where}?", yes)
+            confirm(f"Archive {output.plural(len(planned), 'month')} {where}?", yes)
         done = retention.keep(conn, policy, directory, progress=_tell_archived)
     if form != "table":
         output.write_rows(done, form, retention.Archived)
@@ -123,7 +123,7 @@ def maintain(
 
 def _told(month: retention.Month) -> str:
     return (
-        f"{month.month}{month.of_types}: {month.archived_rows:,} rows,"
+        f"{month.month}{month.of_types}: {output.plural(month.archived_rows, 'row')},"
         f" {month.removed_rows:,} leave the log, {month.kept_rows:,} stay"
     )
 
@@ -131,7 +131,7 @@ def _told(month: retention.Month) -> str:
 def _tell_archived(month: retention.Archived) -> None:
     where = f" to {month.file}" if month.file else ""
     say(
-        f"archived {month.month}{where}: {month.archived_rows:,} rows, checksum {month.checksum};"
+        f"archived {month.month}{where}: {output.plural(month.archived_rows, 'row')}, checksum {month.checksum};"
         f" {month.removed_rows:,} left the log, {month.kept_rows:,} stay ({month.seconds} s)"
     )
 
@@ -164,7 +164,7 @@ def restore_archive(files: tuple[Path, ...], foreign: bool, dry_run: bool, form:
         for path in files:
             done.append(retention.restore(conn, path, is_foreign=foreign))
             say(
-                f"{done[-1].month}: {done[-1].restored_rows:,} of {done[-1].archived_rows:,} rows brought back"
+                f"{done[-1].month}: {done[-1].restored_rows:,} of {output.plural(done[-1].archived_rows, 'row')} brought back"
             )
     if form != "table":
         output.write_rows(done, form, retention.Restored)

@@ -14,6 +14,7 @@ from llamalog_sql.connection import Connection, owner_of_the_log, rows
 from llamalog_sql.describe import Watch
 from llamalog_sql.doctor.facts import keeper
 from llamalog_sql.findings import Finding
+from llamalog_sql.output import plural
 from llamalog_sql.render import ident, literal
 
 _SEARCH_PATH = "search_path=pg_catalog, pg_temp"
@@ -436,7 +437,7 @@ def tables(conn: Connection) -> Iterator[Finding]:
         ]
         if not reasons:
             continue
-        counted = f"{writes:,} row{'s' * (writes != 1)} written" if writes else "nothing written"
+        counted = f"{plural(writes, 'row')} written" if writes else "nothing written"
         kind = "table-unwatched" if whole and writes else "table-related"
         told[kind] += 1
         if kind == "table-related" and told[kind] > _MOST:
@@ -468,7 +469,7 @@ def last_writes(conn: Connection) -> Iterator[Finding]:
     ):
         yield Finding(
             table,
-            f"last written {last_at} UTC, {count:,} change{'s' * (count != 1)} in 30 days"
+            f"last written {last_at} UTC, {plural(count, 'change')} in 30 days"
             if last_at
             else f"not written in 30 days; watched since {watched_at}",
             "",

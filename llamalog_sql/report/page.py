@@ -108,7 +108,7 @@ def _environment() -> Environment:
         moment=output.moment,
         iso=lambda at: at.astimezone(UTC).isoformat(),
         number=lambda value: f"{value:,}",
-        plural=lambda count, noun: f"{count:,} {noun}{'' if count == 1 else 's'}",
+        plural=output.plural,
         shell=shlex.quote,
         cut=cut,
         svg=_line,
