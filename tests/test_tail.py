@@ -474,6 +474,25 @@ def test_tail_goes_on_after_a_lost_connection_without_gap_or_repeat_until_ctrl_c
     assert sessions(database) == []
 
 
+def test_what_stands_before_postgresqls_own_is_not_found_after_a_lost_connection_either(
+    dsn, database, new
+):
+    # whoever finds this type takes it for the one that the question names
+    database.execute("CREATE SCHEMA trap; CREATE DOMAIN trap.text AS pg_catalog.text CHECK (false)")
+    name = psycopg.sql.Identifier(database.info.dbname)
+    database.execute(
+        psycopg.sql.SQL("ALTER DATABASE {} SET search_path = trap, pg_catalog").format(name)
+    )
+    new.album(database)
+    with following(dsn, "--format", "csv", "--category", "CREATED") as process:
+        assert process.stdout.readline().startswith("seq,")
+        assert process.stdout.readline().startswith("1,I,ALBUM,")
+        (pid,) = sessions(database)[0]
+        database.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        new.album(database, "Kid A")
+        assert process.stdout.readline().startswith("2,I,ALBUM,")
+
+
 def test_tail_ends_quietly_when_nobody_reads_it_any_more(dsn, database, new):
     new.album(database)
     with following(dsn) as process:
