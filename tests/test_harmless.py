@@ -523,6 +523,35 @@ def test_reader_who_may_not_look_into_the_schema_of_a_table_gets_answers(each_db
         assert each_db.execute("SELECT llamalog.resolve('THING', %s)", [given]).fetchone() == (key,)
 
 
+def test_names_of_objects_are_logged_alike_whatever_the_session_quotes(each_db, watch, changes):
+    each_db.execute(
+        "CREATE TYPE place AS (relation regclass, role regrole);"
+        "CREATE TABLE uses (relation regclass PRIMARY KEY, others regclass[], place place, called regprocedure)"
+    )
+    watch("uses")
+    images = []
+    for quoted in ("off", "on"):
+        each_db.execute("SELECT set_config('quote_all_identifiers', %s, true)", [quoted])
+        each_db.execute(
+            "INSERT INTO uses VALUES ('albums', '{albums,tracks}', ROW('tracks', 'pg_monitor'), 'lower(text)');"
+            "UPDATE uses SET called = 'upper(text)', others = '{tracks}';"
+            "UPDATE uses SET place.relation = 'artists'"
+        )
+        # as the questions see the row, too
+        assert each_db.execute("SELECT llamalog.breaks('USE', 'public.albums')").fetchall() == []
+        assert each_db.execute(
+            "SELECT llamalog.as_of('USE', 'public.albums', clock_timestamp()) ->> 'called'"
+        ).fetchone() == ("upper(text)",)
+        assert each_db.execute("SELECT verdict FROM llamalog.reconcile('USE')").fetchone() == (
+            "agrees",
+        )
+        each_db.execute("DELETE FROM uses")
+        images.append(changes(each_db, "op, entity_id, before, after", entity_type="USE"))
+    assert images[1] == images[0] * 2
+    assert {id for _, id, _, _ in images[0]} == {"public.albums"}
+    assert images[0][1][3] == {"called": "upper(text)", "others": "{public.tracks}"}
+
+
 def test_functions_and_operators_of_the_application_do_not_run_in_capture(each_db, watch):
     each_db.execute(OWNED)
     each_db.execute(

@@ -18,6 +18,7 @@ CREATE OR REPLACE FUNCTION llamalog.as_of_all(
     SET IntervalStyle = 'iso_8601'
     SET bytea_output = 'hex'
     SET extra_float_digits = 1
+    SET quote_all_identifiers = off
     SET plan_cache_mode = force_generic_plan
     SET jit = off
 AS $function$

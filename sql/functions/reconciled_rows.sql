@@ -26,6 +26,7 @@ CREATE OR REPLACE FUNCTION llamalog.reconciled_rows(
     SET IntervalStyle = 'iso_8601'
     SET bytea_output = 'hex'
     SET extra_float_digits = 1
+    SET quote_all_identifiers = off
     -- a row that somebody may not see would pass for one that is gone: he gets an error
     SET row_security = off
     SET jit = off

@@ -10,6 +10,7 @@ CREATE OR REPLACE FUNCTION llamalog.spelled(value anyelement)
     SET IntervalStyle = 'iso_8601'
     SET bytea_output = 'hex'
     SET extra_float_digits = 1
+    SET quote_all_identifiers = off
 AS $function$
     SELECT
         CASE

@@ -70,6 +70,7 @@ BEGIN
                 WHEN element.typname IN ('numeric', 'json', 'jsonb', 'bytea', 'money', 'bpchar', 'interval')
                     THEN element.typname::text
                 WHEN element.typname IN ('int2vector', 'oidvector') THEN 'vector'
+                WHEN element.typname LIKE 'reg%' THEN 'reg'
                 WHEN element.typname IN (
                     'bit', 'char', 'cidr', 'inet', 'macaddr', 'macaddr8', 'name', 'tsquery', 'tsvector', 'varbit', 'xml'
                 ) THEN 'steady'
@@ -131,11 +132,14 @@ BEGIN
             WHEN base_column.is_array AND base_column.family NOT IN ('exact', 'enum', 'text', 'numeric')
                 OR base_column.is_composite
                 OR base_column.family IN ('other', 'foreign')
-                THEN ARRAY['TimeZone', 'DateStyle', 'IntervalStyle', 'bytea_output', 'extra_float_digits']
+                THEN ARRAY[
+                    'TimeZone', 'DateStyle', 'IntervalStyle', 'bytea_output', 'extra_float_digits', 'quote_all_identifiers'
+                ]
             WHEN base_column.family = 'instant' THEN ARRAY['TimeZone']
             WHEN base_column.family = 'interval' THEN ARRAY['IntervalStyle']
             WHEN base_column.family = 'bytea' THEN ARRAY['bytea_output']
             WHEN base_column.family = 'float' THEN ARRAY['extra_float_digits']
+            WHEN base_column.family = 'reg' THEN ARRAY['quote_all_identifiers']
             ELSE ARRAY[]::text[]
         END,
         base_column.base_type

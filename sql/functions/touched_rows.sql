@@ -22,6 +22,7 @@ CREATE OR REPLACE FUNCTION llamalog.touched_rows(
     SET IntervalStyle = 'iso_8601'
     SET bytea_output = 'hex'
     SET extra_float_digits = 1
+    SET quote_all_identifiers = off
     SET jit = off
     -- as in llamalog.history()
     SET enable_seqscan = off
