@@ -858,6 +858,7 @@ def test_who_may_not_put_it_right_is_told_what_he_lacks(database, connect):
                 'Connect as a superuser, or as the owner of the table with: GRANT "llamalog_owner" TO "helper"',
             ),
         ]
+        assert {d.sqlstate for d in done if isinstance(d, repairs.Refusal)} == {"42501"}
         assert len(done) == 3
     finally:
         database.execute("DROP OWNED BY helper; DROP ROLE helper")
@@ -882,8 +883,9 @@ def test_a_lock_that_cannot_be_had_is_told_and_nothing_changed(database, connect
     database.execute("SET lock_timeout = '50ms'")
     (refused,) = fix(database)
     assert isinstance(refused, repairs.Refusal)
-    assert (refused.problem, refused.hint) == (
+    assert (refused.problem, refused.sqlstate, refused.hint) == (
         "canceling statement due to lock timeout",
+        "55P03",
         "Run it again: somebody else is at work there.",
     )
     holder.rollback()

@@ -113,7 +113,9 @@ def _fix(conn: Connection, steps: list[repairs.Repair], yes: bool) -> bool:
     confirm(f"Run {'this step' if len(steps) == 1 else f'these {len(steps)} steps'}?", yes)
     for done in repairs.repair(conn, steps):
         if isinstance(done, repairs.Refusal):
-            logger.error(output.clean(f"not done: {done.repair.statement}: {done.problem}"))
+            logger.error(
+                output.clean(f"not done: {done.repair.statement}: {done.problem} ({done.sqlstate})")
+            )
             logger.error(output.clean(f"hint: {done.hint}"))
         else:
             say(output.clean(f"done: {done.statement}"))

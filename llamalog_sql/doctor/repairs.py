@@ -9,7 +9,7 @@ import psycopg
 
 from llamalog_sql import migrate
 from llamalog_sql.connection import Connection, first_row, owner_of_the_log
-from llamalog_sql.errors import LlamaLogError
+from llamalog_sql.errors import LlamaLogError, translate
 from llamalog_sql.findings import (
     KINDS,
     OWNER_OF_THE_TABLE,
@@ -43,6 +43,7 @@ class Refusal:
 
     repair: Repair
     problem: str
+    sqlstate: str
     hint: str
 
 
@@ -101,12 +102,14 @@ def repair(conn: Connection, repairs: Sequence[Repair]) -> Iterator[Repair | Ref
 
 def _refusal(conn: Connection, step: Repair, error: psycopg.Error | LlamaLogError) -> Refusal:
     said = error.diag.message_primary if isinstance(error, psycopg.Error) else str(error)
-    if error.sqlstate == "42501":
-        return Refusal(step, str(said), _needed(conn, step.by))
-    if isinstance(error, psycopg.errors.LockNotAvailable):
-        return Refusal(step, str(said), "Run it again: somebody else is at work there.")
-    hint = error.hint if isinstance(error, LlamaLogError) else error.diag.message_hint
-    return Refusal(step, str(said), hint or "See docs/doctor.md.")
+    known = error if isinstance(error, LlamaLogError) else translate(error)
+    if known.sqlstate == "42501":
+        hint = _needed(conn, step.by)
+    elif known.sqlstate == "55P03":
+        hint = "Run it again: somebody else is at work there."
+    else:
+        hint = known.hint or "See docs/doctor.md."
+    return Refusal(step, str(said), known.sqlstate, hint)
 
 
 def _needed(conn: Connection, by: str) -> str:
