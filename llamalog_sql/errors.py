@@ -173,6 +173,12 @@ class ChangesHidden(LlamaLogError):
     code = "LL027"
 
 
+class RevertUnseen(LlamaLogError):
+    """Row security may hide rows that foreign keys would change with the revert."""
+
+    code = "LL028"
+
+
 class MigrationFailed(LlamaLogError):
     """A file of the installation failed; nothing of it was kept."""
 

@@ -31,7 +31,7 @@ class Target:
 class Step:
     """A write of a revert (update, insert, delete), in its turn; or what stands in its way, whose turn is None.
 
-    In the way are conflict, reference, masked, column and lost; is_refused: nothing is written because of it.
+    In the way are conflict, reference, hidden, masked, column and lost; is_refused: nothing is written because of it.
     before, after: images; of an update the changed fields, else the row.  seq, job_id, user_id: of the change in the way.
     """
 
@@ -104,7 +104,7 @@ def plan(
 def refuse(conn: Connection, planned: Plan) -> None:
     """Raise what stands in the way of the plan, as revert would.
 
-    Raises RevertConflict (LL020), RevertReferences (LL021), RevertIncomplete (LL022).
+    Raises RevertConflict (LL020), RevertReferences (LL021), RevertUnseen (LL028), RevertIncomplete (LL022).
     Source: sql/functions/refuse_revert.sql
     """
     if not planned.is_refused:
@@ -127,8 +127,8 @@ def revert(
 
     What others have committed since the plan was made is kept: it is a conflict, as in the plan.
 
-    Raises what plan does, and RevertConflict (LL020), RevertReferences (LL021), RevertIncomplete (LL022),
-    RevertHindered (LL023), RevertTaken (LL026), and whatever the tables refuse.
+    Raises what plan does, and RevertConflict (LL020), RevertReferences (LL021), RevertUnseen (LL028),
+    RevertIncomplete (LL022), RevertHindered (LL023), RevertTaken (LL026), and whatever the tables refuse.
     Source: sql/functions/revert.sql
     """
     try:

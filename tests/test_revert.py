@@ -40,6 +40,7 @@ from llamalog_sql.errors import (
     RevertIncomplete,
     RevertReferences,
     RevertTaken,
+    RevertUnseen,
     UnknownChange,
     UnknownEntity,
     UnknownEntityType,
@@ -440,6 +441,95 @@ def test_a_row_that_others_refer_to_stays(db, new):
         revert(db, "ours", change=made)
     assert revert(db, "theirs", change=made) is None
     assert db.execute("SELECT count(*) FROM tracks").fetchone()[0] == 1
+
+
+@pytest.mark.parametrize("action", ["CASCADE", "SET NULL", "SET DEFAULT", "NO ACTION"])
+def test_a_row_whose_key_others_refer_to_keeps_it(db, action):
+    db.execute(
+        "CREATE TABLE shelves (id integer PRIMARY KEY, name text);"
+        f"CREATE TABLE discs (id integer PRIMARY KEY, shelf integer DEFAULT 7 REFERENCES shelves ON UPDATE {action})"
+    )
+    watching.watch(db, ["shelves", "discs"])
+    db.execute("INSERT INTO shelves VALUES (1, 'a'), (7, 'z'); INSERT INTO discs VALUES (1, 7)")
+    db.execute("SELECT llamalog.set_context(job_id => 'j')")
+    db.execute("UPDATE shelves SET id = 2, name = 'b' WHERE id = 1")
+    db.execute("INSERT INTO discs VALUES (2, 2)")
+    filled = last_seq(db)
+    with pytest.raises(RevertReferences) as error, db.transaction():
+        revert(db, change=filled - 1)
+    assert error.value.detail == (
+        "SHELF 2 id: 1 row of public.discs would still refer to it (discs_shelf_fkey)"
+    )
+    assert revert(db, "theirs", change=filled - 1)
+    assert db.execute("SELECT * FROM shelves ORDER BY id").fetchall() == [(2, "a"), (7, "z")]
+    assert db.execute("SELECT * FROM discs ORDER BY id").fetchall() == [(1, 7), (2, 2)]
+    assert revert(db, job_id="j")
+    assert db.execute("SELECT * FROM shelves ORDER BY id").fetchall() == [(1, "a"), (7, "z")]
+    assert db.execute("SELECT * FROM discs").fetchall() == [(1, 7)]
+
+
+def rooms(conn, action):
+    """Rows of ann's and ben's, of which ann sees her own; those that lead to them are in partitions."""
+    conn.execute(
+        f"""
+        CREATE ROLE ann;
+        GRANT llamalog_reader TO ann;
+        CREATE TABLE rooms (id integer PRIMARY KEY, name text);
+        CREATE TABLE stays (id integer, room integer DEFAULT 7 REFERENCES rooms ON DELETE {action} ON UPDATE {action}, owner text)
+            PARTITION BY RANGE (id);
+        CREATE TABLE stays_1 PARTITION OF stays FOR VALUES FROM (0) TO (9);
+        CREATE TABLE nights (id integer PRIMARY KEY, room integer REFERENCES rooms);
+        ALTER TABLE stays ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY own_rows ON stays USING (owner = current_user);
+        GRANT ALL ON rooms, nights TO ann;
+        GRANT SELECT ON stays TO ann
+        """.encode()
+    )
+    watching.watch(conn, ["rooms", "nights"])
+    conn.execute("INSERT INTO rooms VALUES (7, 'z')")
+    conn.execute("SELECT llamalog.set_context(job_id => 'made')")
+    conn.execute("INSERT INTO rooms VALUES (1, 'a')")
+    conn.execute("SELECT llamalog.set_context(job_id => 'moved')")
+    conn.execute("UPDATE rooms SET id = 2, name = 'b' WHERE id = 1")
+
+
+@pytest.mark.parametrize("action", ["CASCADE", "SET NULL", "SET DEFAULT"])
+@pytest.mark.parametrize("job", ["made", "moved"])
+def test_a_key_with_an_action_leads_to_no_row_that_is_hidden(db, action, job):
+    rooms(db, action)
+    db.execute("INSERT INTO stays VALUES (1, 2, 'ben')")
+    db.execute("SET LOCAL ROLE ann")
+    wins = "ours" if job == "made" else None
+    with pytest.raises(RevertUnseen) as error, db.transaction():
+        revert(db, wins, job_id=job)
+    assert error.value.sqlstate == "LL028"
+    assert error.value.detail.endswith(
+        "rows of public.stays that are hidden from you may refer to it (stays_room_fkey)"
+    )
+    revert(db, "theirs", job_id=job)
+    db.execute("RESET ROLE")
+    assert db.execute("SELECT id FROM rooms ORDER BY id").fetchall() == [(2,), (7,)]
+    assert db.execute("SELECT * FROM stays").fetchall() == [(1, 2, "ben")]
+    # whom nothing is hidden from is told of the row
+    with pytest.raises(RevertReferences), db.transaction():
+        revert(db, wins, job_id=job)
+    db.execute("DELETE FROM stays")
+    assert revert(db, wins, job_id=job)
+
+
+def test_what_is_hidden_without_an_action_is_left_to_the_server(db):
+    rooms(db, "NO ACTION")
+    db.execute("SET LOCAL ROLE ann")
+    with db.transaction(force_rollback=True):
+        assert revert(db, job_id="moved")
+    db.execute("RESET ROLE")
+    db.execute("INSERT INTO stays VALUES (1, 2, 'ben')")
+    db.execute("SET LOCAL ROLE ann")
+    assert said_of(db, None, job_id="moved") == "23503"
+    db.execute("RESET ROLE")
+    db.execute("ALTER TABLE stays DISABLE ROW LEVEL SECURITY; REVOKE ALL ON stays FROM ann")
+    db.execute("SET LOCAL ROLE ann")
+    assert said_of(db, None, job_id="moved") == "42501"
 
 
 def test_a_foreign_key_that_is_not_enforced_is_in_nobodys_way(db):

@@ -7,7 +7,10 @@ CREATE OR REPLACE FUNCTION llamalog.foreign_keys(relations oid[])
         child_columns  text[],
         parent         oid,
         parent_columns text[],
-        operators      text[]
+        operators      text[],
+        may_wait       boolean,
+        on_delete      "char",
+        on_update      "char"
     )
     LANGUAGE sql
     STABLE
@@ -19,7 +22,10 @@ AS $function$
         array_agg(child.attname::text ORDER BY pair.position),
         rule.confrelid,
         array_agg(parent.attname::text ORDER BY pair.position),
-        array_agg(format('OPERATOR(%I.%s)', namespace.nspname, operator.oprname) ORDER BY pair.position)
+        array_agg(format('OPERATOR(%I.%s)', namespace.nspname, operator.oprname) ORDER BY pair.position),
+        rule.condeferrable,
+        rule.confdeltype,
+        rule.confupdtype
     FROM pg_constraint AS rule
     CROSS JOIN LATERAL unnest(rule.conkey, rule.confkey, rule.conpfeqop)
         WITH ORDINALITY AS pair (child_number, parent_number, operator_oid, position)
@@ -39,8 +45,8 @@ AS $function$
         AND coalesce((to_jsonb(rule) ->> 'conenforced')::boolean, true)
         AND NOT coalesce((to_jsonb(rule) ->> 'conperiod')::boolean, false)
         AND (rule.conrelid = ANY (foreign_keys.relations) OR rule.confrelid = ANY (foreign_keys.relations))
-    GROUP BY rule.oid, rule.conname, rule.conrelid, rule.confrelid;
+    GROUP BY rule.oid;
 $function$;
 
 COMMENT ON FUNCTION llamalog.foreign_keys(oid[]) IS
-    'Foreign keys in force, from row to row, of which one of the tables is child or parent, columns in pairs, and the operators that compare them, the parent''s column first.';
+    'Foreign keys in force, from row to row, of which one of the tables is child or parent, columns in pairs, the operators that compare them, the parent''s column first, whether it can be deferred, and its actions as in pg_constraint.';

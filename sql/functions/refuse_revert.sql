@@ -9,7 +9,7 @@ DECLARE
     c_lines  CONSTANT integer := 20;
     v_first  llamalog.revert_step;
     v_detail text;
-    v_rank   text[] := '{lost,conflict,reference,masked,column}';
+    v_rank   text[] := '{lost,conflict,reference,hidden,masked,column}';
 BEGIN
     SELECT refused.*
     INTO v_first
@@ -55,6 +55,11 @@ BEGIN
             USING ERRCODE = 'LL021',
                   DETAIL  = v_detail,
                   HINT    = 'Revert what refers to the rows first, or let those rows stay as they are: --theirs';
+    ELSIF v_first.action = 'hidden' THEN
+        RAISE EXCEPTION 'row security may hide rows that the revert would change'
+            USING ERRCODE = 'LL028',
+                  DETAIL  = v_detail,
+                  HINT    = 'Let somebody revert whom these tables hide no rows from, or let what may be referred to stay as it is: --theirs';
     END IF;
     RAISE EXCEPTION 'not all can be brought back'
         USING ERRCODE = 'LL022',
@@ -64,4 +69,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.refuse_revert(llamalog.revert_step[]) IS
-    'Part of llamalog.revert(): raises LL020 for later writers, LL021 for foreign keys, LL022 for what the log does not have.';
+    'Part of llamalog.revert(): raises LL020 for later writers, LL021 for foreign keys, LL028 where they may lead to hidden rows, LL022 for what the log does not have.';

@@ -26,4 +26,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.revert(bigint, text, text, text, timestamptz, text, boolean, pg_snapshot, text, text) IS
-    'Does what llamalog.revert_plan() says with the same arguments, as a job of source revert, and returns the id of that job; null when there is nothing to do. Raises LL020 to LL023 and LL026 where something is in the way.';
+    'Does what llamalog.revert_plan() says with the same arguments, as a job of source revert, and returns the id of that job; null when there is nothing to do. Raises LL020 to LL023, LL026 and LL028 where something is in the way.';

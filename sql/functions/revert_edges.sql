@@ -1,5 +1,5 @@
 -- Which row of a revert must be written before which other, by their places: parents before the children that come to them,
--- children before the parents that go, and a unique value is free before it is taken.
+-- children before the parents that go, or leave them behind under another key, and a unique value is free before it is taken.
 CREATE OR REPLACE FUNCTION llamalog.revert_edges(touched_rows llamalog.reverted_row[])
     RETURNS TABLE (
         earlier integer,
@@ -28,13 +28,8 @@ BEGIN
                     AND attribute.attname = ANY (rule.child_columns)
                     AND NOT attribute.attnotnull
                     AND attribute.attgenerated = ''
-            ) AS nullable,
-            reference.condeferrable AS may_wait,
-            reference.condeferrable AND reference.confdeltype = 'a' AS may_wait_to_go
+            ) AS nullable
         FROM llamalog.foreign_keys(ARRAY(SELECT DISTINCT touched.relation FROM unnest(touched_rows) AS touched)) AS rule
-        JOIN pg_constraint AS reference
-            ON reference.conrelid = rule.child
-            AND reference.conname = rule.name
         -- who comes first matters where the parent comes, goes or gets another key
         WHERE rule.parent = ANY (v_moves.coming || v_moves.going)
             OR EXISTS (
@@ -69,11 +64,13 @@ BEGIN
         WHERE parent.has IS DISTINCT FROM parent.gets
             AND parent.place <> child.place
         UNION ALL
-        SELECT child.place, parent.place, child.place, v_rule.nullable, v_rule.may_wait_to_go
+        SELECT
+            child.place, parent.place, child.place, v_rule.nullable,
+            v_rule.may_wait AND CASE WHEN parent.goes THEN v_rule.on_delete ELSE v_rule.on_update END = 'a'
         FROM parent
         JOIN child
             ON child.has = parent.has
-        WHERE parent.goes
+        WHERE (parent.goes OR parent.has <> parent.gets AND child.gets IS DISTINCT FROM child.has AND child.gets IS DISTINCT FROM parent.gets)
             AND parent.place <> child.place;
     END LOOP;
     -- whoever has a unique value that another is to have gives it up first

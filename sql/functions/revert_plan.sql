@@ -1,8 +1,8 @@
 -- What llamalog.revert() would write, in its order, and what stands in the way.
 --
 -- A step with a number is a write: update, insert or delete. The others are in the way: conflict (a later writer has set the
--- field, or the row), reference (a foreign key), masked (redacted: the value is not in the log), column (it was dropped),
--- lost (the row went unseen). While one of them is_refused, nothing is written.
+-- field, or the row), reference (a foreign key), hidden (rows that a foreign key would change unseen), masked (redacted: the
+-- value is not in the log), column (it was dropped), lost (the row went unseen). While one of them is_refused, nothing is written.
 CREATE OR REPLACE FUNCTION llamalog.revert_plan(
     change      bigint DEFAULT NULL,
     job_id      text DEFAULT NULL,
@@ -52,13 +52,13 @@ BEGIN
     WHILE v_is_kept LOOP
         v_is_kept := false;
         FOR v_in_way IN
-            SELECT blocked.place, blocked.columns, blocked.detail, touched.*
+            SELECT blocked.*, touched.*
             FROM llamalog.revert_references(v_rows) AS blocked
             JOIN unnest(v_rows) WITH ORDINALITY AS touched
                 ON touched.ordinality = blocked.place
         LOOP
             RETURN NEXT ROW(
-                NULL, 'reference', v_in_way.entity_type, v_in_way.entity_id, v_in_way.related_id,
+                NULL, v_in_way.action, v_in_way.entity_type, v_in_way.entity_id, v_in_way.related_id,
                 array_to_string(v_in_way.columns, ', '), v_in_way.live, v_in_way.target, wins IS DISTINCT FROM 'theirs',
                 v_in_way.detail, NULL, NULL, NULL, NULL, NULL, NULL
             )::llamalog.revert_step;

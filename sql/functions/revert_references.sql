@@ -1,8 +1,10 @@
--- Where foreign keys are in the way of a revert: a row that is to go and is still referred to, or one that is to refer to a
--- row which is not there. No row outside of the revert is ever deleted or changed by the action of a key.
+-- Where foreign keys are in the way of a revert: a row that is to go, or to get another key, and is still referred to, or one
+-- that is to refer to a row which is not there. No row outside of the revert is ever deleted or changed by the action of a
+-- key; rows that row security hides from the caller are none to that action.
 CREATE OR REPLACE FUNCTION llamalog.revert_references(touched_rows llamalog.reverted_row[])
     RETURNS TABLE (
         place   integer,
+        action  text,
         columns text[],
         detail  text
     )
@@ -26,13 +28,23 @@ BEGIN
             OR rule.child = ANY (v_moves.coming)
             OR EXISTS (
                 SELECT
-                FROM unnest(rule.child_columns) AS key (name)
-                WHERE concat_ws(' ', rule.child, key.name) = ANY (v_moves.changed)
+                FROM unnest(rule.child_columns, rule.parent_columns) AS key (child_name, parent_name)
+                WHERE concat_ws(' ', rule.child, key.child_name) = ANY (v_moves.changed)
+                    OR concat_ws(' ', rule.parent, key.parent_name) = ANY (v_moves.changed)
             )
     LOOP
-        columns := NULL;
         FOR v_row IN
             WITH
+            parent AS MATERIALIZED (
+                SELECT
+                    touched.ordinality AS place,
+                    touched.row_found,
+                    touched.target IS NULL AS goes,
+                    llamalog.picked(touched.live, v_rule.parent_columns) AS has,
+                    llamalog.picked(touched.target, v_rule.parent_columns) AS gets
+                FROM unnest(touched_rows) WITH ORDINALITY AS touched
+                WHERE touched.relation = v_rule.parent
+            ),
             child AS MATERIALIZED (
                 SELECT
                     llamalog.picked(touched.live, v_rule.child_columns) AS has,
@@ -51,28 +63,31 @@ BEGIN
                 FROM child
                 WHERE child.has IS DISTINCT FROM child.gets
                     -- they may come to another row that takes the key
-                    AND child.gets NOT IN (
-                        SELECT llamalog.picked(touched.target, v_rule.parent_columns)
-                        FROM unnest(touched_rows) AS touched
-                        WHERE touched.relation = v_rule.parent
-                            AND llamalog.picked(touched.target, v_rule.parent_columns) IS NOT NULL
-                    )
+                    AND child.gets NOT IN (SELECT parent.gets FROM parent WHERE parent.gets IS NOT NULL)
                 GROUP BY child.gets
-            ),
-            parent AS (
-                SELECT touched.ordinality AS place, touched.row_found, llamalog.picked(touched.live, v_rule.parent_columns) AS key
-                FROM unnest(touched_rows) WITH ORDINALITY AS touched
-                WHERE touched.relation = v_rule.parent
-                    AND touched.live IS NOT NULL
-                    AND touched.target IS NULL
             )
-            SELECT parent.place, parent.row_found, coalesce(coming.row_count, 0) - coalesce(leaving.row_count, 0) AS row_count
+            SELECT
+                parent.place,
+                parent.row_found,
+                parent.goes,
+                CASE WHEN parent.goes THEN v_rule.on_delete ELSE v_rule.on_update END AS what,
+                coalesce(coming.row_count, 0) - coalesce(leaving.row_count, 0) AS row_count
             FROM parent
             LEFT JOIN leaving
-                ON leaving.key = parent.key
+                ON leaving.key = parent.has
             LEFT JOIN coming
-                ON coming.key = parent.key
+                ON coming.key = parent.has
+            WHERE parent.has IS NOT NULL
+                AND parent.has IS DISTINCT FROM parent.gets
+                -- where no action follows, another row may take the key
+                AND (
+                    parent.goes
+                    OR v_rule.on_update <> 'a'
+                    OR parent.has NOT IN (SELECT taking.gets FROM parent AS taking WHERE taking.gets IS NOT NULL)
+                )
         LOOP
+            columns := CASE WHEN NOT v_row.goes THEN v_rule.parent_columns END;
+            place := v_row.place;
             EXECUTE format(
                 'SELECT count(*) FROM %s AS live JOIN %s AS child ON %s WHERE %s',
                 v_rule.parent::regclass,
@@ -87,15 +102,20 @@ BEGIN
             INTO v_count;
             v_count := v_count + v_row.row_count;
             IF v_count > 0 THEN
-                place := v_row.place;
+                action := 'reference';
                 detail := format(
                     '%s %s of %s would still refer to it (%s)',
                     v_count, CASE v_count WHEN 1 THEN 'row' ELSE 'rows' END, v_rule.child::regclass, v_rule.name
                 );
                 RETURN NEXT;
+            ELSIF v_row.what IN ('c', 'n', 'd') AND row_security_active(v_rule.child) THEN
+                action := 'hidden';
+                detail := format('rows of %s that are hidden from you may refer to it (%s)', v_rule.child::regclass, v_rule.name);
+                RETURN NEXT;
             END IF;
         END LOOP;
 
+        action := 'reference';
         columns := v_rule.child_columns;
         v_types := NULL;
         FOR v_row IN
@@ -168,4 +188,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.revert_references(llamalog.reverted_row[]) IS
-    'Part of llamalog.revert_plan(): places of rows that foreign keys keep from what is planned for them; columns: those by which it would refer, null for a row that is referred to.';
+    'Part of llamalog.revert_plan(): places of rows that foreign keys keep from what is planned for them; action: reference, or hidden where row security may hide who refers; columns: those by which it would refer, or be referred to, null for a row that is to go.';
