@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 
@@ -125,6 +126,54 @@ def test_rows_exchange_a_unique_value_where_it_may_be_null(db):
     assert db.execute(seats).fetchall() == [(1,), (2,), (3,)]
     revert(db, undone)
     assert db.execute(seats).fetchall() == [(2,), (3,), (1,)]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["integer PRIMARY KEY DEFERRABLE", "varchar(3) PRIMARY KEY DEFERRABLE INITIALLY DEFERRED"],
+)
+def test_rows_exchange_a_key_that_can_wait(db, kind):
+    db.execute(f"CREATE TABLE players (id {kind}, name text)")
+    watching.watch(db, ["players"])
+    in_job(db, "sat", "INSERT INTO players VALUES (1, 'a'), (2, 'a'), (3, 'c'), (4, 'd')")
+    names = "SELECT id::text, name FROM players ORDER BY id"
+    sat = db.execute(names).fetchall()
+    in_job(
+        db,
+        "moved",
+        "UPDATE players SET id = CASE id::integer WHEN 3 THEN 1 ELSE id::integer + 1 END WHERE id::integer < 4",
+        "UPDATE players SET name = 'b' WHERE id::integer = 3",
+        "SET CONSTRAINTS ALL IMMEDIATE",
+    )
+    moved = db.execute(names).fetchall()
+    assert moved == [("1", "c"), ("2", "a"), ("3", "b"), ("4", "d")]
+    undone = revert(db, "moved")
+    assert db.execute(names).fetchall() == sat
+    in_job(db, "left", "DELETE FROM players WHERE name = 'c'")
+    revert(db, "left")
+    revert(db, undone)
+    db.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    assert db.execute(names).fetchall() == moved
+
+
+def test_rows_that_exchange_a_key_and_cannot_be_told_apart_are_left(db):
+    db.execute(
+        """
+        CREATE TABLE players (id integer PRIMARY KEY DEFERRABLE, name text);
+        CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN UPDATE players SET name = name WHERE id = NEW.id; RETURN NULL; END';
+        """
+    )
+    watching.watch(db, ["players"])
+    in_job(db, "sat", "INSERT INTO players VALUES (1, 'a'), (2, 'b')")
+    in_job(db, "moved", "UPDATE players SET id = 3 - id")
+    # what is written takes the other along to another place
+    db.execute(
+        "CREATE TRIGGER touch AFTER UPDATE ON players FOR EACH ROW WHEN (OLD.id <> NEW.id) EXECUTE FUNCTION touch()"
+    )
+    with pytest.raises(psycopg.Error, match="changed 2 rows, not 1") as error, db.transaction():
+        revert(db, "moved")
+    assert error.value.sqlstate == "LL023"
 
 
 def test_a_row_that_a_key_has_removed_with_another_is_gone_as_planned(db):

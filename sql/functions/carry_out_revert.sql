@@ -30,6 +30,9 @@ DECLARE
     v_locked   text[] := '{}';
     v_locks    text[];
     v_lock     text;
+    v_table    oid;
+    v_tuple    tid;
+    v_places   text[] := '{}';  -- of the rows, as they are locked; later, of those of the steps
     v_job_id   text;
     v_step     llamalog.revert_step;
     v_count    bigint;
@@ -73,17 +76,20 @@ BEGIN
         );
         EXIT WHEN v_locks = '{}';
         FOREACH v_lock IN ARRAY v_locks LOOP
-            EXECUTE format('SELECT %s FOR UPDATE', v_lock);
+            EXECUTE format('SELECT live.tableoid, live.ctid %s FOR UPDATE', v_lock)
+            INTO v_table, v_tuple;
+            v_places := v_places
+                || format('live.tableoid OPERATOR(pg_catalog.=) %L AND live.ctid OPERATOR(pg_catalog.=) %L', v_table, v_tuple);
         END LOOP;
         v_locked := v_locked || v_locks;
     END LOOP;
-    v_steps := ARRAY(
-        SELECT step
-        FROM unnest(v_steps) AS step
-        WHERE step.turn IS NOT NULL
-        ORDER BY step.turn
-    );
-    IF v_steps = '{}' THEN
+    SELECT array_agg(step ORDER BY step.turn), array_agg(locked.place ORDER BY step.turn)
+    INTO v_steps, v_places
+    FROM unnest(v_steps) AS step
+    LEFT JOIN unnest(v_locked, v_places) AS locked (found, place)
+        ON locked.found = step.found
+    WHERE step.turn IS NOT NULL;
+    IF v_steps IS NULL THEN
         RETURN NULL;
     END IF;
     SET CONSTRAINTS ALL DEFERRED;
@@ -92,8 +98,11 @@ BEGIN
         v_planned, user_id, reason
     );
     BEGIN
-        FOREACH v_step IN ARRAY v_steps LOOP
-            v_count := llamalog.carry_out_step(v_step.statement, CASE WHEN v_step.action <> 'insert' THEN v_step.found END, path);
+        FOR v_turn IN 1 .. cardinality(v_steps) LOOP
+            v_step := v_steps[v_turn];
+            v_count := llamalog.carry_out_step(
+                v_step.statement, CASE WHEN v_step.action <> 'insert' THEN v_step.found END, v_places[v_turn], path
+            );
             -- a key that cascades has brought it there already, or removed it
             IF v_count = 0 AND v_step.action = 'update' AND v_step.found_after <> v_step.found THEN
                 EXECUTE format('SELECT count(*) %s', v_step.found_after) INTO v_count;
@@ -112,7 +121,7 @@ BEGIN
             FROM llamalog.revert_drift(v_steps) AS drifted
         LOOP
             IF v_step.statement IS NOT NULL THEN
-                PERFORM llamalog.carry_out_step(v_step.statement, v_step.found_after, path);
+                PERFORM llamalog.carry_out_step(v_step.statement, v_step.found_after, NULL, path);
             END IF;
             v_is_amiss := true;
         END LOOP;
