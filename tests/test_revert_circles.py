@@ -176,6 +176,84 @@ def test_rows_that_exchange_a_key_and_cannot_be_told_apart_are_left(db):
     assert error.value.sqlstate == "LL023"
 
 
+RULES = {
+    "partial": "CREATE UNIQUE INDEX first ON players (club) WHERE bench IS NULL",
+    "expression": "CREATE UNIQUE INDEX first ON players (club, coalesce(bench, -1))",
+    "exclusion": "ALTER TABLE players ADD CONSTRAINT first EXCLUDE USING btree (club WITH =) WHERE (bench IS NULL)",
+    "nulls": "ALTER TABLE players ADD CONSTRAINT first UNIQUE NULLS NOT DISTINCT (club, bench)",
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rows_wait_for_what_others_give_up_by_a_rule_that_no_image_tells(db, rule):
+    db.execute(
+        "CREATE TABLE players (id integer PRIMARY KEY, club integer, bench integer, name text)"
+    )
+    db.execute(RULES[rule].encode())
+    watching.watch(db, ["players"])
+    in_job(
+        db,
+        "sat",
+        "INSERT INTO players SELECT n, n / 4, nullif(n % 4, 0), 'a' FROM generate_series(0, 39) AS n",
+    )
+    players = "SELECT * FROM players ORDER BY id"
+    sat = db.execute(players).fetchall()
+    # each club has another first one, and then those who no longer are get another name
+    in_job(
+        db,
+        "moved",
+        "UPDATE players SET bench = 4 WHERE bench IS NULL",
+        "UPDATE players SET bench = NULL WHERE bench = 1",
+        "UPDATE players SET name = 'b' WHERE id % 4 = 0",
+    )
+    moved = db.execute(players).fetchall()
+    undone = revert(db, "moved")
+    assert db.execute(players).fetchall() == sat
+    revert(db, undone)
+    assert db.execute(players).fetchall() == moved
+    # what a row outside of the plan has is not waited for
+    in_job(db, "left", "UPDATE players SET bench = 5, name = 'c' WHERE bench IS NULL")
+    db.execute("SELECT llamalog.set_context(job_id => 'other')")
+    db.execute("UPDATE players SET bench = NULL WHERE id = 2")
+    with (
+        pytest.raises(psycopg.Error, match='UPDATE of PLAYER "1" needs what') as error,
+        db.transaction(),
+    ):
+        revert(db, "left")
+    assert error.value.sqlstate == "LL026"
+
+
+def test_who_refers_to_a_row_that_waits_waits_too(db):
+    db.execute(
+        """
+        CREATE TABLE clubs (id integer PRIMARY KEY, town text, is_open boolean);
+        CREATE UNIQUE INDEX one_open ON clubs (town) WHERE is_open;
+        CREATE TABLE players (id integer PRIMARY KEY, club integer REFERENCES clubs ON DELETE CASCADE);
+        """
+    )
+    watching.watch(db, ["clubs", "players"])
+    in_job(
+        db,
+        "made",
+        "INSERT INTO clubs VALUES (1, 'Bath', false)",
+        "INSERT INTO clubs VALUES (2, 'Bath', true)",
+        "INSERT INTO players VALUES (10, 2)",
+    )
+    in_job(
+        db,
+        "moved",
+        "UPDATE clubs SET is_open = false WHERE id = 2",
+        "UPDATE clubs SET is_open = true WHERE id = 1",
+        "DELETE FROM clubs WHERE id = 2",
+    )
+    revert(db, "moved")
+    assert db.execute("SELECT * FROM clubs ORDER BY id").fetchall() == [
+        (1, "Bath", False),
+        (2, "Bath", True),
+    ]
+    assert db.execute("SELECT * FROM players").fetchall() == [(10, 2)]
+
+
 def test_a_row_that_a_key_has_removed_with_another_is_gone_as_planned(db):
     covers(db, "CASCADE DEFERRABLE INITIALLY DEFERRED", null="NOT NULL")
     in_job(

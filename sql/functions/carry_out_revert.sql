@@ -35,6 +35,11 @@ DECLARE
     v_places   text[] := '{}';  -- of the rows, as they are locked; later, of those of the steps
     v_job_id   text;
     v_step     llamalog.revert_step;
+    v_turn     integer;
+    v_waiting  integer[];
+    v_todo     integer[] := '{}';
+    v_size     integer;  -- how many of them are tried together
+    v_round    integer;  -- how many steps there were in this round
     v_count    bigint;
     v_is_amiss boolean := false;
     v_schema   text;
@@ -92,29 +97,54 @@ BEGIN
     IF v_steps IS NULL THEN
         RETURN NULL;
     END IF;
+    v_waiting := ARRAY(SELECT generate_series(1, cardinality(v_steps)));
     SET CONSTRAINTS ALL DEFERRED;
     v_job_id := llamalog.revert_context(
         carry_out_revert.change, carry_out_revert.job_id, carry_out_revert.entity_type, carry_out_revert.entity_id, to_at,
         v_planned, user_id, reason
     );
     BEGIN
-        FOR v_turn IN 1 .. cardinality(v_steps) LOOP
-            v_step := v_steps[v_turn];
-            v_count := llamalog.carry_out_step(
-                v_step.statement, CASE WHEN v_step.action <> 'insert' THEN v_step.found END, v_places[v_turn], path
-            );
-            -- a key that cascades has brought it there already, or removed it
-            IF v_count = 0 AND v_step.action = 'update' AND v_step.found_after <> v_step.found THEN
-                EXECUTE format('SELECT count(*) %s', v_step.found_after) INTO v_count;
-            ELSIF v_count = 0 AND v_step.action = 'delete' THEN
-                EXECUTE format('SELECT 1 - count(*) %s', v_step.found) INTO v_count;
+        -- what a step needs, others may be yet to give up, by rules that no image tells: it waits until they are done
+        LOOP
+            IF v_todo = '{}' THEN
+                EXIT WHEN v_waiting = '{}';
+                v_todo := v_waiting;
+                v_waiting := '{}';
+                v_size := cardinality(v_todo);
+                v_round := v_size;
             END IF;
-            IF v_count <> 1 THEN
-                RAISE EXCEPTION '% of % "%" changed % rows, not 1', upper(v_step.action), v_step.entity_type, left(v_step.entity_id, 100), v_count
-                    USING ERRCODE = 'LL023',
-                          DETAIL  = v_step.statement,
-                          HINT    = 'A trigger, a rule or a row security policy of the table is in the way; nothing was reverted.';
-            END IF;
+            BEGIN
+                FOREACH v_turn IN ARRAY v_todo[: v_size] LOOP
+                    v_step := v_steps[v_turn];
+                    v_count := llamalog.carry_out_step(
+                        v_step.statement, CASE WHEN v_step.action <> 'insert' THEN v_step.found END, v_places[v_turn], path
+                    );
+                    -- a key that cascades has brought it there already, or removed it
+                    IF v_count = 0 AND v_step.action = 'update' AND v_step.found_after <> v_step.found THEN
+                        EXECUTE format('SELECT count(*) %s', v_step.found_after) INTO v_count;
+                    ELSIF v_count = 0 AND v_step.action = 'delete' THEN
+                        EXECUTE format('SELECT 1 - count(*) %s', v_step.found) INTO v_count;
+                    END IF;
+                    IF v_count <> 1 THEN
+                        RAISE EXCEPTION '% of % "%" changed % rows, not 1', upper(v_step.action), v_step.entity_type, left(v_step.entity_id, 100), v_count
+                            USING ERRCODE = 'LL023',
+                                  DETAIL  = v_step.statement,
+                                  HINT    = 'A trigger, a rule or a row security policy of the table is in the way; nothing was reverted.';
+                    END IF;
+                END LOOP;
+                v_todo := v_todo[v_size + 1 :];
+                v_size := cardinality(v_todo);
+            EXCEPTION
+                -- and whoever refers to one that waits
+                WHEN unique_violation OR exclusion_violation OR foreign_key_violation THEN
+                    v_waiting := v_waiting || v_turn;
+                    IF cardinality(v_waiting) = v_round THEN
+                        RAISE;
+                    END IF;
+                    -- those before it are undone with it, and done again without it
+                    v_size := array_position(v_todo, v_turn) - 1;
+                    v_todo := array_remove(v_todo, v_turn);
+            END;
         END LOOP;
         FOR v_step IN
             SELECT drifted.*
