@@ -726,6 +726,20 @@ def test_redacted_values_do_not_come_back(each_db, statement):
     assert db.execute("SELECT * FROM users").fetchall() == [(1, "a", email)]
 
 
+def test_a_redacted_value_refers_to_nothing_that_could_be_looked_for(db):
+    db.execute(
+        "CREATE TABLE people (id integer PRIMARY KEY);"
+        "CREATE TABLE notes (id integer PRIMARY KEY, person integer REFERENCES people, note text)"
+    )
+    watching.watch(db, ["notes"], Options(redact=["person"]))
+    db.execute("INSERT INTO people VALUES (7); INSERT INTO notes VALUES (1, 7, 'a')")
+    db.execute("DELETE FROM notes")
+    with pytest.raises(RevertIncomplete), db.transaction():
+        revert(db, change=last_seq(db))
+    assert revert(db, is_partial=True, change=last_seq(db))
+    assert db.execute("SELECT * FROM notes").fetchall() == [(1, None, "a")]
+
+
 def test_what_was_redacted_only_then_or_only_since_is_no_later_writer(db):
     db.execute("CREATE TABLE users (id integer PRIMARY KEY, name text, email text)")
     watching.watch(db, ["users"])

@@ -1,4 +1,5 @@
--- The values of some columns of an image, as one value to compare; null where one of them is null.
+-- The values of some columns of an image, as one value to compare; null where one of them is null, or redacted: what it is in
+-- the table is not known then, and no revert writes it.
 CREATE OR REPLACE FUNCTION llamalog.picked(
     image   jsonb,
     columns text[]
@@ -14,7 +15,7 @@ DECLARE
     v_values jsonb := '[]';
 BEGIN
     FOREACH v_name IN ARRAY columns LOOP
-        IF coalesce(image -> v_name, 'null') = 'null' THEN
+        IF coalesce(image -> v_name, 'null') IN ('null', '"[redacted]"') THEN
             RETURN NULL;
         END IF;
         v_values := v_values || jsonb_build_array(image -> v_name);
@@ -24,4 +25,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.picked(jsonb, text[]) IS
-    'Array of the values of these columns; null when one is null, is not there, or there is no image.';
+    'Array of the values of these columns; null when one is null, redacted or not there, or there is no image.';
