@@ -114,7 +114,7 @@ ACCEPTED = {
     ),
     (
         "security",
-        "capture_row|carry_out_revert|carry_out_step|revert_drift|revert_holder|reverted_rows|reconciled_rows|labels",
+        "capture_row|carry_out_revert|carry_out_step|matching_keys|revert_drift|revert_holder|revert_references|reverted_rows|reconciled_rows|labels",
         "not sanitized|not SQL",
     ): ("queries that functions of ours made by format(), with %I and %L, from the catalogue"),
     ("security", "hang_truncate_capture|take_back_grants", "not sanitized"): (

@@ -532,6 +532,78 @@ def test_what_is_hidden_without_an_action_is_left_to_the_server(db):
     assert said_of(db, None, job_id="moved") == "42501"
 
 
+@pytest.mark.parametrize(
+    ("referring", "referred", "values", "keys"),
+    [
+        ("char(5)", "text", "'a', 'b'", "'a', 'b'"),
+        ("char(5)", "char(3)", "'a', 'b'", "'a', 'b'"),
+        ("varchar(5)", "char(3)", "'a', 'b'", "'a', 'b'"),
+        ("date", "timestamp", "'2026-01-01', '2026-01-02'", "'2026-01-01', '2026-01-02'"),
+        ("integer", "numeric", "1, 2", "1.0, 2.00"),
+        ("interval", "interval", "'24:00', '1 mon'", "'1 day', '30 days'"),
+        ("text", 'text COLLATE "any case"', "'A', 'b'", "'a', 'B'"),
+        ("weight", "float8", "1.5, '-0'", "1.5, 0"),
+        ("mark", "mark", "'a', 'b'", "'a', 'b'"),
+    ],
+)
+def test_what_a_foreign_key_takes_for_equal_is(db, referring, referred, values, keys):
+    if "any case" in referred:
+        try:
+            with db.transaction():
+                db.execute(
+                    "CREATE COLLATION \"any case\" (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+                )
+        except psycopg.errors.FeatureNotSupported:
+            pytest.skip("this server is built without ICU")
+    one, two = values.split(", ")
+    db.execute(
+        f"""
+        CREATE TYPE mark AS ENUM ('a', 'b');
+        CREATE DOMAIN weight AS float4 CHECK (value < 9);
+        CREATE TABLE shelves (room integer, id {referred}, PRIMARY KEY (room, id));
+        CREATE TABLE discs (n integer PRIMARY KEY, room integer DEFAULT 1, "the shelf" {referring},
+            FOREIGN KEY (room, "the shelf") REFERENCES shelves ON DELETE CASCADE)
+        """.encode()
+    )
+    watching.watch(db, ["shelves", "discs"])
+    db.execute("SELECT llamalog.set_context(job_id => 'made')")
+    db.execute("INSERT INTO shelves VALUES (1, {}), (1, {})".format(*keys.split(", ")).encode())
+    db.execute(f'INSERT INTO discs (n, "the shelf") VALUES (1, {one}), (2, {two})'.encode())
+    both = 'SELECT 1, room, id::text FROM shelves UNION ALL SELECT n, room, "the shelf"::text FROM discs ORDER BY 1, 2, 3'
+    made = db.execute(both).fetchall()
+    gone = revert(db, job_id="made")
+    assert db.execute(both).fetchall() == []
+    assert revert(db, job_id=gone)
+    assert db.execute(both).fetchall() == made
+    # what is not in the plan is found, too
+    db.execute(f'UPDATE discs SET "the shelf" = {two}'.encode())
+    assert revert(db, change=last_seq(db))
+    assert db.execute(both).fetchall() == made
+    db.execute(
+        f'UPDATE discs SET "the shelf" = {two}; DELETE FROM shelves WHERE id = {one}'.encode()
+    )
+    with pytest.raises(RevertReferences, match="foreign keys"), db.transaction():
+        revert(db, change=last_seq(db) - 1)
+
+
+def test_a_value_that_no_column_has_refers_to_nothing(db):
+    """Blanks at the end make another text of a text, and none of a char."""
+    db.execute(
+        "CREATE TABLE shelves (id text PRIMARY KEY);"
+        "CREATE TABLE discs (id integer PRIMARY KEY, shelf char(3) REFERENCES shelves)"
+    )
+    watching.watch(db, ["shelves", "discs"])
+    db.execute("INSERT INTO shelves VALUES ('a'); INSERT INTO discs VALUES (1, 'a')")
+    db.execute("SELECT llamalog.set_context(job_id => 'gone')")
+    db.execute("DELETE FROM discs")
+    db.execute("INSERT INTO shelves VALUES ('a  ')")
+    db.execute("DELETE FROM shelves WHERE id = 'a  '")
+    db.execute("SELECT llamalog.set_context(job_id => 'later')")
+    db.execute("DELETE FROM shelves")
+    with pytest.raises(RevertReferences, match="foreign keys"), db.transaction():
+        revert(db, job_id="gone")
+
+
 def test_a_foreign_key_that_is_not_enforced_is_in_nobodys_way(db):
     if db.info.server_version < 180000:
         pytest.skip("NOT ENFORCED is new in PostgreSQL 18")

@@ -7,7 +7,7 @@ CREATE OR REPLACE FUNCTION llamalog.foreign_keys(relations oid[])
         child_columns  text[],
         parent         oid,
         parent_columns text[],
-        operators      text[],
+        condition      text,
         may_wait       boolean,
         on_delete      "char",
         on_update      "char"
@@ -22,7 +22,22 @@ AS $function$
         array_agg(child.attname::text ORDER BY pair.position),
         rule.confrelid,
         array_agg(parent.attname::text ORDER BY pair.position),
-        array_agg(format('OPERATOR(%I.%s)', namespace.nspname, operator.oprname) ORDER BY pair.position),
+        string_agg(
+            format(
+                '%s%s OPERATOR(%I.%s) child.%I%s',
+                CASE parent.attcollation
+                    WHEN 0 THEN format('live.%I', parent.attname)
+                    ELSE format('(live.%I COLLATE %s)', parent.attname, parent.attcollation::regcollation)
+                END,
+                CASE WHEN parent.atttypid <> left_type.oid AND left_type.typtype <> 'p' THEN '::' || format_type(left_type.oid, -1) END,
+                namespace.nspname,
+                operator.oprname,
+                child.attname,
+                CASE WHEN child.atttypid <> right_type.oid AND right_type.typtype <> 'p' THEN '::' || format_type(right_type.oid, -1) END
+            ),
+            ' AND '
+            ORDER BY pair.position
+        ),
         rule.condeferrable,
         rule.confdeltype,
         rule.confupdtype
@@ -39,6 +54,10 @@ AS $function$
         ON operator.oid = pair.operator_oid
     JOIN pg_namespace AS namespace
         ON namespace.oid = operator.oprnamespace
+    JOIN pg_type AS left_type
+        ON left_type.oid = operator.oprleft
+    JOIN pg_type AS right_type
+        ON right_type.oid = operator.oprright
     WHERE rule.contype = 'f'
         AND rule.conparentid = 0
         -- before PostgreSQL 18 there are no such columns
@@ -49,4 +68,4 @@ AS $function$
 $function$;
 
 COMMENT ON FUNCTION llamalog.foreign_keys(oid[]) IS
-    'Foreign keys in force, from row to row, of which one of the tables is child or parent, columns in pairs, the operators that compare them, the parent''s column first, whether it can be deferred, and its actions as in pg_constraint.';
+    'Foreign keys in force, from row to row, of which one of the tables is child or parent, columns in pairs, the condition that the row called child refers to the one called live, whether it can be deferred, and its actions as in pg_constraint.';

@@ -56,11 +56,21 @@ BEGIN
                 llamalog.picked(touched.target, v_rule.child_columns) AS gets
             FROM unnest(touched_rows) WITH ORDINALITY AS touched
             WHERE touched.relation = v_rule.child
+        ),
+        matched AS MATERIALIZED (
+            SELECT found.*
+            FROM llamalog.matching_keys(
+                v_rule.child, v_rule.child_columns, ARRAY(SELECT child.has FROM child UNION SELECT child.gets FROM child),
+                v_rule.parent, v_rule.parent_columns, ARRAY(SELECT parent.has FROM parent UNION SELECT parent.gets FROM parent),
+                v_rule.condition
+            ) AS found
         )
         SELECT parent.place, child.place, child.place, v_rule.nullable, v_rule.may_wait
         FROM parent
+        JOIN matched
+            ON matched.parent_key = parent.gets
         JOIN child
-            ON child.gets = parent.gets
+            ON child.gets = matched.child_key
         WHERE parent.has IS DISTINCT FROM parent.gets
             AND parent.place <> child.place
         UNION ALL
@@ -68,8 +78,10 @@ BEGIN
             child.place, parent.place, child.place, v_rule.nullable,
             v_rule.may_wait AND CASE WHEN parent.goes THEN v_rule.on_delete ELSE v_rule.on_update END = 'a'
         FROM parent
+        JOIN matched
+            ON matched.parent_key = parent.has
         JOIN child
-            ON child.has = parent.has
+            ON child.has = matched.child_key
         WHERE (parent.goes OR parent.has <> parent.gets AND child.gets IS DISTINCT FROM child.has AND child.gets IS DISTINCT FROM parent.gets)
             AND parent.place <> child.place;
     END LOOP;

@@ -52,19 +52,38 @@ BEGIN
                 FROM unnest(touched_rows) AS touched
                 WHERE touched.relation = v_rule.child
             ),
+            matched AS MATERIALIZED (
+                SELECT found.*
+                FROM llamalog.matching_keys(
+                    v_rule.child, v_rule.child_columns, ARRAY(SELECT child.has FROM child UNION SELECT child.gets FROM child),
+                    v_rule.parent, v_rule.parent_columns, ARRAY(SELECT parent.has FROM parent UNION SELECT parent.gets FROM parent),
+                    v_rule.condition
+                ) AS found
+            ),
+            -- references that the plan itself will have a row for
+            met AS (
+                SELECT matched.child_key AS key
+                FROM matched
+                JOIN parent
+                    ON parent.gets = matched.parent_key
+            ),
             leaving AS (
-                SELECT child.has AS key, count(*) AS row_count
+                SELECT matched.parent_key AS key, count(*) AS row_count
                 FROM child
+                JOIN matched
+                    ON matched.child_key = child.has
                 WHERE child.has IS DISTINCT FROM child.gets
-                GROUP BY child.has
+                GROUP BY matched.parent_key
             ),
             coming AS (
-                SELECT child.gets AS key, count(*) AS row_count
+                SELECT matched.parent_key AS key, count(*) AS row_count
                 FROM child
+                JOIN matched
+                    ON matched.child_key = child.gets
                 WHERE child.has IS DISTINCT FROM child.gets
                     -- they may come to another row that takes the key
-                    AND child.gets NOT IN (SELECT parent.gets FROM parent WHERE parent.gets IS NOT NULL)
-                GROUP BY child.gets
+                    AND child.gets NOT IN (SELECT met.key FROM met)
+                GROUP BY matched.parent_key
             )
             SELECT
                 parent.place,
@@ -90,14 +109,7 @@ BEGIN
             place := v_row.place;
             EXECUTE format(
                 'SELECT count(*) FROM %s AS live JOIN %s AS child ON %s WHERE %s',
-                v_rule.parent::regclass,
-                v_rule.child::regclass,
-                (
-                    SELECT string_agg(format('live.%I %s child.%I', pair.parent_column, pair.operator, pair.child_column), ' AND ')
-                    FROM unnest(v_rule.parent_columns, v_rule.operators, v_rule.child_columns)
-                        AS pair (parent_column, operator, child_column)
-                ),
-                v_row.row_found
+                v_rule.parent::regclass, v_rule.child::regclass, v_rule.condition, v_row.row_found
             )
             INTO v_count;
             v_count := v_count + v_row.row_count;
@@ -134,15 +146,30 @@ BEGIN
                     llamalog.picked(touched.target, v_rule.child_columns) AS gets
                 FROM unnest(touched_rows) WITH ORDINALITY AS touched
                 WHERE touched.relation = v_rule.child
+            ),
+            matched AS MATERIALIZED (
+                SELECT found.*
+                FROM llamalog.matching_keys(
+                    v_rule.child, v_rule.child_columns, ARRAY(SELECT child.has FROM child UNION SELECT child.gets FROM child),
+                    v_rule.parent, v_rule.parent_columns, ARRAY(SELECT parent.has FROM parent UNION SELECT parent.gets FROM parent),
+                    v_rule.condition
+                ) AS found
+            ),
+            -- references that the plan itself will have a row for
+            met AS (
+                SELECT matched.child_key AS key
+                FROM matched
+                JOIN parent
+                    ON parent.gets = matched.parent_key
             )
             SELECT
                 child.gets,
                 array_agg(child.place) AS places,
-                child.gets IN (SELECT parent.has FROM parent WHERE parent.has IS NOT NULL) AS is_going
+                child.gets IN (SELECT matched.child_key FROM matched JOIN parent ON parent.has = matched.parent_key) AS is_going
             FROM child
             WHERE child.gets IS NOT NULL
                 AND child.gets IS DISTINCT FROM child.has
-                AND child.gets NOT IN (SELECT parent.gets FROM parent WHERE parent.gets IS NOT NULL)
+                AND child.gets NOT IN (SELECT met.key FROM met)
             GROUP BY child.gets
         LOOP
             v_count := 0;
@@ -153,23 +180,20 @@ BEGIN
                     WHERE shown.name = ANY (v_rule.child_columns)
                 ));
                 EXECUTE format(
-                    'SELECT count(*) FROM %s AS live WHERE %s',
+                    'SELECT count(*) FROM %s AS live CROSS JOIN (SELECT %s) AS child WHERE %s',
                     v_rule.parent::regclass,
                     (
                         SELECT string_agg(
                             format(
-                                'live.%I %s %s', pair.parent_column, pair.operator,
-                                llamalog.image_literal(
-                                    v_row.gets -> (pair.position - 1)::integer,
-                                    v_types -> pair.child_column ->> 0,
-                                    v_types -> pair.child_column ->> 1
-                                )
+                                '%s AS %I',
+                                llamalog.image_literal(v_row.gets -> (key.position - 1)::integer, v_types -> key.name ->> 0, v_types -> key.name ->> 1),
+                                key.name
                             ),
-                            ' AND '
+                            ', '
                         )
-                        FROM unnest(v_rule.parent_columns, v_rule.operators, v_rule.child_columns)
-                            WITH ORDINALITY AS pair (parent_column, operator, child_column, position)
-                    )
+                        FROM unnest(v_rule.child_columns) WITH ORDINALITY AS key (name, position)
+                    ),
+                    v_rule.condition
                 )
                 INTO v_count;
             END IF;
