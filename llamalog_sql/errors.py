@@ -138,7 +138,7 @@ class RevertReferences(LlamaLogError):
 
 
 class RevertIncomplete(LlamaLogError):
-    """Not all can be brought back: values were redacted, or columns dropped."""
+    """Not all can be brought back: values were redacted, columns dropped, or no UPDATE can set them."""
 
     code = "LL022"
 

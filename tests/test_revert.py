@@ -777,7 +777,48 @@ def test_whatever_rule_is_broken_the_revert_says_so(db, rule, holder):
     assert "By the rule public.same." in error.value.detail
 
 
-# -- what the log does not have ---------------------------------------------------------------------------------------
+# -- what the log does not have, or nobody can set --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["id", "n"])
+def test_an_identity_that_is_always_generated_is_not_set_in_a_row_that_is_there(each_db, key):
+    db = each_db
+    db.execute(
+        "CREATE TABLE tickets (id integer NOT NULL, n integer GENERATED ALWAYS AS IDENTITY, note text,"
+        f" PRIMARY KEY ({key}))"
+    )
+    watching.watch(db, ["tickets"])
+    db.execute("INSERT INTO tickets (id, note) VALUES (7, 'a')")
+    db.execute("UPDATE tickets SET n = DEFAULT, note = 'b'")
+    seq = last_seq(db)
+    with pytest.raises(RevertIncomplete) as error, db.transaction():
+        revert(db, change=seq)
+    number = {"id": 7, "n": 2}[key]
+    assert error.value.detail == (
+        f"TICKET {number} n: generated always as identity: no UPDATE can set it"
+    )
+    assert revert(db, is_partial=True, change=seq)
+    assert db.execute("SELECT * FROM tickets").fetchall() == [(7, 2, "a")]
+    db.execute("DELETE FROM tickets")
+    assert revert(db, change=last_seq(db))
+    assert db.execute("SELECT * FROM tickets").fetchall() == [(7, 2, "a")]
+
+
+def test_an_identity_that_a_trigger_insists_on_is_warned_of(db):
+    db.execute(
+        """
+        CREATE TABLE tickets (id integer PRIMARY KEY, n integer GENERATED ALWAYS AS IDENTITY, note text);
+        CREATE FUNCTION insist() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN NEW.n := 100; NEW.note := upper(NEW.note); RETURN NEW; END';
+        """
+    )
+    watching.watch(db, ["tickets"])
+    db.execute("INSERT INTO tickets (id, note) VALUES (7, 'a'); DELETE FROM tickets")
+    db.execute(
+        "CREATE TRIGGER insist BEFORE INSERT ON tickets FOR EACH ROW EXECUTE FUNCTION insist()"
+    )
+    assert revert(db, change=last_seq(db))
+    assert db.execute("SELECT * FROM tickets").fetchall() == [(7, 100, "a")]
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,9 @@ def _print(conn: Connection, plan: Plan, stream: IO[str]) -> None:
                         _name(step, labels),
                         step.field or "",
                         # what is not known is not nothing
-                        "" if step.action == "column" else _shown(step, step.before),
+                        ""
+                        if step.before is None and step.action == "column"
+                        else _shown(step, step.before),
                         "" if step.action == "masked" else _shown(step, step.after),
                         _why(step),
                     ]

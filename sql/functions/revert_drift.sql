@@ -1,7 +1,8 @@
 -- The steps of a revert whose rows are not as they were written, each with the statement that sets its row right.
 --
 -- Triggers of the application's have written to them since. A counter, say, that a trigger keeps has been set back twice: by its
--- own step, and by the trigger. Of a row that they took away, or brought under another key, statement is null.
+-- own step, and by the trigger. Of a row that they took away, or brought under another key, or of which no UPDATE can set what they
+-- have written, statement is null.
 CREATE OR REPLACE FUNCTION llamalog.revert_drift(steps llamalog.revert_step[])
     RETURNS SETOF llamalog.revert_step
     LANGUAGE plpgsql
@@ -62,7 +63,12 @@ BEGIN
                 substr(v_step.found_after, length(format('FROM %s AS live', v_table::regclass)) + 1)
             )
             FROM llamalog.table_columns(v_table) AS shown
+            JOIN pg_attribute AS attribute
+                ON attribute.attrelid = v_table
+                AND attribute.attname = shown.name
+                AND attribute.attidentity <> 'a'
             WHERE shown.name = ANY (v_fields)
+            HAVING count(*) > 0
         );
         RETURN NEXT v_step;
     END LOOP;
@@ -70,4 +76,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.revert_drift(llamalog.revert_step[]) IS
-    'Part of llamalog.revert(): steps whose fields are not as they were written; statement: an UPDATE of these fields, null where the row is not there.';
+    'Part of llamalog.revert(): steps whose fields are not as they were written; statement: an UPDATE of these fields, null where the row is not there, or none of them can be set.';

@@ -2,7 +2,8 @@
 --
 -- A step with a number is a write: update, insert or delete. The others are in the way: conflict (a later writer has set the
 -- field, or the row), reference (a foreign key), hidden (rows that a foreign key would change unseen), masked (redacted: the
--- value is not in the log), column (it was dropped), lost (the row went unseen). While one of them is_refused, nothing is written.
+-- value is not in the log), column (it was dropped, or cannot be set), lost (the row went unseen). While one of them
+-- is_refused, nothing is written.
 CREATE OR REPLACE FUNCTION llamalog.revert_plan(
     change      bigint DEFAULT NULL,
     job_id      text DEFAULT NULL,

@@ -44,6 +44,7 @@ BEGIN
             CASE
                 WHEN wanted.value = '"[redacted]"' THEN 'masked'
                 WHEN known.name IS NULL THEN 'column'
+                WHEN known.is_always AND touched.action = 'update' THEN 'column'
             END AS obstacle
         FROM touched
         -- a row that comes back has its ignored columns too
@@ -97,9 +98,9 @@ BEGIN
         JOIN known
             ON known.relation = touched.relation
             AND known.is_key
-        GROUP BY touched.ordinality, touched.row_found
-        -- what the server will make of the key is not known
-        HAVING NOT bool_or(known.is_generated)
+        GROUP BY touched.ordinality, touched.row_found, touched.action
+        -- what the server will make of the key is not known, or it stays
+        HAVING NOT bool_or(known.is_generated OR known.is_always AND touched.action = 'update')
     )
     SELECT
         touched.ordinality::integer,
@@ -153,7 +154,7 @@ BEGIN
         NOT is_partial,
         CASE field.obstacle
             WHEN 'masked' THEN 'redacted: its value is not in the log'
-            ELSE 'the table has no such column any more'
+            ELSE CASE WHEN field.is_always THEN 'generated always as identity: no UPDATE can set it' ELSE 'the table has no such column any more' END
         END,
         NULL,
         NULL,
