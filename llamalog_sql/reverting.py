@@ -32,7 +32,7 @@ class Step:
     """A write of a revert (update, insert, delete), in its turn; or what stands in its way, whose turn is None.
 
     In the way are conflict, reference, hidden, masked, column and lost; is_refused: nothing is written because of it.
-    before, after: images; of an update the changed fields, else the row.  seq, job_id, user_id: of the change in the way.
+    before, after: images; of an update the changed fields, of a reference those that refer, else the row.  seq, job_id, user_id: of the change in the way.
     """
 
     turn: int | None

@@ -1266,6 +1266,35 @@ def test_the_command_names_what_is_in_the_way(llamalog, database, new):
     assert database.execute("SELECT title FROM albums").fetchall() == [("one",)]
 
 
+def test_the_command_shows_of_a_reference_what_refers(llamalog, database):
+    database.execute(
+        """
+        CREATE TABLE shelves (room integer, slot integer, PRIMARY KEY (room, slot));
+        CREATE TABLE discs (id integer PRIMARY KEY, room integer, slot integer, owner integer REFERENCES discs, note text,
+            FOREIGN KEY (room, slot) REFERENCES shelves);
+        INSERT INTO shelves VALUES (1, 10), (2, 20)
+        """
+    )
+    watching.watch(database, ["discs"])
+    database.execute("INSERT INTO discs VALUES (1, 1, 10, NULL), (2, 1, 10, 1)")
+    then = clock(database)
+    database.execute("UPDATE discs SET room = 2, slot = 20, owner = NULL, note = 'a' WHERE id = 2")
+    database.execute("DELETE FROM discs WHERE id = 1; DELETE FROM shelves WHERE room = 1")
+
+    def shown(*words):
+        said = llamalog("revert", *words, "--dry-run", COLUMNS="250").stdout.splitlines()
+        lines = [re.split(r"\s{2,}", line) for line in said if line.startswith("reference")]
+        return sorted(line[2:5] for line in lines)
+
+    assert shown("DISC", "2", "--to", then) == [
+        ["owner", "nothing", "1"],
+        ["room, slot", "room: 2, slot: 20", "room: 1, slot: 10"],
+    ]
+    assert shown("--change", str(last_seq(database))) == [
+        ["room, slot", "nothing", "room: 1, slot: 10"]
+    ]
+
+
 def test_the_command_brings_back_and_removes_and_shows_no_more_than_fits(
     llamalog, database, new, monkeypatch
 ):

@@ -224,7 +224,14 @@ def _name(step: Step, labels: dict[tuple[str, str], str]) -> str:
 
 
 def _shown(step: Step, value: Any) -> str:
-    return "" if step.field is None else output.short_value(value)
+    if step.field is None:
+        return ""
+    if step.action not in ("reference", "hidden") or value is None:
+        return output.short_value(value)
+    return ", ".join(
+        output.short_value(one) if name == step.field else f"{name}: {output.short_value(one)}"
+        for name, one in value.items()
+    )
 
 
 def _why(step: Step) -> str:

@@ -24,6 +24,8 @@ AS $function$
 DECLARE
     v_rows    llamalog.reverted_row[];
     v_in_way  record;
+    v_kept    jsonb;
+    v_left    jsonb;
     v_order   integer[];
     v_is_kept boolean := true;
 BEGIN
@@ -58,18 +60,20 @@ BEGIN
             JOIN unnest(v_rows) WITH ORDINALITY AS touched
                 ON touched.ordinality = blocked.place
         LOOP
+            SELECT jsonb_object_agg(kept.name, v_in_way.live -> kept.name), jsonb_object_agg(kept.name, v_in_way.target -> kept.name)
+            INTO v_kept, v_left
+            FROM unnest(v_in_way.columns) AS kept (name);
             RETURN NEXT ROW(
                 NULL, v_in_way.action, v_in_way.entity_type, v_in_way.entity_id, v_in_way.related_id,
-                array_to_string(v_in_way.columns, ', '), v_in_way.live, v_in_way.target, wins IS DISTINCT FROM 'theirs',
-                v_in_way.detail, NULL, NULL, NULL, NULL, NULL, NULL
+                array_to_string(v_in_way.columns, ', '),
+                CASE WHEN v_in_way.live IS NOT NULL THEN coalesce(v_kept, v_in_way.live) END,
+                CASE WHEN v_in_way.target IS NOT NULL THEN coalesce(v_left, v_in_way.target) END,
+                wins IS DISTINCT FROM 'theirs', v_in_way.detail, NULL, NULL, NULL, NULL, NULL, NULL
             )::llamalog.revert_step;
             CONTINUE WHEN wins IS DISTINCT FROM 'theirs';
             v_is_kept := true;
             v_rows[v_in_way.place].target := CASE
-                WHEN num_nonnulls(v_in_way.live, v_in_way.target) = 2 THEN v_rows[v_in_way.place].target || (
-                    SELECT jsonb_object_agg(kept.name, v_in_way.live -> kept.name)
-                    FROM unnest(v_in_way.columns) AS kept (name)
-                )
+                WHEN num_nonnulls(v_in_way.live, v_in_way.target) = 2 THEN v_rows[v_in_way.place].target || v_kept
                 ELSE v_in_way.live
             END;
         END LOOP;
