@@ -254,6 +254,30 @@ def test_who_refers_to_a_row_that_waits_waits_too(db):
     assert db.execute("SELECT * FROM players").fetchall() == [(10, 2)]
 
 
+def test_keys_that_take_rows_along_in_two_ways_change_and_change_back(db):
+    db.execute(
+        """
+        CREATE TABLE nodes (id integer PRIMARY KEY, up integer REFERENCES nodes ON UPDATE CASCADE);
+        CREATE TABLE lamps (id integer PRIMARY KEY, node integer REFERENCES nodes ON UPDATE CASCADE,
+            spare integer REFERENCES nodes ON UPDATE SET NULL);
+        """
+    )
+    watching.watch(db, ["nodes", "lamps"])
+    in_job(
+        db,
+        "made",
+        "INSERT INTO nodes VALUES (1, NULL), (2, 1), (3, 2)",
+        "INSERT INTO lamps VALUES (1, 1, 2), (2, 2, 2), (3, 3, 1)",
+    )
+    in_job(db, "moved", "UPDATE nodes SET id = id + 10")
+    rows = "SELECT 'node' AS kind, id, up, NULL AS spare FROM nodes UNION ALL SELECT 'lamp', * FROM lamps ORDER BY 1, 2"
+    moved = db.execute(rows).fetchall()
+    undone = revert(db, "moved")
+    assert db.execute(rows).fetchall() != moved
+    revert(db, undone)
+    assert db.execute(rows).fetchall() == moved
+
+
 def test_a_row_that_a_key_has_removed_with_another_is_gone_as_planned(db):
     covers(db, "CASCADE DEFERRABLE INITIALLY DEFERRED", null="NOT NULL")
     in_job(

@@ -82,8 +82,15 @@ BEGIN
             ON matched.parent_key = parent.has
         JOIN child
             ON child.has = matched.child_key
-        WHERE (parent.goes OR parent.has <> parent.gets AND child.gets IS DISTINCT FROM child.has AND child.gets IS DISTINCT FROM parent.gets)
-            AND parent.place <> child.place;
+        WHERE parent.place <> child.place
+            AND (
+                parent.goes
+                -- no action takes them along, or away
+                OR v_rule.on_update IN ('a', 'r')
+                    AND parent.has <> parent.gets
+                    AND child.gets IS DISTINCT FROM child.has
+                    AND child.gets IS DISTINCT FROM parent.gets
+            );
     END LOOP;
     -- whoever has a unique value that another is to have gives it up first
     FOR v_rule IN
