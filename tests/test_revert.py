@@ -604,6 +604,30 @@ def test_a_value_that_no_column_has_refers_to_nothing(db):
         revert(db, job_id="gone")
 
 
+def test_a_foreign_key_of_a_single_partition_is_one_too(db):
+    events(db)
+    db.execute(
+        """
+        CREATE TABLE notes (id integer, event integer, region text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+        CREATE TABLE notes_north PARTITION OF notes FOR VALUES IN ('north');
+        ALTER TABLE notes_north ADD FOREIGN KEY (event, region) REFERENCES north ON DELETE CASCADE
+        """
+    )
+    watching.watch(db, ["notes"])
+    db.execute("SELECT llamalog.set_context(job_id => 'made')")
+    db.execute("INSERT INTO events VALUES (1, 'north')")
+    made = last_seq(db)
+    db.execute("INSERT INTO notes VALUES (1, 1, 'north')")
+    with pytest.raises(RevertReferences) as error, db.transaction():
+        revert(db, change=made)
+    assert "1 row of public.notes would still refer to it" in error.value.detail
+    undone = revert(db, job_id="made")
+    rows = "SELECT (SELECT count(*) FROM events) AS events, (SELECT count(*) FROM notes) AS notes"
+    assert db.execute(rows).fetchone() == (0, 0)
+    assert revert(db, job_id=undone)
+    assert db.execute(rows).fetchone() == (1, 1)
+
+
 def test_a_foreign_key_that_is_not_enforced_is_in_nobodys_way(db):
     if db.info.server_version < 180000:
         pytest.skip("NOT ENFORCED is new in PostgreSQL 18")

@@ -1,5 +1,6 @@
--- The foreign keys that lead from or to some tables; those of partitions are their whole's. One that is NOT ENFORCED
--- keeps no row from anything; what one of a PERIOD refers to are several rows together, as only PostgreSQL itself can tell.
+-- The foreign keys that lead from or to some tables; those of partitions are their whole's, also those that one has by itself.
+-- One that is NOT ENFORCED keeps no row from anything; what one of a PERIOD refers to are several rows together, as only
+-- PostgreSQL itself can tell.
 CREATE OR REPLACE FUNCTION llamalog.foreign_keys(relations oid[])
     RETURNS TABLE (
         name           text,
@@ -18,9 +19,9 @@ CREATE OR REPLACE FUNCTION llamalog.foreign_keys(relations oid[])
 AS $function$
     SELECT
         rule.conname::text,
-        rule.conrelid,
+        coalesce(pg_partition_root(rule.conrelid), rule.conrelid),
         array_agg(child.attname::text ORDER BY pair.position),
-        rule.confrelid,
+        coalesce(pg_partition_root(rule.confrelid), rule.confrelid),
         array_agg(parent.attname::text ORDER BY pair.position),
         string_agg(
             format(
@@ -63,7 +64,10 @@ AS $function$
         -- before PostgreSQL 18 there are no such columns
         AND coalesce((to_jsonb(rule) ->> 'conenforced')::boolean, true)
         AND NOT coalesce((to_jsonb(rule) ->> 'conperiod')::boolean, false)
-        AND (rule.conrelid = ANY (foreign_keys.relations) OR rule.confrelid = ANY (foreign_keys.relations))
+        AND (
+            coalesce(pg_partition_root(rule.conrelid), rule.conrelid) = ANY (foreign_keys.relations)
+            OR coalesce(pg_partition_root(rule.confrelid), rule.confrelid) = ANY (foreign_keys.relations)
+        )
     GROUP BY rule.oid;
 $function$;
 
