@@ -190,6 +190,37 @@ def test_a_move_is_a_change_of_its_job_whichever_of_its_kin_is_asked_for(db, goe
         assert changed(db, second_half(db).job_id) == []
 
 
+@pytest.mark.parametrize("job", ["C", ""], ids=["named", "the transaction"])
+def test_what_caused_a_job_that_only_creates_is_known_by_plain_settings_too(each_db, new, job):
+    db = each_db
+    begin(db, "P", None, "cron")
+    first = new.album(db, "by P")
+    db.execute("SELECT llamalog.set_context()")
+    for name, said in {"source": "import", "job_id": job, "parent_job_id": "P"}.items():
+        db.execute("SELECT set_config(%s, %s, true)", [f"llamalog.{name}", said])
+    second = new.album(db, "by C")
+    track = new.track(db, second)
+    ((child,),) = db.execute(
+        "SELECT job_id FROM llamalog.job_family('P') WHERE depth = 1 AND job_id NOT LIKE 'P/%'"
+    ).fetchall()
+    assert child == "C" if job else child.startswith("tx:")
+    assert [(node.job_id, node.depth) for node in jobs.job(db, child)][:2] == [
+        ("P", -1),
+        (child, 0),
+    ]
+    assert changed(db, "P") == [
+        ("CREATED", "ALBUM", first),
+        ("CREATED", "ALBUM", second),
+        ("CREATED", "TRACK", track),
+    ]
+    # once a transaction, however many rows
+    ((recorded,),) = db.execute(
+        "SELECT count(*) FROM llamalog.jobs WHERE job_id = %s AND parent_job_id = 'P' AND source = 'import'",
+        [child],
+    ).fetchall()
+    assert recorded == 1
+
+
 def second_half(conn):
     (row,) = conn.execute(
         """SELECT job_id, parent_job_id FROM llamalog.log WHERE metadata @> '{"llamalog": {"moved": true}}'"""

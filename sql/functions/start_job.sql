@@ -39,6 +39,8 @@ BEGIN
         left(nullif(start_job.user_id, ''), 200),
         left(nullif(start_job.triggered_by, ''), 200)
     );
+    -- capture records what was set by plain settings, once a transaction
+    PERFORM set_config('llamalog.recorded', concat_ws(E'\n', left(start_job.job_id, 200), left(start_job.parent_job_id, 200)), true);
     RETURN left(start_job.job_id, 200);
 END;
 $function$;

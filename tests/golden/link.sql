@@ -6,7 +6,7 @@ WITH ended AS (
         AND watch.entity_type = pause.entity_type AND watch.unwatched_at IS NOT NULL
 )
 INSERT INTO llamalog.watches ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered")
-VALUES ('ALBUM_ARTIST', 'public', 'album_artists', true, '{album_id,artist_id,role}', '{uuid,uuid,"character varying(50)"}', NULL, 'ALBUM', '{album_id}', 'ARTIST', '{artist_id}', NULL, NULL, '{}', '{}', 'none', 'log', 'rendered', '{}', 'ddf13259e54aa875042255a82b4d2c6e', '{"album_id": 1, "artist_id": 2, "role": 3, "position": 4}', '178b12eca9c13e38f9e8f1e288a797fe')
+VALUES ('ALBUM_ARTIST', 'public', 'album_artists', true, '{album_id,artist_id,role}', '{uuid,uuid,"character varying(50)"}', NULL, 'ALBUM', '{album_id}', 'ARTIST', '{artist_id}', NULL, NULL, '{}', '{}', 'none', 'log', 'rendered', '{}', 'ddf13259e54aa875042255a82b4d2c6e', '{"album_id": 1, "artist_id": 2, "role": 3, "position": 4}', 'f86f194b8f88d11f4e4c37bf69ac10ac')
 ON CONFLICT (entity_type) DO UPDATE SET
     ("entity_type", "schema_name", "table_name", "is_link", "key_columns", "key_types", "label_column", "subject_type", "subject_columns", "related_type", "related_columns", "quality_column", "source_column", "ignored_columns", "redacted_columns", "image", "on_truncate", "capture", "options", "fingerprint", "column_numbers", "rendered") = ROW(excluded."entity_type", excluded."schema_name", excluded."table_name", excluded."is_link", excluded."key_columns", excluded."key_types", excluded."label_column", excluded."subject_type", excluded."subject_columns", excluded."related_type", excluded."related_columns", excluded."quality_column", excluded."source_column", excluded."ignored_columns", excluded."redacted_columns", excluded."image", excluded."on_truncate", excluded."capture", excluded."options", excluded."fingerprint", excluded."column_numbers", excluded."rendered"),
     watched_at = CASE
@@ -83,6 +83,19 @@ BEGIN
                 v_root_job_id := left(v_root_job_id, 200);
                 v_user_id := left(v_user_id, 200);
                 v_metadata := llamalog.noted(v_metadata, 'context', '"cut to 200 characters"');
+            END IF;
+        END IF;
+        IF v_parent_job_id IS NOT NULL THEN
+            IF v_job_id IS NULL THEN
+                v_triggered_by := coalesce(
+                    v_triggered_by, CASE WHEN v_source IS NULL THEN nullif(current_setting('application_name'), '') END
+                );
+                v_job_id := 'tx:' || pg_current_xact_id()
+                    || to_char(transaction_timestamp() AT TIME ZONE 'UTC', '"@"YYYYMMDD"T"HH24MISS.US');
+            END IF;
+            IF current_setting('llamalog.recorded', true) IS DISTINCT FROM concat_ws(E'\n', v_job_id, v_parent_job_id) THEN
+                -- set by plain settings, the cause of the job would be said nowhere
+                PERFORM llamalog.start_job(v_job_id, v_parent_job_id, coalesce(v_root_job_id, v_parent_job_id, v_job_id), v_source, v_user_id, v_triggered_by);
             END IF;
         END IF;
     END IF;
