@@ -80,6 +80,45 @@ def test_every_question_answers_in_every_format(name):
     assert list(form.type.choices) == ["table", "json", "jsonl", "csv"]
 
 
+def test_what_programs_read_is_in_utc_whatever_the_session_s_time_zone(llamalog, database, new):
+    with database.transaction():
+        database.execute("SELECT llamalog.set_context(job_id => 'j', user_id => 'ann')")
+        album = new.album(database)
+    here = {"PGOPTIONS": "-c timezone=America/New_York"}
+    for command in (
+        *(["history", "ALBUM", album, "--format", form] for form in ("json", "jsonl", "csv")),
+        ["export", "log"],
+        ["export", "prov", "ALBUM", album],
+        ["export", "openlineage", "ALBUM", album],
+    ):
+        told = llamalog(*command, **here)
+        assert told.exit_code == 0, told.stderr
+        assert "+00:00" in told.stdout
+        assert not re.search(r":\d\d(\.\d+)?-0[45]:00", told.stdout), command
+    late = llamalog("export", "log", "--since", "2101-01-01", **here)
+    failed(late, 2, "error: the start, 2101-01-01 00:00:00+00, is in", "Give")
+
+
+def test_what_the_application_s_triggers_may_go_by_keeps_its_time_zone(llamalog, database, new):
+    database.execute(
+        """
+        CREATE TABLE seen (zone text);
+        CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            INSERT INTO public.seen VALUES (current_setting('TimeZone'));
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER look AFTER DELETE ON albums FOR EACH ROW EXECUTE FUNCTION look();
+        """
+    )
+    with database.transaction():
+        database.execute("SELECT llamalog.set_context(job_id => 'wrong')")
+        new.album(database)
+    told = llamalog("revert", "--job", "wrong", "--yes", PGOPTIONS="-c timezone=America/New_York")
+    assert told.exit_code == 0, told.stderr
+    assert database.execute("SELECT zone FROM seen").fetchall() == [("America/New_York",)]
+
+
 def test_questions_take_an_id_or_a_title(llamalog, database, new):
     album = new.album(database)
     by_title = llamalog("history", "album", "ok computer", "--format", "json")

@@ -553,6 +553,21 @@ def test_a_long_time_is_drawn_by_weeks_or_months(db, new):
         assert drawn.bars[0].x + drawn.bars[0].width <= drawn.width
 
 
+@pytest.mark.parametrize("zone", ["America/New_York", "Europe/Berlin", "Pacific/Kiritimati"])
+def test_a_page_is_of_utc_whatever_the_session_s_time_zone(database, zone):
+    for at in ("2024-03-31 23:30Z", "2024-06-01 00:30Z", "2025-01-31 12:00Z"):
+        database.execute(
+            "INSERT INTO llamalog.llama_logs (operation, category, source, created_at) VALUES ('o', 'UPDATED', 's', %s)",
+            [at],
+        )
+    database.execute("SELECT set_config('TimeZone', %s, false)", [zone])
+    text = report.log(database, datetime(2024, 1, 1, tzinfo=UTC))
+    for month in ("2024-03-01", "2024-06-01", "2025-01-01"):
+        assert f"<title>{month}: 1 s</title>" in text
+        assert f'<time datetime="{month}T00:00:00+00:00">{month}</time>' in text
+    assert database.execute("SHOW TimeZone").fetchone() == (zone,)
+
+
 # -- a job ------------------------------------------------------------------------------------------------------------
 
 

@@ -89,7 +89,7 @@ def adopt_command(
             hint="There is one adopted log: llamalog adopt --verify, or llamalog adopt --undo",
         )
     patience = Patience(lock_timeout)
-    with session(callers_path=True) as conn:
+    with session(as_caller=True) as conn:
         if verify:
             _tell_verified(*proof.verify(conn), form)
             return

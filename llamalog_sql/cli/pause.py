@@ -45,7 +45,7 @@ def pause(tables: tuple[str, ...], reason: str, yes: bool, show_sql: bool, dry_r
         raise Misuse(
             "--reason is empty", hint="Say why: whoever misses the changes later will ask."
         )
-    with session(callers_path=True) as conn:
+    with session(as_caller=True) as conn:
         if show_sql:
             print_sql(pausing.pause_script(conn, list(tables), reason))
             return
@@ -78,7 +78,7 @@ def resume(tables: tuple[str, ...], show_sql: bool, dry_run: bool) -> None:
     Example:
       llamalog resume orders order_lines
     """
-    with session(callers_path=True) as conn:
+    with session(as_caller=True) as conn:
         if show_sql:
             print_sql(pausing.resume_script(conn, list(tables)))
             return

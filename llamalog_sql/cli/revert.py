@@ -97,7 +97,7 @@ def revert(
             hint="Either later writers keep what they set, or the revert wins: leave one out.",
         )
     wins: Winner | None = "theirs" if theirs else "ours" if ours else None
-    with session(callers_path=True) as conn:
+    with session(as_caller=True) as conn:
         conn.add_notice_handler(_pass_on)
         target = Target(change, job_id)
         if entity_type is not None and entity is not None:

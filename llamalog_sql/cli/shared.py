@@ -66,23 +66,25 @@ def dsn_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def connected(dsn: str | None, *, callers_path: bool = False) -> Connection:
+def connected(dsn: str | None, *, as_caller: bool = False) -> Connection:
     """Return a connection in autocommit.
 
-    callers_path: leave the search_path that the role has, by which the command finds what a person names. Else nothing is found
-    there that somebody has put before PostgreSQL's own.
+    as_caller: leave the search_path that the session has, by which the command finds what a person names, and its time zone, by
+    which the application's own triggers and defaults may go. Else nothing is found there that somebody has put before
+    PostgreSQL's own, and times are of UTC.
     """
     conn = connect(dsn)
     conn.autocommit = True
-    if not callers_path:
+    if not as_caller:
         conn.execute("SET search_path = pg_catalog, pg_temp")
+        conn.execute("SET TimeZone = 'UTC'")
     return conn
 
 
 @contextmanager
-def session(*, installed: bool = True, callers_path: bool = False) -> Iterator[Connection]:
+def session(*, installed: bool = True, as_caller: bool = False) -> Iterator[Connection]:
     """A connection for one command; an interrupted one leaves nothing running on the server."""
-    conn = connected(click.get_current_context().obj["dsn"], callers_path=callers_path)
+    conn = connected(click.get_current_context().obj["dsn"], as_caller=as_caller)
     try:
         if installed:
             require_installation(conn)

@@ -102,7 +102,7 @@ def watch(
         redact=list(redact) or None,
         **given,
     )
-    with session(callers_path=True) as conn:
+    with session(as_caller=True) as conn:
         if show_sql:
             print_sql(watching.script(conn, list(tables), options))
             return
@@ -127,7 +127,7 @@ def unwatch(tables: tuple[str, ...], show_sql: bool, dry_run: bool) -> None:
     Example:
       llamalog unwatch track_artists
     """
-    with session(callers_path=True) as conn:
+    with session(as_caller=True) as conn:
         if show_sql:
             print_sql(watching.unwatch_script(conn, list(tables)))
             return
@@ -186,7 +186,7 @@ def bench_command(
       llamalog bench public."User" --column name --format json
     """
     costs = []
-    with session(callers_path=True) as conn:
+    with session(as_caller=True) as conn:
         for name in tables:
             measured = bench.bench(
                 conn,

@@ -214,13 +214,14 @@ class Log:
 
 @contextmanager
 def one_snapshot(conn: Connection) -> Iterator[None]:
-    """Let all questions of a page see the same log, and write nothing."""
+    """Let all questions of a page see the same log, in times of UTC whatever the session's zone, and write nothing."""
     if conn.info.transaction_status != TransactionStatus.IDLE:
         raise ValueError("the connection is in a transaction")
     before = conn.isolation_level, conn.read_only
     conn.isolation_level, conn.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
     try:
         with conn.transaction():
+            conn.execute("SET LOCAL TimeZone = 'UTC'")
             yield
     finally:
         conn.isolation_level, conn.read_only = before
