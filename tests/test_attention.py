@@ -177,7 +177,7 @@ def test_since_when_is_not_told_where_the_change_may_be_archived(db, new):
     db.execute(archived, [timedelta(days=-62)])
     ((since, because),) = needy(db, "since", "because")
     assert since is not None
-    assert because.startswith("created by database user")
+    assert because.startswith("created by role")
     db.execute(archived, [timedelta()])
     assert needy(db, "rule", "since", "because") == [("no_parts", None, None)]
 
@@ -741,7 +741,7 @@ def test_commands_say_what_needs_a_person_and_what_failed(llamalog, database, ne
     assert shown.exit_code == 0
     lines = [re.sub(r"  since .*", "", line) for line in shown.stdout.splitlines()]
     first = lines.index("ALBUM “\\x1b[31mred [b]x[/b]”  no TRACK")
-    assert lines[first + 1].startswith("    created by database user postgres")
+    assert lines[first + 1].startswith("    created by role postgres")
     assert lines[first + 2] == f"    llamalog why ALBUM {album}"
     assert "ALBUM “\\x1b[31mred [b]x[/b]”  failed: no answer (E1)" in lines
     assert llamalog("attention", "--fail").exit_code == 1

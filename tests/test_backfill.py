@@ -1156,9 +1156,7 @@ def test_entities_that_were_there_before_get_one_creation_each_that_says_it_is_i
     assert value(empty, why.format("ARTIST", artist)) == (
         "ARTIST “Old one” was there already: inferred, nobody saw it come; its row says: when, from MUSICBRAINZ."
     )
-    assert value(empty, why.format("ALBUM", seen)).startswith(
-        "ALBUM “New” was created by database user"
-    )
+    assert value(empty, why.format("ALBUM", seen)).startswith("ALBUM “New” was created by role")
     story = [row.sentence for row in empty.execute(why.format("ALBUM", album).encode()).fetchall()]
     assert [sentence.split(":")[0].split(" by ")[0] for sentence in story] == [
         "ALBUM “Old” was there already",

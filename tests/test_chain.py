@@ -429,6 +429,67 @@ def test_why_tells_who_created_it_what_came_with_it_and_what_happened_since(db, 
     assert told[2].startswith("ALBUM “OK Computer OKNOTOK” was deleted")
 
 
+def test_why_counts_rows_not_changes(db, new):
+    album = new.album(db)
+    track, other = new.track(db, album), new.track(db, album, "Other", 2)
+    db.execute("SELECT llamalog.set_context(source => 'fix', job_id => 'f', user_id => 'u')")
+    for name in ("One", "Two", "Three"):
+        db.execute("UPDATE tracks SET title = %s WHERE id = %s", [name, track])
+    assert queries.why(db, "ALBUM", album)[-1].sentence == (
+        "ALBUM “OK Computer”: 1 TRACK updated by user u through fix, job f."
+    )
+    db.execute("UPDATE albums SET title = 'Kid A'")
+    db.execute("UPDATE tracks SET title = 'Four' WHERE id = %s", [other])
+    assert queries.why(db, "ALBUM", album)[-1].sentence.endswith(" With it: 2 × TRACK updated.")
+
+
+@pytest.mark.parametrize(
+    ("context", "by"),
+    [
+        (None, " by role {} with psql, outside any known job"),
+        ("job_id => 'j'", " by role {}, job j"),
+        ("job_id => 'j', user_id => 'ann'", " by user ann, job j"),
+        ("job_id => 'j', source => 'fix'", " through fix, job j"),
+    ],
+)
+def test_a_sentence_says_by_whom_however_little_was_named(db, new, context, by):
+    album = new.album(db)
+    db.execute("SET LOCAL application_name = 'psql'")
+    if context:
+        db.execute(f"SELECT llamalog.set_context({context})".encode())
+    db.execute("UPDATE albums SET title = 'Kid A'")
+    (role,) = db.execute("SELECT session_user::text").fetchone()
+    assert queries.why(db, "ALBUM", album)[-1].sentence == (
+        f"ALBUM “Kid A” was updated{by.format(role)}: title: “OK Computer” → “Kid A”."
+    )
+
+
+def test_why_and_history_name_the_same_user_of_a_failure(db, new):
+    album = new.album(db)
+    db.execute("SELECT llamalog.start_job('j', user_id => 'ann')")
+    for user in (None, "ben"):
+        db.execute(
+            "SELECT llamalog.record_failure('no answer', job_id => 'j', entity_type => 'ALBUM', entity_id => %s, user_id => %s)",
+            [album, user],
+        )
+    failures = queries.history(db, "ALBUM", album)[:2]
+    assert [change.user_id for change in failures] == ["ben", None]
+    assert [told.sentence for told in queries.why(db, "ALBUM", album)[-2:]] == [
+        f"An attempt on ALBUM “OK Computer” was made by role {failures[1].db_user}, job j and failed: no answer.",
+        "An attempt on ALBUM “OK Computer” was made by user ben, job j and failed: no answer.",
+    ]
+
+
+def test_what_a_user_did_is_told_in_words(db, new):
+    album = new.album(db)
+    new.track(db, album)
+    db.execute(
+        "SELECT llamalog.set_context(source => 'game_pool', job_id => 'g', user_id => 'ann')"
+    )
+    db.execute("UPDATE tracks SET title = 'Other'")
+    assert "1 TRACK changed by user ann" in queries.why(db, "ALBUM", album)[-1].sentence
+
+
 def test_why_tells_a_former_key_of_the_entity_and_none_of_its_links(db, new):
     album, artist, other = new.album(db), new.artist(db), new.artist(db, "Björk")
     new.link(db, album, artist)

@@ -327,7 +327,7 @@ def test_tree_shows_fifteen_children_and_how_many_more(llamalog, database, new):
 def test_why_tells_the_story(llamalog, database, new):
     new.album(database)
     told = llamalog("why", "ALBUM", "OK Computer").stdout
-    assert "ALBUM “OK Computer” was created by database user postgres" in told
+    assert "ALBUM “OK Computer” was created by role postgres" in told
 
 
 def test_narrow_terminal_gets_a_paragraph_for_each_change(llamalog, database, new):

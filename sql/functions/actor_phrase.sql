@@ -17,11 +17,11 @@ AS $function$
     SELECT concat(
         CASE
             WHEN actor_phrase.user_id IS NOT NULL THEN ' by user ' || actor_phrase.user_id
-            WHEN actor_phrase.source IS NULL AND actor_phrase.job_id LIKE 'tx:%'
-                THEN format(
-                    ' by database user %s%s, outside any known job',
-                    actor_phrase.db_user,
-                    ' with ' || actor_phrase.triggered_by
+            WHEN actor_phrase.source IS NULL
+                THEN concat(
+                    ' by role ' || actor_phrase.db_user,
+                    ' with ' || actor_phrase.triggered_by,
+                    CASE WHEN actor_phrase.job_id LIKE 'tx:%' THEN ', outside any known job' END
                 )
         END,
         ' through ' || actor_phrase.source,
@@ -35,4 +35,4 @@ AS $function$
 $function$;
 
 COMMENT ON FUNCTION llamalog.actor_phrase(text, text, text, text, text, text, text, text) IS
-    'by user U through S (what S is), job J, caused by C; the parts that are known.';
+    'by user U through S (what S is), job J, caused by C; the parts that are known. Where neither user nor path was named: by role R with what it wrote with.';

@@ -19,7 +19,7 @@ BEGIN
     IF v_change.seq IS NOT NULL AND needy.rule <> 'unknown_provenance' THEN
         v_because := concat(
             CASE WHEN v_change.entity_type <> needy.entity_type THEN v_change.entity_type || ' ' END,
-            lower(v_change.category),
+            llamalog.category_verb(v_change.category),
             llamalog.actor_phrase(
                 v_change.user_id,
                 v_change.triggered_by,

@@ -12,6 +12,7 @@ BEGIN
     IF getdatabaseencoding() = 'UTF8' THEN
         RETURN CASE mark.name
             WHEN 'arrow' THEN chr(8594)
+            WHEN 'times' THEN chr(215)
             WHEN 'dash' THEN chr(8211)
             WHEN 'ellipsis' THEN chr(8230)
             WHEN 'opening quote' THEN chr(8220)
@@ -20,6 +21,7 @@ BEGIN
     END IF;
     RETURN CASE mark.name
         WHEN 'arrow' THEN '->'
+        WHEN 'times' THEN 'x'
         WHEN 'dash' THEN '-'
         WHEN 'ellipsis' THEN '...'
         ELSE '"'
@@ -28,4 +30,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.mark(text) IS
-    'The arrow, dash, ellipsis, opening quote or closing quote; in plain ASCII unless the database is in UTF8.';
+    'The arrow, times sign, dash, ellipsis, opening quote or closing quote; in plain ASCII unless the database is in UTF8.';

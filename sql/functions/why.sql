@@ -47,11 +47,11 @@ BEGIN
                 counted.job_id,
                 string_agg(
                     format(
-                        '%s %s%s %s',
-                        counted.changes,
+                        CASE counted.entities WHEN 1 THEN '1 %2$s %3$s' ELSE '%1$s %4$s %2$s %3$s' END,
+                        counted.entities,
                         coalesce(counted.link_type, counted.entity_type),
-                        CASE WHEN counted.changes > 1 THEN 's' END,
-                        lower(counted.category)
+                        llamalog.category_verb(counted.category),
+                        llamalog.mark('times')
                     ),
                     ', '
                     ORDER BY counted.first_seq
@@ -64,7 +64,9 @@ BEGIN
                     story.link_type,
                     story.entity_type,
                     story.category,
-                    count(*) AS changes,
+                    -- as llamalog.impact() tells them apart
+                    count(DISTINCT (story.entity_id, CASE WHEN story.link_type IS NOT NULL THEN story.related_id END))
+                        AS entities,
                     min(coalesce(story.reason, '')) AS least_reason,
                     max(coalesce(story.reason, '')) AS last_reason,
                     min(story.seq) AS first_seq
@@ -118,8 +120,7 @@ BEGIN
                 AND told_change.seq < v_first_claimed
                 AND told_change.category = 'CREATED'
                 AND told_change.source = 'unknown'
-                AND coalesce(told_change.metadata, '{}') @> '{"llamalog": {"inferred": true}}' AS is_inferred,
-            coalesce(told_change.user_id, origin.user_id) AS for_user
+                AND coalesce(told_change.metadata, '{}') @> '{"llamalog": {"inferred": true}}' AS is_inferred
         FROM told_change
         LEFT JOIN company
             ON company.job_id = coalesce(told_change.job_id, told_change.parent_job_id)
@@ -147,16 +148,8 @@ BEGIN
                 -- where the log was the application's, its rows are all that is known; in ours, a claim is not a creation
                 WHEN v_change.category = 'CREATED' AND (v_change.op IS NOT NULL OR v_is_adopted)
                     THEN v_name || ' was created'
-                WHEN v_change.category = 'FAILED' THEN format('An attempt on %s failed', v_name)
-                WHEN v_change.op = 'U' THEN format(
-                    '%s was %s',
-                    v_name,
-                    CASE v_change.category
-                        WHEN 'USER_ACTION' THEN 'changed'
-                        WHEN 'FAILED' THEN 'marked as failed'
-                        ELSE lower(v_change.category)
-                    END
-                )
+                WHEN v_change.category = 'FAILED' THEN format('An attempt on %s was made', v_name)
+                WHEN v_change.op = 'U' THEN format('%s was %s', v_name, llamalog.category_verb(v_change.category))
                 WHEN v_change.op IN ('D', 'T') THEN format(
                     '%s was deleted%s', v_name, CASE WHEN v_change.op = 'T' THEN ' by TRUNCATE' END
                 )
@@ -164,10 +157,11 @@ BEGIN
             END,
             CASE
                 WHEN v_change.is_own AND v_change.is_inferred THEN NULL
-                ELSE llamalog.actor_phrase(v_change.for_user, v_change.triggered_by, v_change.db_user, v_change.source,
+                ELSE llamalog.actor_phrase(v_change.user_id, v_change.triggered_by, v_change.db_user, v_change.source,
                     v_change.description, coalesce(v_change.job_id, v_change.parent_job_id), v_change.cause,
                     v_change.cause_source)
             END,
+            CASE WHEN v_change.is_own AND v_change.category = 'FAILED' THEN ' and failed' END,
             ': ' || CASE
                 WHEN v_change.is_own
                     THEN llamalog.change_detail(v_change.op, v_change.fields_enriched, v_change.before, v_change.after,
