@@ -429,6 +429,62 @@ def test_why_tells_who_created_it_what_came_with_it_and_what_happened_since(db, 
     assert told[2].startswith("ALBUM “OK Computer OKNOTOK” was deleted")
 
 
+@pytest.mark.parametrize("target", ["other", "none"])
+def test_the_story_of_a_whole_tells_that_a_part_left_it(db, new, target):
+    album, other = new.album(db), new.album(db, "Kid A")
+    track = new.track(db, album)
+    db.execute("ALTER TABLE tracks ALTER COLUMN album_id DROP NOT NULL")
+    db.execute("SELECT llamalog.set_context(source => 'fix', job_id => 'f')")
+    db.execute("UPDATE tracks SET title = 'Ours' WHERE id = %s", [track])
+    db.execute(
+        "UPDATE tracks SET album_id = %s WHERE id = %s",
+        [other if target == "other" else None, track],
+    )
+    if target == "other":
+        db.execute("UPDATE tracks SET title = 'Theirs' WHERE id = %s", [track])
+    changes = [c for c in everything(db, "ALBUM", album) if c.entity_type == "TRACK"]
+    assert [sorted(c.fields_enriched or []) for c in changes][1:] == [["title"], ["album_id"]]
+    leaving = changes[-1].seq
+    assert leaving in {node.seq for node in queries.tree(db, "ALBUM", album)}
+    assert queries.why(db, "ALBUM", album)[-1].sentence.endswith(
+        "1 TRACK updated through fix, job f."
+    )
+    wanted = "SELECT llamalog.is_wanted(log, 'ALBUM', %s, NULL, NULL, NULL, NULL, NULL) FROM llamalog.log AS log WHERE log.seq = %s"
+    assert db.execute(wanted, [album, leaving]).fetchone() == (True,)
+    if target == "other":
+        # the whole that it came to tells the same, and what follows
+        told = [c.seq for c in everything(db, "ALBUM", other) if c.entity_type == "TRACK"]
+        assert (told[0], len(told)) == (leaving, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "two"),
+    [
+        ("numeric(6,2)", "1.50", "2.00"),
+        ("char(4)", "a", "b"),
+        ("timestamptz", "2026-01-01", "2026-01-02"),
+    ],
+)
+def test_a_former_whole_is_known_by_its_key_whatever_the_type(db, kind, one, two):
+    db.execute(
+        f"""
+        CREATE TABLE boxes (place text, no {kind}, PRIMARY KEY (place, no));
+        CREATE TABLE things (
+            id int PRIMARY KEY, place text, no {kind}, FOREIGN KEY (place, no) REFERENCES boxes ON DELETE CASCADE
+        );
+        INSERT INTO boxes VALUES ('x,y', '{one}'), ('x,y', '{two}');
+        """.encode()
+    )
+    watching.watch(db, ["boxes", "things"])
+    db.execute(f"INSERT INTO things VALUES (1, 'x,y', '{one}')".encode())
+    db.execute(f"UPDATE things SET no = '{two}'".encode())
+    (key,) = db.execute(
+        "SELECT related_id FROM llamalog.log WHERE entity_type = 'THING' AND op = 'I'"
+    ).fetchone()
+    told = [(c.entity_type, c.op) for c in everything(db, "BOX", key) if c.op]
+    assert told == [("THING", "I"), ("THING", "U")]
+
+
 def test_why_counts_rows_not_changes(db, new):
     album = new.album(db)
     track, other = new.track(db, album), new.track(db, album, "Other", 2)

@@ -28,6 +28,7 @@ DECLARE
     v_own_ids      text[];
     v_member_types text[] := '{}';
     v_member_ids   text[] := '{}';
+    v_columns      text[];
     v_found        llamalog.log[];
     v_of_members   llamalog.log[];
     v_own          llamalog.log[];
@@ -91,21 +92,38 @@ BEGIN
         v_member_types := v_member_types || v_types;
         v_member_ids := v_member_ids || v_ids;
     END LOOP;
-    -- a part's links, and what applications wrote about it, do not name the whole
+    -- a part's links, what applications wrote about it, and the change by which it left, do not name the whole
     IF v_member_ids <> '{}' THEN
+        SELECT array_agg(named.column_name)
+        INTO v_columns
+        FROM llamalog.watches AS watch
+        CROSS JOIN LATERAL unnest(watch.related_columns) AS named (column_name)
+        WHERE watch.entity_type = ANY (v_member_types);
         SELECT array_agg(log)
         INTO v_of_members
         FROM llamalog.log AS log
         WHERE log.entity_id = ANY (v_member_ids)
-            AND (log.link_type IS NOT NULL OR log.related_id IS NULL OR log.category = 'CREATED');
+            AND (
+                log.link_type IS NOT NULL
+                OR log.related_id IS NULL
+                OR log.category = 'CREATED'
+                OR log.op = 'U' AND log.fields_enriched && v_columns
+            );
         SELECT v_of_parts || array_agg(found)
         INTO v_of_parts
         FROM unnest(v_of_members) AS found
         JOIN unnest(v_member_types, v_member_ids) AS member (entity_type, entity_id)
             ON found.entity_id = member.entity_id
             AND found.entity_type = member.entity_type
-        WHERE found.entity_type <> chain_changes.entity_type
-            AND (found.link_type IS NOT NULL OR found.related_id IS NULL);
+        WHERE CASE
+            WHEN found.link_type IS NOT NULL OR found.related_id IS NULL THEN found.entity_type <> chain_changes.entity_type
+            -- it left a whole that it was part of in this story
+            WHEN found.op = 'U' THEN (found.entity_type, found.entity_id, llamalog.former_whole(found)) IN (
+                SELECT named.entity_type, named.entity_id, named.related_id
+                FROM unnest(v_of_parts) AS named
+                WHERE named.link_type IS NULL
+            )
+        END;
     END IF;
 
     -- jobs that were about this entity: the one that made it, and those whose path is for one entity at a time

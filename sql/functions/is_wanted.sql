@@ -17,10 +17,10 @@ RETURN (
         is_wanted.entity_type IS NULL
         OR is_wanted.entity_type = (change).entity_type
             AND (is_wanted.entity_id IS NULL OR is_wanted.entity_id IN ((change).entity_id, (change).previous_id))
-        -- parts and links are of the entity too
+        -- parts and links are of the entity too, and that a part left it
         OR is_wanted.entity_id IS NOT NULL
             AND is_wanted.entity_type = (change).related_type
-            AND is_wanted.entity_id = (change).related_id
+            AND is_wanted.entity_id IN ((change).related_id, llamalog.former_whole(change))
     )
     AND (is_wanted.categories IS NULL OR (change).category = ANY (is_wanted.categories))
     AND (is_wanted.status IS NULL OR upper(is_wanted.status) = upper((change).status))
