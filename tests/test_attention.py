@@ -326,7 +326,7 @@ def test_any_schema_is_looked_after(each_db):
     db = each_db
     odd_schema(db)
     rule(db, entity_type="order", rule="no_parts", part_type="line")
-    rule(db, entity_type="order", rule="value", columns=["Mood"], bad_values=["it's bad", "'; --"])
+    rule(db, entity_type="order", rule="value", columns=["Mood"], bad_values=["it's bad"])
     rule(db, entity_type="ORDER", rule="missing", columns=["tags"])
     db.execute(
         """INSERT INTO "Order Book" VALUES ('Bonn', 1, 'fine', '{a}'), ('Ulm, a/D', 2, 'it''s bad', NULL)"""
@@ -405,6 +405,84 @@ def test_a_rule_that_does_not_fit_its_table_is_named(db):
         detail,
     )
     assert (since, because) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "held", "bad"),
+    [
+        ("numeric(10,2)", "0", "0.00"),
+        ("numeric(10,2)", "0", "0"),
+        ("integer", "7", " 7"),
+        ("double precision", "0", "-0"),
+        ("money", "1000", "$1,000.00"),
+        ("boolean", "f", "no"),
+        ("interval", "72:00:00", "3 days"),
+        ("timestamptz", "2026-01-01T00:00Z", "2026-01-01 01:00+01"),
+        ("date", "2026-01-01", "January 1, 2026"),
+        ("uuid", "6e335887-60ba-38f0-95af-000000000001", "6E33588760BA38F095AF000000000001"),
+        ("jsonb", '{"a": 1.0, "b": 2}', '{"b":2,"a":1}'),
+        ("json", '{"a":  1}', '{"a":  1}'),
+        ("box", "(1,1),(0,0)", "(1,1),(0,0)"),
+        ("varchar(9)", "LOW", "LOW"),
+        ("char(9)", "LOW", "LOW"),
+        ("cidr", "10.0.0.0/8", "10/8"),
+        ("int4range", "[1,3)", "[1,2]"),
+        ("numeric[]", "{1,2}", "{1.0,2.0}"),
+        ("json[]", "{1}", "{1}"),
+        ("few", "5", "05"),
+        ("mood", "low", "low"),
+    ],
+)
+def test_a_bad_value_is_read_as_the_column_s_type(db, kind, held, bad):
+    db.execute("CREATE TYPE mood AS ENUM ('low', 'high')")
+    db.execute("CREATE DOMAIN few AS integer CHECK (value < 10)")
+    db.execute(f"CREATE TABLE things (id integer PRIMARY KEY, state {kind})".encode())
+    watching.watch(db, ["things"])
+    db.execute(f"INSERT INTO things VALUES (1, '{held}'), (2, NULL)".encode())
+    rule(db, entity_type="THING", rule="value", columns=["state"], bad_values=[bad])
+    assert needy(db, "entity_id", "rule", entity_type="THING") == [("1", "value")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad", "told"),
+    [
+        ("numeric(10,2)", "'; DROP TABLE things; --", "it is numeric(10,2)"),
+        ("interval", "soon", "it is interval"),
+        ("date", "2026-02-30", "it is date"),
+        ("jsonb", "{", "it is jsonb"),
+        ("regclass", "nowhere", "it is regclass"),
+        ("mood", "sad", "it is public.mood"),
+    ],
+)
+def test_a_bad_value_that_the_column_cannot_hold_is_told(db, kind, bad, told):
+    db.execute("CREATE TYPE mood AS ENUM ('low', 'high')")
+    db.execute(f"CREATE TABLE things (id integer PRIMARY KEY, state {kind})".encode())
+    watching.watch(db, ["things"])
+    rule(db, entity_type="THING", rule="value", columns=["state"], bad_values=[bad])
+    ((entity, detail),) = needy(db, "entity_id", "detail", entity_type="THING")
+    assert entity is None
+    assert f'looks for "{bad}" in column "state", which can hold no such value: {told}.' in detail
+    db.execute("ALTER TABLE things DROP state")
+    ((entity, detail),) = needy(db, "entity_id", "detail", entity_type="THING")
+    assert 'needs column "state", which public.things does not have' in detail
+
+
+def test_a_quality_that_cannot_be_low_makes_no_rule(db):
+    db.execute("CREATE TABLE things (id integer PRIMARY KEY, data_quality integer)")
+    watching.watch(db, ["things"])
+    assert [known.rule for known in attention.rules(db, "THING")] == [
+        "failed",
+        "unknown_provenance",
+    ]
+
+
+@pytest.mark.parametrize("period", ["-1 day", "0"])
+def test_a_period_in_which_nothing_can_have_failed_is_told(db, new, period):
+    fail(db, new.album(db, **SOUND))
+    rule(db, entity_type="ALBUM", rule="failed", period=period)
+    ((entity, detail),) = needy(db, "entity_id", "detail", rule="failed")
+    assert entity is None
+    assert ", in which nothing can have failed. Correct or delete it" in detail
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ DECLARE
     v_table  oid;
     v_parts  oid;
     v_column text;
+    v_type   text;
     v_where  text;
     v_detail text;
 BEGIN
@@ -58,7 +59,54 @@ BEGIN
             FROM llamalog.table_columns(v_table) AS known
             WHERE known.name = ANY (rule.columns)
         );
-        v_where := format('%s = ANY (%L::text[])', v_column, rule.bad_values);
+        v_type := (
+            SELECT llamalog.builtin_type(v_table, named.name)
+            FROM unnest(rule.columns) AS named (name)
+        );
+        v_where := CASE
+            -- as equal as PostgreSQL's own types hold it
+            WHEN EXISTS (
+                SELECT
+                FROM pg_type AS type
+                JOIN pg_type AS element
+                    ON element.oid = CASE
+                        WHEN type.typcategory = 'A' AND type.typlen = -1 AND type.typelem <> 0 THEN type.typelem
+                        ELSE type.oid
+                    END
+                WHERE type.oid = v_type::regtype
+                    AND (
+                        element.typtype IN ('r', 'm')
+                        OR EXISTS (
+                            SELECT
+                            FROM pg_opclass AS class
+                            JOIN pg_am AS method
+                                ON method.oid = class.opcmethod
+                            WHERE method.amname IN ('btree', 'hash')
+                                AND class.opcdefault
+                                AND class.opcnamespace = 'pg_catalog'::regnamespace
+                                AND (
+                                    class.opcintype = element.oid
+                                    -- a varchar is compared as a text
+                                    OR EXISTS (
+                                        SELECT
+                                        FROM pg_cast AS taken
+                                        WHERE taken.castsource = element.oid
+                                            AND taken.casttarget = class.opcintype
+                                            AND taken.castmethod = 'b'
+                                            AND taken.castcontext = 'i'
+                                    )
+                                )
+                        )
+                    )
+            )
+                THEN (
+                    SELECT format('live.%I IN (%s)', named.name, string_agg(format('%L::%s', bad.value, v_type), ', '))
+                    FROM unnest(rule.columns) AS named (name)
+                    CROSS JOIN unnest(rule.bad_values) AS bad (value)
+                    GROUP BY named.name
+                )
+            ELSE format('%s = ANY (%L::text[])', v_column, rule.bad_values)
+        END;
         v_detail := format('%L || %s', array_to_string(rule.columns, '') || ' is ', v_column);
     END IF;
     RETURN format(

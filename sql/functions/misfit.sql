@@ -8,6 +8,7 @@ AS $function$
 DECLARE
     v_watch llamalog.watches;
     v_part  llamalog.watches;
+    v_lacks text;
 BEGIN
     SELECT watch.*
     INTO v_watch
@@ -38,7 +39,7 @@ BEGIN
             );
         END IF;
     END IF;
-    RETURN (
+    v_lacks := (
         SELECT format('needs column "%s", which %s does not have', needed.name, needed.relation::regclass)
         FROM (
             SELECT llamalog.table_of(v_watch), given.name, given.position
@@ -58,6 +59,28 @@ BEGIN
         ORDER BY needed.position
         LIMIT 1
     );
+    IF v_lacks IS NULL AND rule.rule = 'value' THEN
+        RETURN (
+            SELECT format(
+                'looks for "%s" in column "%s", which can hold no such value: it is %s',
+                left(bad.value, 100),
+                named.name,
+                format_type(attribute.atttypid, attribute.atttypmod)
+            )
+            FROM unnest(rule.columns) AS named (name)
+            JOIN pg_attribute AS attribute
+                ON attribute.attrelid = llamalog.table_of(v_watch)
+                AND attribute.attname = named.name
+            CROSS JOIN unnest(rule.bad_values) WITH ORDINALITY AS bad (value, position)
+            WHERE NOT llamalog.reads_as(bad.value, attribute.attrelid, named.name)
+            ORDER BY bad.position
+            LIMIT 1
+        );
+    END IF;
+    IF rule.rule = 'failed' AND rule.period <= interval '0' THEN
+        RETURN format('has the period %s, in which nothing can have failed', rule.period);
+    END IF;
+    RETURN v_lacks;
 END;
 $function$;
 

@@ -60,6 +60,7 @@ AS $function$
         FROM watched
         WHERE watched.quality_column = ANY (watched.columns)
             AND watched.related_type IS NULL
+            AND llamalog.reads_as('LOW', watched.relation, watched.quality_column)
         UNION ALL
         -- what is unique and may be null is the id that somebody else has given
         SELECT watched.entity_type, 'missing', NULL, array_agg(DISTINCT attribute.attname::text), NULL
