@@ -269,7 +269,7 @@ def test_what_a_job_added_to_what_another_had_made_is_exported_with_it(db, new):
             "SELECT sum(change_count)::integer FROM llamalog.impact(job_id => %s)", [job]
         ).fetchall()
         assert touched == count
-        ran = list(openlineage.events(db, rows.job_by_job(found)))
+        ran = list(openlineage.events(db, rows.jobs_of(found)))
         assert len(ran) >= 2
         assert check_prov(prov.document(db, found))
 
@@ -280,7 +280,7 @@ def test_jobs_that_cause_each_other_are_told_once(db, new):
             context(db, job_id=job, parent_job_id=parent, source="enrichment")
             new.album(db, job)
     assert len(rows.of_job(db, "a")) == 2
-    ran = list(openlineage.events(db, sorted(rows.of_job(db, "a"), key=rows.job_of)))
+    ran = list(openlineage.events(db, rows.jobs_of(rows.of_job(db, "a"))))
     assert [event["eventType"] for event in ran] == ["START", "COMPLETE"] * 2
     assert check_prov(prov.document(db, rows.of_job(db, "a")))
 
@@ -491,8 +491,8 @@ def check_event(told):
 
 
 def test_openlineage_tells_runs_with_parent_root_and_tables(db, story):
-    changes = sorted(rows.of_entity(db, "ALBUM", story), key=lambda c: (rows.job_of(c), c.seq))
-    events = list(openlineage.events(db, changes, namespace="postgres://db:5432"))
+    jobs = sorted(rows.jobs_of(rows.of_entity(db, "ALBUM", story)))
+    events = list(openlineage.events(db, jobs, namespace="postgres://db:5432"))
     database = db.info.dbname
     by_job = {event["run"]["facets"]["llamalog"]["jobId"]: event for event in events}
     assert [(e["eventType"], e["job"]["name"]) for e in events] == [
@@ -521,7 +521,7 @@ def test_openlineage_tells_runs_with_parent_root_and_tables(db, story):
     assert parent["root"]["run"]["runId"] == by_job["add-1"]["run"]["runId"]
     assert parent["run"]["runId"] == by_job["enrich-2"]["run"]["facets"]["parent"]["run"]["runId"]
     assert by_job["enrich-2"]["run"]["facets"]["errorMessage"]["message"] == "too slow"
-    again = list(openlineage.events(db, changes, namespace="postgres://db:5432"))
+    again = list(openlineage.events(db, jobs, namespace="postgres://db:5432"))
     assert again == events
     for event in events:
         check_event(event)
@@ -544,3 +544,34 @@ def test_openlineage_of_all_jobs_since_a_time_is_that_of_each(llamalog, database
     assert [json.loads(line) for line in alone] == events[:2]
     later = llamalog("openlineage", "--since", between.isoformat()).stdout.splitlines()
     assert [json.loads(line) for line in later] == events[:2]
+
+
+@pytest.mark.parametrize(
+    ("source", "written"),
+    [("enrichment", [("albums", 4), ("tracks", 2)]), ("spotify_sync", [("albums", 2)])],
+)
+def test_a_run_is_the_same_however_it_is_asked_for(llamalog, database, new, source, written):
+    for title in ("Kid A", "Amnesiac"):
+        with database.transaction():
+            context(database, job_id="sync", source=source)
+            album = new.album(database, title)
+            database.execute("UPDATE albums SET label = 'Parlophone'")
+            new.track(database, album)
+    context(database)
+    (late,) = database.execute(
+        "SELECT max(created_at) FROM llamalog.log WHERE job_id = 'sync'"
+    ).fetchone()
+
+    def of_sync(*arguments):
+        told = llamalog("openlineage", *arguments)
+        assert told.exit_code == 0, told.stderr
+        events = map(json.loads, told.stdout.splitlines())
+        return [e for e in events if e["run"]["facets"]["llamalog"]["jobId"] == "sync"]
+
+    whole = of_sync("--job", "sync")
+    assert [
+        (table["name"].rpartition(".")[2], table["outputFacets"]["outputStatistics"]["rowCount"])
+        for table in whole[1]["outputs"]
+    ] == written
+    assert of_sync("ALBUM", album) == whole
+    assert of_sync("--since", late.isoformat()) == whole

@@ -200,12 +200,12 @@ def openlineage_command(
     )
     count = 0
     with session() as conn, writing(path) as stream:
-        changes: Iterable[Change]
+        jobs: Iterable[str]
         if since is not None:
-            changes = rows.by_job(conn, since)
+            jobs = rows.jobs_since(conn, since)
         else:
-            changes = rows.job_by_job(_story(conn, entity_type, entity, job_id))
-        for event in openlineage.events(conn, changes, namespace=namespace):
+            jobs = rows.jobs_of(_story(conn, entity_type, entity, job_id))
+        for event in openlineage.events(conn, jobs, namespace=namespace):
             stream.write(output.as_json(event) + "\n")
             count += 1
         if not count:

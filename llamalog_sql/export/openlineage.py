@@ -23,23 +23,24 @@ _SPEC = "https://openlineage.io/spec"
 _EVENT = f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent"
 _PRODUCER = f"urn:llamalog-sql:{__version__}"
 
-#: Jobs whose ancestors are looked up at a time.
+#: Jobs that are looked up at a time.
 _BATCH = 500
 
 
 def events(
-    conn: Connection, changes: Iterable[Change], *, namespace: str | None = None
+    conn: Connection, job_ids: Iterable[str], *, namespace: str | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield START and then COMPLETE or FAIL of each job, from changes sorted by job.
+    """Yield START and then COMPLETE or FAIL of each job, of all that it made: however it is asked for, a run is the same.
 
     namespace: of tables and jobs; by default postgres:// with host and port of the server.
     """
     lineage = _Lineage(conn, namespace)
-    runs = ((job, _made(group)) for job, group in itertools.groupby(changes, rows.job_of) if job)
-    while batch := dict(itertools.islice(runs, _BATCH)):
-        known = rows.jobs(conn, list(batch))
-        for job_id, made in batch.items():
-            yield from lineage.run(known, known[job_id], made)
+    left = iter(job_ids)
+    while batch := list(itertools.islice(left, _BATCH)):
+        known = rows.jobs(conn, batch)
+        for job_id, changes in itertools.groupby(rows.of_jobs(conn, batch), rows.job_of):
+            assert job_id is not None
+            yield from lineage.run(known, known[job_id], _made(changes))
 
 
 @dataclass

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import class_row, tuple_row
 from psycopg.types.json import set_json_loads
 
 from llamalog_sql.connection import Connection, exact_json, first_row, rows
@@ -113,33 +113,51 @@ def of_job(conn: Connection, job_id: str) -> list[Change]:
     return found
 
 
-def job_by_job(changes: Iterable[Change]) -> list[Change]:
-    """Return the changes of one job after those of another, the job that wrote first before what it caused."""
-    jobs_in_turn: dict[str | None, list[Change]] = {}
-    for change in sorted(changes, key=lambda change: change.seq):
-        jobs_in_turn.setdefault(job_of(change), []).append(change)
-    return [change for made in jobs_in_turn.values() for change in made]
+def jobs_of(changes: Iterable[Change]) -> list[str]:
+    """Return the jobs that made these changes, the one that wrote first before what it caused."""
+    makers = (job_of(change) for change in sorted(changes, key=lambda change: change.seq))
+    return list(dict.fromkeys(job for job in makers if job))
 
 
-def by_job(conn: Connection, since: datetime) -> Iterator[Change]:
-    """Yield changes of jobs from that time on, job by job and without images; memory is that of a batch.
+def jobs_since(conn: Connection, since: datetime) -> Iterator[str]:
+    """Yield the jobs that wrote from that time on, by id; memory is that of a batch.
 
     Raises Misuse (22023) for a time in the future.
     """
-    with _translated():
+    query = (
+        "SELECT DISTINCT coalesce(nullif(log.job_id, ''), log.parent_job_id) FROM llamalog.log AS log"
+        " WHERE log.created_at >= %s AND coalesce(log.job_id, log.parent_job_id) <> '' ORDER BY 1"
+    )
+    with (
+        _translated(),
+        conn.transaction(),
+        conn.cursor("llamalog_export_jobs", row_factory=tuple_row) as cursor,
+    ):
         rows(conn, "SELECT llamalog.check_span(%s, NULL)", [since])
+        cursor.execute(query, [since])
+        while batch := cursor.fetchmany(_BATCH):
+            for (job_id,) in batch:
+                yield job_id
+
+
+def of_jobs(conn: Connection, job_ids: list[str]) -> Iterator[Change]:
+    """Yield all that these jobs made, without images, job by job in their order; memory is that of a batch.
+
+    Source: sql/functions/changes_of_jobs.sql
+    """
     columns = ", ".join(
         f"NULL::jsonb AS {field.name}"
         if field.name in {"before", "after", "metadata"}
-        else f"log.{field.name}"
+        else f"change.{field.name}"
         for field in fields(Change)
     )
     query = (
-        f"SELECT {columns} FROM llamalog.log AS log WHERE log.created_at >= %s"
-        " AND coalesce(log.job_id, log.parent_job_id) <> ''"
-        " ORDER BY coalesce(nullif(log.job_id, ''), log.parent_job_id), log.seq"
+        f"SELECT {columns} FROM llamalog.changes_of_jobs(%s::text[]) AS change"
+        " JOIN unnest(%s::text[]) WITH ORDINALITY AS job (id, place)"
+        " ON job.id = coalesce(nullif(change.job_id, ''), change.parent_job_id)"
+        " ORDER BY job.place, change.seq, change.id"
     )
-    for batch in _stream(conn, query, [since]):
+    for batch in _stream(conn, query, [job_ids, job_ids]):
         yield from batch
 
 
