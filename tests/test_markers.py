@@ -59,6 +59,42 @@ def test_diff_of_two_changes_compares_what_each_left(each_db):
     assert ("Price", "deleted", 1, None) in diff(moved, gone)
 
 
+@pytest.mark.parametrize(
+    ("ddl", "differing"),
+    [
+        (
+            'ALTER TABLE "Goods" DROP name; ALTER TABLE "Goods" ADD name text',
+            [("name", "dropped", "tea", None), ("name", "added", None, "green tea")],
+        ),
+        (
+            'ALTER TABLE "Goods" RENAME name TO old; ALTER TABLE "Goods" ADD name text',
+            [
+                ("name", "dropped", "tea", None),
+                ("name", "added", None, "green tea"),
+                ("old", "added", None, "tea"),
+            ],
+        ),
+        # away and back: the same one
+        (
+            'ALTER TABLE "Goods" RENAME name TO other; ALTER TABLE "Goods" RENAME other TO name',
+            [("name", "changed", "tea", "green tea")],
+        ),
+    ],
+)
+def test_diff_tells_columns_of_one_name_apart(database, ddl, differing):
+    conn = database
+    shop(conn)
+    start = max(seqs(conn), default=0)
+    first = at(conn, """INSERT INTO "Goods" VALUES (1, 'tea', 1.0)""")
+    conn.execute("""UPDATE "Goods" SET name = 'coffee'; UPDATE "Goods" SET name = 'tea'""")
+    for statement in ddl.split(";"):
+        conn.execute(statement.encode())
+    last = at(conn, """UPDATE "Goods" SET name = 'green tea'""")
+    assert told(queries.diff(conn, "GOOD", "1", first, last)) == differing
+    changes = [seq for seq in seqs(conn) if seq > start]
+    assert told(instants.diff_changes(conn, "GOOD", "1", changes[0], changes[-1])) == differing
+
+
 def test_diff_refuses_changes_of_other_rows_and_those_that_are_none(db, new):
     album, other = new.album(db), new.album(db, "Kid A")
     artist = new.artist(db)

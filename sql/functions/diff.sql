@@ -29,7 +29,9 @@ BEGIN
     v_after := llamalog.as_of(diff.entity_type, diff.entity_id, diff.to_at);
     RETURN QUERY
     SELECT difference.*
-    FROM llamalog.differences(v_before, v_after) AS difference;
+    FROM llamalog.differences(
+        v_before, v_after, llamalog.renewed_columns(llamalog.entity_type(diff.entity_type), diff.from_at, diff.to_at)
+    ) AS difference;
 END;
 $function$;
 

@@ -29,6 +29,7 @@ DECLARE
     v_made   llamalog.log;
     v_other  llamalog.log;
     v_images jsonb[] := '{}';
+    v_instants timestamptz[] := '{}';
 BEGIN
     IF diff_changes.from_change > diff_changes.to_change THEN
         RAISE EXCEPTION 'the start, change %, is after the end, change %', diff_changes.from_change, diff_changes.to_change
@@ -59,11 +60,14 @@ BEGIN
                       END,
                       HINT    = format('The seqs of its changes: llamalog history %s ID', v_type);
         END IF;
+        v_instants := v_instants || v_made.created_at;
         v_images := v_images || ARRAY[llamalog.known_row(v_watch, v_id, v_made.created_at, v_seq)];
     END LOOP;
     RETURN QUERY
     SELECT difference.*
-    FROM llamalog.differences(v_images[1], v_images[2]) AS difference;
+    FROM llamalog.differences(
+        v_images[1], v_images[2], llamalog.renewed_columns(v_type, v_instants[1], v_instants[2])
+    ) AS difference;
 END;
 $function$;
 
