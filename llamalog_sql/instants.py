@@ -82,7 +82,8 @@ def diff_changes(
 
     from_change, to_change: seq of the changes.
 
-    Raises what queries.as_of does, and Misuse (22023) for a change of another row, or when from_change is after to_change.
+    Raises what queries.as_of does, UnknownChange (LL018), CannotRevert (LL019) for half of a move between partitions, and
+    Misuse (22023) for a change of another row, or when from_change is after to_change.
     Source: sql/functions/diff_changes.sql
     """
     return ask(
@@ -91,6 +92,23 @@ def diff_changes(
         "SELECT * FROM llamalog.diff_changes(%s, %s, %s::bigint, %s::bigint)",
         [entity_type, entity_id, from_change, to_change],
     )
+
+
+def changed_within_second(
+    conn: Connection, entity_type: str, entity_id: str, at: datetime
+) -> datetime | None:
+    """Return the last change of a row after an instant and less than a second later, None where there is none.
+
+    Source: sql/functions/row_changes.sql
+    """
+    found = first_row(
+        conn,
+        "SELECT max(change.created_at)"
+        " FROM llamalog.row_changes(llamalog.entity_type(%(type)s), %(id)s, %(at)s) AS change"
+        " WHERE change.created_at > %(at)s AND change.created_at < %(at)s + interval '1 second'",
+        {"type": entity_type, "id": entity_id, "at": at},
+    )
+    return found[0] if found else None
 
 
 def made_at(conn: Connection, change: int) -> datetime | None:

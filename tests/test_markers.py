@@ -12,7 +12,7 @@ import test_cli
 from test_as_of import at, clock
 
 from llamalog_sql import instants, migrate, queries, watching
-from llamalog_sql.errors import LlamaLogError, Misuse, NotKnown
+from llamalog_sql.errors import CannotRevert, LlamaLogError, Misuse, NotKnown, UnknownChange
 from llamalog_sql.watching import Options
 
 llamalog = test_cli.llamalog
@@ -107,9 +107,8 @@ def test_diff_refuses_changes_of_other_rows_and_those_that_are_none(db, new):
     first, second, _, link, own = seqs(db)[-5:]
     for seq, detail in (
         (second, f'It is one of ALBUM "{other}".'),
-        (link, "It is one of a ALBUM_ARTIST."),
+        (link, "It is one of a link, ALBUM_ARTIST."),
         (own, "The application wrote it itself; it changed no row."),
-        (own + 1000, "The log has no such change."),
     ):
         with (
             pytest.raises(Misuse, match=f"change {seq} is none of the row of ALBUM") as error,
@@ -119,6 +118,34 @@ def test_diff_refuses_changes_of_other_rows_and_those_that_are_none(db, new):
         assert error.value.detail == detail
     with pytest.raises(Misuse, match="is after the end, change"), db.transaction():
         instants.diff_changes(db, "ALBUM", album, second, first)
+    for ends in ((first, own + 1000), (own + 1000, first)):
+        with (
+            pytest.raises(UnknownChange, match=f"the log has no change {own + 1000}"),
+            db.transaction(),
+        ):
+            instants.diff_changes(db, "ALBUM", album, *ends)
+
+
+def test_diff_names_the_half_of_a_move_that_stands_for_both(db):
+    db.execute(
+        "CREATE TABLE ships (region text, no integer, PRIMARY KEY (region, no)) PARTITION BY LIST (region);"
+        "CREATE TABLE ships_eu PARTITION OF ships FOR VALUES IN ('eu');"
+        "CREATE TABLE ships_us PARTITION OF ships FOR VALUES IN ('us');"
+    )
+    watching.watch(db, ["ships"])
+    db.execute("INSERT INTO ships VALUES ('eu', 1)")
+    db.execute("UPDATE ships SET region = 'us'")
+    created, gone, came = seqs(db)[-3:]
+    with (
+        pytest.raises(CannotRevert, match=f"change {gone} is one half of a move") as refused,
+        db.transaction(),
+    ):
+        instants.diff_changes(db, "SHIP", "us,1", created, gone)
+    assert refused.value.detail == f"The other half, change {came}, stands for both."
+    assert refused.value.hint == f"Give change {came}."
+    assert told(instants.diff_changes(db, "SHIP", "us,1", created, came)) == [
+        ("region", "changed", "eu", "us")
+    ]
 
 
 # -- all of a type ----------------------------------------------------------------------------------------------------

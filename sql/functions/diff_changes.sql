@@ -31,6 +31,9 @@ DECLARE
     v_images jsonb[] := '{}';
     v_instants timestamptz[] := '{}';
 BEGIN
+    FOREACH v_seq IN ARRAY ARRAY[diff_changes.from_change, diff_changes.to_change] LOOP
+        PERFORM llamalog.logged_change(v_seq);
+    END LOOP;
     IF diff_changes.from_change > diff_changes.to_change THEN
         RAISE EXCEPTION 'the start, change %, is after the end, change %', diff_changes.from_change, diff_changes.to_change
             USING ERRCODE = 'invalid_parameter_value',
@@ -46,16 +49,12 @@ BEGIN
         FROM llamalog.row_changes(v_type, v_id) AS made
         WHERE made.seq = v_seq;
         IF v_made.seq IS NULL THEN
-            SELECT log.*
-            INTO v_other
-            FROM llamalog.log AS log
-            WHERE log.seq = v_seq;
+            v_other := llamalog.logged_change(v_seq);
             RAISE EXCEPTION 'change % is none of the row of % "%"', v_seq, v_type, left(v_id, 100)
                 USING ERRCODE = 'invalid_parameter_value',
                       DETAIL  = CASE
-                          WHEN v_other.seq IS NULL THEN 'The log has no such change.'
                           WHEN v_other.op IS NULL THEN 'The application wrote it itself; it changed no row.'
-                          WHEN v_other.link_type IS NOT NULL THEN format('It is one of a %s.', v_other.link_type)
+                          WHEN v_other.link_type IS NOT NULL THEN format('It is one of a link, %s.', v_other.link_type)
                           ELSE format('It is one of %s "%s".', v_other.entity_type, left(v_other.entity_id, 100))
                       END,
                       HINT    = format('The seqs of its changes: llamalog history %s ID', v_type);
@@ -72,4 +71,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.diff_changes(text, text, bigint, bigint) IS
-    'Fields in which a row differs between what one of its changes left and what another did; raises 22023 for a change of another row.';
+    'Fields in which a row differs between what one of its changes left and what another did; raises LL018 for a change that the log does not have, LL019 for half of a move between partitions, 22023 for one of another row.';
