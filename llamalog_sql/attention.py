@@ -113,7 +113,7 @@ def attention(
 
     rule: only this kind.  limit: most of each rule.
 
-    Raises UnknownEntityType (LL003), Misuse (22023).
+    Raises UnknownEntityType (LL003), NotWatched (LL002) for a type that is no longer watched, Misuse (22023).
     Source: sql/functions/attention.sql
     """
     return ask(

@@ -91,9 +91,9 @@ def _counts(categories: Mapping[str, int]) -> str:
 def phrase(criteria: Criteria) -> str:
     """Return whose changes are meant, in words that follow “changes”."""
     who = [
-        f"job {clean(criteria.job_id)} and what it caused" if criteria.job_id is not None else "",
-        f"source {clean(criteria.source)}" if criteria.source is not None else "",
-        f"user {clean(criteria.user_id)}" if criteria.user_id is not None else "",
+        f"job {_named(criteria.job_id)} and what it caused" if criteria.job_id is not None else "",
+        f"source {_named(criteria.source)}" if criteria.source is not None else "",
+        f"user {_named(criteria.user_id)}" if criteria.user_id is not None else "",
     ]
     when = [
         f"from {_iso(criteria.start_date)}" if criteria.start_date is not None else "",
@@ -101,6 +101,11 @@ def phrase(criteria: Criteria) -> str:
     ]
     whose = ", ".join(part for part in who if part)
     return " ".join(part for part in (whose and f"of {whose}", *when) if part)
+
+
+def _named(name: str) -> str:
+    """Return a name for a sentence; one that could not be seen in it, in quotation marks."""
+    return clean(name) if name and name == name.strip() else f'"{clean(name)}"'
 
 
 def _iso(at: datetime) -> str:

@@ -20,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 from llamalog_sql import attention, installation, queries, watching
 from llamalog_sql.cli import main
 from llamalog_sql.demo.application import Application
-from llamalog_sql.errors import LlamaLogError, Misuse, UnknownEntityType
+from llamalog_sql.errors import LlamaLogError, Misuse, NotWatched, UnknownEntityType
 from llamalog_sql.watching import Options
 
 ROOT = Path(__file__).parents[1]
@@ -541,6 +541,14 @@ def test_a_rule_for_a_type_that_nothing_is_watched_as_is_told_everywhere(llamalo
     assert sorted(found) == [(f"attention rule {n}", misfits[n], True) for n in (1, 2, 3)]
     database.execute("DELETE FROM llamalog.attention_rules")
     assert "rule-misfit" not in {finding.id for finding in installation.check(database)}
+
+
+def test_a_type_that_is_no_longer_watched_is_not_said_to_be_sound(db):
+    watching.unwatch(db, ["artists"])
+    with pytest.raises(NotWatched, match="ARTIST is not watched") as refused, db.transaction():
+        attention.attention(db, "artist")
+    assert refused.value.detail.startswith("It no longer is since ")
+    assert {found.entity_type for found in attention.attention(db)} <= {"ALBUM", "TRACK"}
 
 
 def test_questions_that_cannot_be_are_refused(db):

@@ -649,6 +649,21 @@ def test_an_ambiguous_title_lists_the_candidates(db, new):
     assert len(refused.value.detail.splitlines()) == 20
 
 
+def test_an_unknown_id_of_several_values_is_told_how_a_comma_is_written(db):
+    db.execute("CREATE TABLE shelves (room text, no integer, PRIMARY KEY (room, no))")
+    watching.watch(db, ["shelves"])
+    db.execute("INSERT INTO shelves VALUES ('a,b', 1)")
+    with (
+        pytest.raises(LlamaLogError, match='no SHELF has the id or title "a,b,1"') as refused,
+        db.transaction(),
+    ):
+        queries.resolve(db, "SHELF", "a,b,1")
+    assert refused.value.hint.endswith(
+        " A comma within a value of its key is written with a backslash: a\\,b,c."
+    )
+    assert queries.resolve(db, "SHELF", "a\\,b,1") == "a\\,b,1"
+
+
 def test_an_unknown_title_shows_what_is_called_nearly_so(db, new):
     new.album(db, "OK Computer")
     with pytest.raises(LlamaLogError, match='no ALBUM has the id or title "Computer"') as refused:

@@ -653,7 +653,12 @@ def test_seconds_are_a_number(llamalog, command, option):
 
 
 def test_rollback_asks_and_is_refused_without_a_terminal(llamalog, database):
-    failed(llamalog("rollback", "--all"), 2, "error: Take off capture and undo", "--yes")
+    failed(
+        llamalog("rollback", "--all"),
+        2,
+        "error: a yes is needed: Take off capture and undo",
+        "--yes",
+    )
     assert "would undo 0002_registry" in llamalog("rollback", "--all", "--dry-run").stdout
     assert llamalog("rollback", "--all", "--yes").exit_code == 0
     assert database.execute(
@@ -918,6 +923,40 @@ def test_the_command_is_installed_and_knows_its_version():
         check=True,
     )
     assert shown.stdout.startswith("llamalog, version ")
+
+
+def test_ctrl_c_before_the_command_has_begun_is_no_traceback(tmp_path):
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    told = subprocess.run(
+        [sys.executable, "-c", "import llamalog_command; llamalog_command.main()"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        check=False,
+    )
+    assert (told.returncode, told.stdout, told.stderr) == (130, "", "")
+    assert (
+        'llamalog = "llamalog_command:main"'
+        in (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    )
+
+
+def test_an_instant_cut_to_its_second_is_said_where_the_row_changed_later_in_it(
+    llamalog, database, new
+):
+    album = new.album(database)
+    database.execute("UPDATE llamalog.watches SET watched_at = watched_at - interval '1 minute'")
+    (at,) = database.execute("SELECT max(created_at) FROM llamalog.log").fetchone()
+    second = at.replace(microsecond=0).isoformat()
+    said = (
+        f"it was changed later in that second, last at {at.isoformat()}; tables show whole seconds"
+    )
+    for words in (
+        ["as-of", "ALBUM", album, second],
+        ["diff", "ALBUM", album, second, at.isoformat()],
+    ):
+        assert said in llamalog(*words).stderr
+    assert "second" not in llamalog("as-of", "ALBUM", album, at.isoformat()).stderr
 
 
 def test_edited_migration_is_found_by_check(llamalog, database):

@@ -999,7 +999,7 @@ def test_fix_shows_its_steps_asks_and_looks_again(llamalog, database):
     ]
     refused = llamalog("--fix")
     assert refused.exit_code == 2
-    assert "Run these 2 steps? needs a yes" in refused.stderr
+    assert "a yes is needed: Run these 2 steps?" in refused.stderr
     done = llamalog("--fix", "--yes")
     assert done.exit_code == 0, done.stderr
     assert "[🦙 LlamaLog] done: llamalog migrate" in done.stderr.splitlines()

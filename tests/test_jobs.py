@@ -809,6 +809,7 @@ def test_impact_lists_in_every_format_and_pages(llamalog, sync):
     ("arguments", "said"),
     [
         (["--source", "nope"], "no change of source nope is recorded"),
+        (["--source", ""], 'no change of source "" is recorded'),
         (["--user", "bob", "--list"], "no change of user bob touched an entity"),
         (
             [

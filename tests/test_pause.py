@@ -854,7 +854,7 @@ def test_pause_and_resume_as_commands(database, new, llamalog):
     test_cli.failed(
         llamalog("pause", "albums", "--reason", "x"),
         2,
-        "error: Let what is written to public.albums (ALBUM) from now on go unlogged?",
+        "error: a yes is needed: Let what is written to public.albums (ALBUM)",
         "--yes",
     )
     test_cli.failed(

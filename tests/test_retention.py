@@ -572,8 +572,11 @@ def test_a_period_that_makes_no_sense_is_refused(llamalog, period, tmp_path):
         ),
         (["--keep", "2 years", "--archive", "/proc", "--yes"], "cannot write to /proc"),
         (["--keep", "2 years", "--archive", __file__, "--yes"], "cannot write to"),
-        (["--keep", "2 years", "--archive", "/tmp"], "Archive 1 month to /tmp? needs a yes"),
-        (["--keep", "2 years", "--drop-rows"], "Archive 1 month NOWHERE, for good? needs a yes"),
+        (["--keep", "2 years", "--archive", "/tmp"], "a yes is needed: Archive 1 month to /tmp?"),
+        (
+            ["--keep", "2 years", "--drop-rows"],
+            "a yes is needed: Archive 1 month NOWHERE, for good?",
+        ),
         (["--keep-type", "NOTHING=2 years", "--drop-rows"], 'unknown entity type "NOTHING"'),
     ],
 )

@@ -1223,7 +1223,7 @@ def test_the_command_shows_asks_and_does(llamalog, database, new):
     asked = llamalog("revert", "--change", seq)
     assert (asked.exit_code, asked.stderr.splitlines()[0]) == (
         2,
-        "error: Change 1 row? needs a yes (22023)",
+        "error: a yes is needed: Change 1 row? (22023)",
     )
     done = llamalog("revert", "--change", seq, "--yes", "--user", "mia", "--reason", "so it was")
     (job,) = database.execute(

@@ -49,6 +49,17 @@ def _say_breaks(conn: Connection, entity_type: str, entity_id: str) -> None:
         )
 
 
+def _say_rest_of_second(conn: Connection, entity_type: str, entity_id: str, at: datetime) -> None:
+    """Say that what a table shows of an instant is not all of it, where that makes a difference."""
+    if at.microsecond == 0:
+        last = instants.changed_within_second(conn, entity_type, entity_id, at)
+        if last is not None:
+            say(
+                f"it was changed later in that second, last at {last.astimezone(UTC).isoformat()};"
+                " tables show whole seconds"
+            )
+
+
 def _say_columns(
     conn: Connection, entity_type: str, at: datetime | None, fields: Collection[str] | None = None
 ) -> None:
@@ -254,6 +265,7 @@ def as_of(entity_type: str, entity: str, at: datetime | None, form: str) -> None
     with session() as conn:
         entity_id = queries.resolve(conn, entity_type, entity)
         row = queries.as_of(conn, entity_type, entity_id, at)
+        _say_rest_of_second(conn, entity_type, entity_id, at)
         _say_columns(conn, entity_type, at)
         _say_pauses(conn, entity_type, at)
         _say_breaks(conn, entity_type, entity_id)
@@ -348,6 +360,8 @@ def diff(
         if from_at is not None and to_at is not None:
             rows = queries.diff(conn, entity_type, entity_id, from_at, to_at)
             exists = bool(rows) or queries.as_of(conn, entity_type, entity_id, to_at) is not None
+            for at in (from_at, to_at):
+                _say_rest_of_second(conn, entity_type, entity_id, at)
             _say_columns(conn, entity_type, from_at)
             _say_pauses(conn, entity_type, from_at)
         elif from_change is not None and to_change is not None:

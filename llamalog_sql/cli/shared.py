@@ -129,7 +129,7 @@ def confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise Misuse(f"{question} needs a yes", hint="Without a terminal, add --yes.")
+        raise Misuse(f"a yes is needed: {question}", hint="Without a terminal, add --yes.")
     click.confirm(question, abort=True, err=True)
 
 

@@ -32,6 +32,15 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value',
                   HINT    = format('Rules are %s.', array_to_string(llamalog.attention_kinds(), ', '));
     END IF;
+    IF EXISTS (
+            SELECT
+            FROM llamalog.watches AS watch
+            WHERE watch.entity_type = v_type
+                AND watch.unwatched_at IS NOT NULL
+        )
+    THEN
+        PERFORM llamalog.reconciled_watch(v_type);  -- which says so
+    END IF;
     FOR v_rule IN
         SELECT known.*
         FROM llamalog.rules_in_force(v_type) AS known
@@ -116,4 +125,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.needing_attention(text, text, integer) IS
-    'Entities that need a person by llamalog.rules_in_force(), at most row_limit for each rule. Reads the tables with the rights of the caller; without a type, those that he may not read are left out. A rule that does not fit what is watched, or looks for parts that he may not read, is a row without entity_id.';
+    'Entities that need a person by llamalog.rules_in_force(), at most row_limit for each rule. Reads the tables with the rights of the caller; without a type, those that he may not read are left out; raises LL002 for one that is no longer watched. A rule that does not fit what is watched, or looks for parts that he may not read, is a row without entity_id.';

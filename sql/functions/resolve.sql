@@ -77,7 +77,17 @@ BEGIN
     RAISE EXCEPTION 'no % has the id or title "%"', v_type, left(given, 100)
         USING ERRCODE = 'LL004',
               DETAIL  = coalesce(v_candidates, 'No row that you may read is called so, and none was when it was deleted.'),
-              HINT    = 'Run llamalog find TEXT to search all titles.';
+              HINT    = concat(
+                  'Run llamalog find TEXT to search all titles.',
+                  (
+                      -- as llamalog.key_text() writes it
+                      SELECT E' A comma within a value of its key is written with a backslash: a\\,b,c.'
+                      FROM llamalog.watches AS watch
+                      WHERE watch.entity_type = v_type
+                          AND cardinality(watch.key_types) > 1
+                          AND strpos(given, ',') > 0
+                  )
+              );
 END;
 $function$;
 

@@ -1,0 +1,14 @@
+"""What `llamalog` starts with: outside of the package, whose import takes a moment in which Ctrl-C is no fault either."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command; interrupted before it could begin, end with 130 and without a word."""
+    try:
+        from llamalog_sql.cli import main as command
+    except KeyboardInterrupt:
+        sys.exit(130)
+    command()
