@@ -242,6 +242,20 @@ def test_of_rows_moved_between_partitions_one_change_is_shown(database, connect)
     assert [c.op for c in tailing.tail(reader, wanted).changes] == ["U"]
 
 
+def test_a_part_that_leaves_is_told_to_whoever_follows_its_whole(database, new, connect):
+    album, other = new.album(database), new.album(database, "Kid A")
+    track = new.track(database, album)
+    reader = connect(database)
+    followed = {key: Filter(entity_type="album", entity_id=key) for key in (album, other)}
+    cursors = {key: tailing.tail(reader, wanted).cursor for key, wanted in followed.items()}
+    database.execute("UPDATE tracks SET album_id = %s", [other])
+    database.execute("UPDATE tracks SET title = 'Everything'")
+    for key, count in ((album, 1), (other, 2)):
+        news = tailing.tail(reader, followed[key], cursor=cursors[key]).changes
+        assert [(c.op, c.entity_id) for c in news] == [("U", track)] * count
+        assert tailing.tail(reader, followed[key]).changes[-count:] == news
+
+
 def test_filters_pass_what_they_name(database, new, connect):
     def titles(**wanted):
         changes = tailing.tail(database, Filter(**wanted), limit=100).changes

@@ -61,7 +61,7 @@ def log(
     assert spelled is not None
     query = (
         "SELECT log.* FROM llamalog.log AS log"
-        " WHERE llamalog.is_wanted(log, %s, NULL, %s::text[], %s, %s, %s, %s)"
+        " WHERE llamalog.is_wanted(log, %s, NULL, %s::text[], %s, %s, %s, %s, NULL)"
     )
     parameters: list[Any] = [
         *spelled,

@@ -40,6 +40,7 @@ DECLARE
     v_type       text;
     v_id         text;
     v_categories text[];
+    v_columns    text[];  -- by which parts name the entity
     v_state      jsonb;
     v_seen       pg_snapshot;
     v_from       bigint;
@@ -74,6 +75,12 @@ BEGIN
                       HINT    = 'Pass its entity_type too.';
         END IF;
         v_id := llamalog.entity_id(v_type, tail.entity_id);
+        v_columns := ARRAY(
+            SELECT unnest(watch.related_columns)
+            FROM llamalog.watches AS watch
+            WHERE watch.related_type = v_type
+                AND NOT watch.is_link
+        );
     END IF;
     v_categories := llamalog.checked_categories(tail.categories);
 
@@ -98,12 +105,12 @@ BEGIN
                 -- most are passed over before they are presented, which takes longer
                 AND (
                     llamalog.is_wanted(
-                        latest.change, v_type, v_id, v_categories, tail.status, tail.source, tail.user_id, tail.job_id
+                        latest.change, v_type, v_id, v_categories, tail.status, tail.source, tail.user_id, tail.job_id, v_columns
                     )
                     OR (latest.change).metadata @> '{"llamalog": {"moved": true}}'
                 )
                 AND llamalog.is_wanted(
-                    shown, v_type, v_id, v_categories, tail.status, tail.source, tail.user_id, tail.job_id
+                    shown, v_type, v_id, v_categories, tail.status, tail.source, tail.user_id, tail.job_id, v_columns
                 )
             ORDER BY (latest.change).seq DESC
             LIMIT tail.row_limit
@@ -152,7 +159,7 @@ BEGIN
                 AND NOT pg_visible_in_snapshot(log.txid, v_seen)
                 AND pg_visible_in_snapshot(log.txid, v_now)
                 AND llamalog.is_wanted(
-                    shown, v_type, v_id, v_categories, tail.status, tail.source, tail.user_id, tail.job_id
+                    shown, v_type, v_id, v_categories, tail.status, tail.source, tail.user_id, tail.job_id, v_columns
                 )
             ORDER BY log.seq
             LIMIT tail.row_limit::bigint + 1
