@@ -521,7 +521,7 @@ _WEIGH = (
 
 def memory(dsn: str, words: list[str]) -> float:
     """Return the most memory that a command took, in MiB."""
-    command = [sys.executable, "-m", "llamalog_sql.cli", "--dsn", dsn, "-q", *words]
+    command = [sys.executable, "-m", "llamalog_sql", "--dsn", dsn, "-q", *words]
     weighed = subprocess.run(  # noqa: S603
         [sys.executable, "-c", _WEIGH, *command], check=True, capture_output=True, text=True
     )

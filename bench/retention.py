@@ -250,7 +250,7 @@ def main() -> None:
         with company(server, per_month, "nothing else", console):
             time.sleep(60)
         with tempfile.TemporaryDirectory() as directory:
-            command = [sys.executable, "-m", "llamalog_sql.cli", "--dsn", server.dsn, "-q"]
+            command = [sys.executable, "-m", "llamalog_sql", "--dsn", server.dsn, "-q"]
             keeping = ["maintain", "--keep", "24 months", "--archive", directory, "--yes"]
             with company(server, per_month, "maintain --keep '24 months'", console):
                 subprocess.run(  # noqa: S603

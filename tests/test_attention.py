@@ -876,7 +876,7 @@ def answered(llamalog, command, answer):
     master, terminal = pty.openpty()
     os.write(master, answer.encode())
     run = subprocess.run(
-        [sys.executable, "-m", "llamalog_sql.cli", *shlex.split(command)[1:]],
+        [sys.executable, "-m", "llamalog_sql", *shlex.split(command)[1:]],
         stdin=terminal,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

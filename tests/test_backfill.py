@@ -831,7 +831,7 @@ def start_backfill(dsn, *arguments):
         "LLAMALOG_DSN": dsn,
         "PGOPTIONS": "-c client_connection_check_interval=20ms",
     }
-    command = [sys.executable, "-m", "llamalog_sql.cli", "backfill", *arguments]
+    command = [sys.executable, "-m", "llamalog_sql", "backfill", *arguments]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -381,7 +381,7 @@ def test_nothing_is_left_behind_when_it_is_killed(albums, way, moment):
     before = everything(albums)
     run = subprocess.Popen(
         [
-            *(sys.executable, "-m", "llamalog_sql.cli", "bench", "albums"),
+            *(sys.executable, "-m", "llamalog_sql", "bench", "albums"),
             *("--rounds", "1" if moment == "counting bytes" else "1000", "--rows", "6"),
         ],
         env={**os.environ, "LLAMALOG_DSN": dsn(albums)},

@@ -271,7 +271,7 @@ def test_terminal_that_cannot_show_a_llama_gets_an_answer(database, new, name):
     address = {**database.info.get_parameters(), "password": database.info.password}
     own = psycopg.conninfo.make_conninfo("", **{k: v for k, v in address.items() if v})
     shown = subprocess.run(
-        [sys.executable, "-m", "llamalog_sql.cli", name, "ALBUM", "Ágætis byrjun"],
+        [sys.executable, "-m", "llamalog_sql", name, "ALBUM", "Ágætis byrjun"],
         capture_output=True,
         text=True,
         env={**os.environ, "LLAMALOG_DSN": own, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
@@ -916,7 +916,7 @@ def test_dsn_goes_before_the_variables_and_stands_before_or_after_the_command(ll
 
 def test_the_command_is_installed_and_knows_its_version():
     shown = subprocess.run(
-        [sys.executable, "-m", "llamalog_sql.cli", "--version"],
+        [sys.executable, "-m", "llamalog_sql", "--version"],
         capture_output=True,
         text=True,
         env={**os.environ},
@@ -928,7 +928,7 @@ def test_the_command_is_installed_and_knows_its_version():
 def test_ctrl_c_before_the_command_has_begun_is_no_traceback(tmp_path):
     (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
     told = subprocess.run(
-        [sys.executable, "-c", "import llamalog_command; llamalog_command.main()"],
+        [sys.executable, "-c", "from llamalog_sql.__main__ import main; main()"],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
@@ -936,7 +936,7 @@ def test_ctrl_c_before_the_command_has_begun_is_no_traceback(tmp_path):
     )
     assert (told.returncode, told.stdout, told.stderr) == (130, "", "")
     assert (
-        'llamalog = "llamalog_command:main"'
+        'llamalog = "llamalog_sql.__main__:main"'
         in (Path(__file__).parents[1] / "pyproject.toml").read_text()
     )
 
@@ -998,7 +998,7 @@ def test_an_answer_that_cannot_be_written_is_told_in_a_line(words, database, new
     address = {**database.info.get_parameters(), "password": database.info.password}
     own = psycopg.conninfo.make_conninfo("", **{k: v for k, v in address.items() if v})
     environment = {**os.environ, "LLAMALOG_DSN": own}
-    command = [sys.executable, "-m", "llamalog_sql.cli", *words]
+    command = [sys.executable, "-m", "llamalog_sql", *words]
     with Path("/dev/full").open("w") as full:
         told = subprocess.run(
             command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False

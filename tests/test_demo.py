@@ -22,7 +22,7 @@ from llamalog_sql.demo import show
 from llamalog_sql.demo.application import Application
 
 ROOT = Path(__file__).parents[1]
-DEMO = [sys.executable, "-m", "llamalog_sql.cli", "demo"]
+DEMO = [sys.executable, "-m", "llamalog_sql", "demo"]
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def test_ctrl_c_leaves_nothing_running_on_the_server(database, connect, dsn, new
         processes = [
             running.enter_context(
                 subprocess.Popen(
-                    [sys.executable, "-m", "llamalog_sql.cli", *words, *([now] if words is AS_OF else [])],
+                    [sys.executable, "-m", "llamalog_sql", *words, *([now] if words is AS_OF else [])],
                     env={**os.environ, "LLAMALOG_DSN": dsn},
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,

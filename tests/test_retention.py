@@ -855,7 +855,7 @@ POINTS = [
 
 
 def command(own_dsn, *arguments, killed_at=None):
-    start = ["-c", KILLING, killed_at] if killed_at else ["-m", "llamalog_sql.cli"]
+    start = ["-c", KILLING, killed_at] if killed_at else ["-m", "llamalog_sql"]
     environment = {**os.environ, "LLAMALOG_DSN": own_dsn, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, *start, *arguments],

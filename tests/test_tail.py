@@ -435,7 +435,7 @@ def test_tail_says_what_is_misused(llamalog):
 def following(dsn, *arguments):
     """The command in a process of its own, which follows; its lines can be read."""
     with subprocess.Popen(
-        [sys.executable, "-m", "llamalog_sql.cli", "tail", "-f", "--interval", "0.05", *arguments],
+        [sys.executable, "-m", "llamalog_sql", "tail", "-f", "--interval", "0.05", *arguments],
         env={**os.environ, "LLAMALOG_DSN": dsn, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""What `llamalog` starts with: outside of the package, whose import takes a moment in which Ctrl-C is no fault either."""
+"""What `llamalog` starts with: the import of the commands takes a moment, in which Ctrl-C is no fault either."""
 
 from __future__ import annotations
 
@@ -12,3 +12,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     command()
+
+
+if __name__ == "__main__":
+    main()
