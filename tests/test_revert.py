@@ -362,6 +362,71 @@ def test_what_came_back_as_it_was_removed_was_written_by_nobody(db, new):
     assert db.execute("SELECT title, label FROM albums").fetchall() == [("wrong", "EMI")]
 
 
+@pytest.mark.parametrize("image", ["none", "full"])
+def test_whoever_makes_a_row_again_has_set_all_its_fields(db, image):
+    prices(db, image=image)
+    db.execute("INSERT INTO prices VALUES (1, 1)")
+    seq = write_as(db, "j", "UPDATE prices SET f = 2")
+    write_as(db, "k", "DELETE FROM prices")
+    again = write_as(db, "k", "INSERT INTO prices VALUES (1, 2)")
+    assert f"f: set since by change {again}, job k" in refused(db, RevertConflict, change=seq)
+    for wins, left in (("theirs", 2), ("ours", 1)):
+        with db.transaction(force_rollback=True):
+            revert(db, wins, change=seq)
+            assert db.execute("SELECT f FROM prices").fetchall() == [(left,)]
+
+
+def test_a_row_that_the_job_itself_made_again_is_no_conflict(db):
+    prices(db)
+    db.execute("INSERT INTO prices VALUES (1, 1)")
+    write_as(db, "j", "UPDATE prices SET f = 2")
+    write_as(db, "j", "DELETE FROM prices")
+    write_as(db, "j", "INSERT INTO prices VALUES (1, 2)")
+    assert revert(db, job_id="j")
+    assert db.execute("SELECT f FROM prices").fetchall() == [(1,)]
+
+
+def test_a_later_writer_who_was_taken_back_is_in_nobodys_way(db):
+    prices(db)
+    db.execute("INSERT INTO prices VALUES (1, 1)")
+    first = write_as(db, "j", "UPDATE prices SET f = 2")
+    then = clock(db)
+    second = write_as(db, "k", "UPDATE prices SET f = 3")
+    for target in ({"change": second}, {"job_id": "k"}, {"entity_type": "PRICE", "entity_id": "1", "to_at": then}):  # fmt: skip
+        with db.transaction(force_rollback=True):
+            undone = revert(db, **target)
+            with db.transaction(force_rollback=True):
+                assert revert(db, change=first)
+                assert db.execute("SELECT f FROM prices").fetchall() == [(1,)]
+            # it stands again
+            revert(db, job_id=undone)
+            assert f"set since by change {second}, job k" in refused(
+                db, RevertConflict, change=first
+            )
+
+
+def test_who_set_what_a_revert_found_in_order_has_set_it(db):
+    db.execute("CREATE TABLE prices (id integer PRIMARY KEY, f integer, g integer)")
+    watching.watch(db, ["prices"])
+    db.execute("INSERT INTO prices VALUES (1, 0, 0)")
+    first = write_as(db, "i", "UPDATE prices SET f = 1")
+    second = write_as(db, "j", "UPDATE prices SET f = 2, g = 2")
+    third = write_as(db, "k", "UPDATE prices SET f = 1")
+    revert(db, change=second)
+    assert db.execute("SELECT f, g FROM prices").fetchall() == [(1, 0)]
+    assert f"f: set since by change {third}" in refused(db, RevertConflict, change=first)
+
+
+def test_who_is_overruled_by_a_revert_is_not_taken_back_by_it(db):
+    prices(db)
+    db.execute("INSERT INTO prices VALUES (1, 1)")
+    first = write_as(db, "j", "UPDATE prices SET f = 2")
+    second = write_as(db, "k", "UPDATE prices SET f = 3")
+    revert(db, "ours", change=first)
+    assert f"f: set since by change {second + 1}" in refused(db, RevertConflict, change=second)
+    assert revert(db, change=first) is None
+
+
 def test_what_commits_between_plan_and_revert_is_kept(database, connect, new):
     album = new.album(database, "wrong")
     database.execute("UPDATE albums SET title = 'right'")
@@ -1425,6 +1490,53 @@ def test_a_reverted_job_leaves_no_trace_and_a_reverted_revert_no_other(watched, 
         if undone:
             revert(watched.conn, job_id=undone)
             assert watched_part(watched, state_of(watched)) == after
+
+
+MADE_AGAIN = """
+    SELECT
+    FROM llamalog.log AS made
+    JOIN llamalog.log AS gone
+        USING (entity_type, entity_id)
+    WHERE made.source = 'trial'
+        AND gone.source = 'trial'
+        AND made.op = 'I'
+        AND gone.op IN ('D', 'T')
+        AND gone.seq < made.seq
+    LIMIT 1
+"""
+
+
+@pytest.mark.parametrize(
+    "watched", sampled(variants("types", "family", "partitions"), 6), indirect=True
+)
+@FEW
+@given(data=st.data())
+def test_jobs_are_undone_step_by_step_and_redone(watched, data):
+    conn = watched.conn
+    with conn.transaction(force_rollback=True):
+        states = [watched_part(watched, state_of(watched))]
+        jobs = [f"job {number}" for number in range(data.draw(st.integers(2, 4), label="jobs"))]
+        for name in jobs:
+            note(f"-- {name}")
+            job(watched, name, undisguised(data.draw(statements(watched.scene), label=name)), note)
+            states.append(watched_part(watched, state_of(watched)))
+        # undone, redone, and undone again
+        for _ in range(3):
+            undone = []
+            places = range(len(jobs), 0, -1)
+            for name, place in zip(reversed(jobs), places, strict=True):
+                try:
+                    undone.append(revert(conn, job_id=name) if name else None)
+                except RevertReferences:
+                    # a key that is to go to another row must not take those along that refer to it
+                    return
+                except RevertConflict:
+                    # a row that a job made again as it was is written by it, and nothing is left of it to take back
+                    assert conn.execute(MADE_AGAIN).fetchall()
+                    return
+                assert watched_part(watched, state_of(watched)) == states[place - 1]
+            jobs = undone
+            states.reverse()
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 --
 -- Each row is played backward from what it is to what it was before the first of the changes. From there it goes two ways.
 -- ours: the fields that the changes set have the value before the first of them, and the row is there if it was.
--- theirs: the changes that are not to be reverted are played forward again. Where both ways end alike, no later writer is in
--- the way, also where one wrote the same row. A write that no capture saw counts as one of a later writer.
+-- theirs: the changes that are not to be reverted, and stand, are played forward again. Where both ways end alike, no later writer
+-- is in the way, also where one wrote the same row. A write that no capture saw counts as one of a later writer.
 CREATE OR REPLACE FUNCTION llamalog.reverted_rows(changes llamalog.log[])
     RETURNS SETOF llamalog.reverted_row
     LANGUAGE plpgsql
@@ -30,12 +30,12 @@ DECLARE
     v_undone   boolean[];
     v_renaming llamalog.renaming;
     v_states   jsonb[];  -- as each change left the row
+    v_founds   jsonb[];  -- as it found it
+    v_written  jsonb[];  -- what it set; that the row came or went, under no name
     v_unseen   jsonb[];  -- what was otherwise when the next one came
     v_state    jsonb;
     v_base     jsonb;
     v_after    jsonb;
-    v_gone     jsonb;
-    v_removed  jsonb;
     v_fields   text[];
     v_oldest   integer;
 BEGIN
@@ -96,6 +96,8 @@ BEGIN
             v_state := v_row.live;
             v_base := v_row.live;
             v_states := '{}';
+            v_founds := '{}';
+            v_written := '{}';
             v_unseen := '{}';
             FOR v_place IN 1 .. v_oldest LOOP
                 v_after := v_made[v_place].after - v_watch.ignored_columns;
@@ -129,6 +131,11 @@ BEGIN
                         v_row.stored := v_made[v_place].before;
                     END IF;
                 END IF;
+                v_founds[v_place] := v_state;
+                v_written[v_place] := CASE v_made[v_place].op
+                    WHEN 'U' THEN coalesce(v_after, '{}')
+                    ELSE coalesce(v_states[v_place], v_state) || '{"": null}'
+                END;
             END LOOP;
             IF v_row.is_lost THEN
                 RETURN NEXT v_row;
@@ -136,37 +143,32 @@ BEGIN
             END IF;
 
             -- and forward
+            IF EXISTS (SELECT FROM unnest(v_made) AS known WHERE known.source = 'revert') THEN
+                SELECT standing.written, standing.unseen
+                INTO v_written, v_unseen
+                FROM llamalog.revert_standing(v_made, v_undone, v_states, v_founds, v_written, v_unseen) AS standing;
+            END IF;
             v_row.theirs := v_state;
             v_row.set_by := '{}';
             v_fields := '{}';
-            v_gone := NULL;
             FOR v_place IN REVERSE v_oldest .. 1 LOOP
-                v_after := v_made[v_place].after - v_watch.ignored_columns;
+                v_after := v_written[v_place];
                 IF v_undone[v_place] THEN
                     IF v_made[v_place].op = 'U' THEN
                         v_fields := v_fields || ARRAY(SELECT jsonb_object_keys(v_after));
                     END IF;
-                ELSIF v_made[v_place].op = 'U' AND v_row.theirs IS NOT NULL THEN
-                    v_row.theirs := v_row.theirs || v_after;
+                ELSIF v_after <> '{}' THEN
                     v_row.row_set_by := v_made[v_place].seq;
-                    v_row.set_by := v_row.set_by || (
-                        SELECT jsonb_object_agg(field.name, v_made[v_place].seq)
-                        FROM jsonb_object_keys(v_after) AS field (name)
-                    );
-                ELSE
-                    IF v_made[v_place].op IN ('D', 'T') THEN
-                        v_gone := v_row.theirs;
-                        v_removed := v_made[v_place].before;
+                    IF v_row.theirs IS NULL OR v_after ? '' THEN
+                        v_row.theirs := v_states[v_place];
+                        v_row.set_by := '{}';
+                    ELSE
+                        v_row.theirs := v_row.theirs || v_after;
+                        v_row.set_by := v_row.set_by || (
+                            SELECT jsonb_object_agg(field.name, v_made[v_place].seq)
+                            FROM jsonb_object_keys(v_after) AS field (name)
+                        );
                     END IF;
-                    -- a field that came back as it was removed was written by nobody
-                    v_row.theirs := v_states[v_place] || (
-                        SELECT coalesce(jsonb_object_agg(back.key, v_gone -> back.key), '{}')
-                        FROM jsonb_each(v_states[v_place]) AS back
-                        WHERE v_gone ? back.key
-                            AND back.value::text = (v_removed -> back.key)::text
-                    );
-                    v_row.row_set_by := v_made[v_place].seq;
-                    v_row.set_by := '{}';
                 END IF;
                 IF v_unseen[v_place] IS NOT NULL THEN
                     v_row.row_set_by := CASE WHEN v_row.theirs IS NOT NULL THEN v_row.row_set_by END;
