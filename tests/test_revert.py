@@ -1253,6 +1253,28 @@ def test_a_trigger_that_insists_is_told(db):
     assert said == ['PRICE "1" is not as it was: a trigger of its table insists']
 
 
+@pytest.mark.parametrize(
+    ("was", "now", "value"),
+    [("integer", "text", "2"), ("integer", "numeric(9,2)", "2.00"), ("char(2)", "char(4)", "2   "), ("date", "timestamp", "2026-01-02 00:00:00")],
+)  # fmt: skip
+def test_a_value_that_reads_otherwise_by_another_type_is_as_it_was(db, was, now, value):
+    db.execute(f"CREATE TABLE notes (id integer PRIMARY KEY, a {was}, b integer)".encode())
+    watching.watch(db, ["notes"])
+    one, two, three = (
+        ("'2026-01-02'", "'2026-01-03'", "'2026-01-04'") if was == "date" else ("2", "3", "4")
+    )
+    db.execute(f"INSERT INTO notes VALUES (1, {one}, 1)".encode())
+    first = clock(db)
+    db.execute(f"UPDATE notes SET a = {two}".encode())
+    db.execute(f"ALTER TABLE notes ALTER a TYPE {now}".encode())
+    db.execute(f"UPDATE notes SET a = CAST({three} AS {now})".encode())
+    said = []
+    db.add_notice_handler(lambda notice: said.append(notice.message_primary))
+    assert revert(db, "ours", entity_type="NOTE", entity_id="1", to_at=first)
+    assert db.execute("SELECT a::text, b FROM notes").fetchall() == [(value.rstrip(), 1)]
+    assert said == []
+
+
 def test_a_revert_has_the_rights_of_its_caller(database, connect, new):
     new.album(database, "wrong")
     database.execute("UPDATE albums SET title = 'right'")

@@ -21,6 +21,7 @@ DECLARE
     v_table  oid;
     v_image  text;
     v_live   jsonb;
+    v_wanted jsonb;
     v_fields text[];
 BEGIN
     FOREACH v_step IN ARRAY steps LOOP
@@ -49,6 +50,26 @@ BEGIN
                 AND (v_live -> wanted.key)::text <> wanted.value::text
                 -- of a row in two halves, the second one says what refers to others
                 AND NOT (v_step.detail IS NOT NULL AND wanted.value = 'null')
+        );
+        CONTINUE WHEN v_fields = '{}';
+        -- a column that is of another type by now has another image of the same
+        EXECUTE (
+            SELECT 'SELECT ' || string_agg(
+                format(
+                    'jsonb_build_object(%L, %s)',
+                    shown.name,
+                    format(shown.image, llamalog.image_literal(v_step.after -> shown.name, shown.type_name, shown.base_type))
+                ),
+                ' || '
+            )
+            FROM llamalog.table_columns(v_table) AS shown
+            WHERE shown.name = ANY (v_fields)
+        )
+        INTO v_wanted;
+        v_fields := ARRAY(
+            SELECT wanted.key
+            FROM jsonb_each(v_wanted) AS wanted
+            WHERE (v_live -> wanted.key)::text <> wanted.value::text
         );
         CONTINUE WHEN v_fields = '{}';
         v_step.statement := (
