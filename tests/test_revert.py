@@ -1717,3 +1717,23 @@ def test_a_row_is_found_by_its_key_whatever_the_session_has_set(each_db, new, co
     assert db.execute("SELECT count(*) FROM plays").fetchone() == (0,)
     revert(db, job_id=again)
     assert db.execute("SELECT n FROM plays").fetchall() == [(1,)]
+
+
+def test_a_row_named_by_an_object_is_known_whatever_the_session_quotes(db):
+    db.execute("CREATE TABLE kinds (kind regclass PRIMARY KEY, title text, n integer UNIQUE)")
+    watching.watch(db, ["kinds"])
+    db.execute("INSERT INTO kinds VALUES ('albums', 'an album', 1)")
+    db.execute("SET LOCAL quote_all_identifiers = on")
+    said = []
+    db.add_notice_handler(lambda notice: said.append(notice.message_primary))
+    for statement in ("UPDATE kinds SET kind = 'tracks', n = 2", "DELETE FROM kinds"):
+        db.execute(statement)
+        assert revert(db, change=last_seq(db))
+    assert said == []
+    labels = "SELECT * FROM llamalog.labels('KIND', '{public.albums}')"
+    assert db.execute(labels).fetchall() == [("public.albums", "an album", True)]
+    db.execute("UPDATE kinds SET n = 2")
+    seq = last_seq(db)
+    db.execute("INSERT INTO kinds VALUES ('artists', 'an artist', 1)")
+    with pytest.raises(RevertTaken, match='needs what KIND "public.artists" has'):
+        revert(db, change=seq)

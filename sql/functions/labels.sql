@@ -17,6 +17,7 @@ CREATE OR REPLACE FUNCTION llamalog.labels(
     SET IntervalStyle = 'iso_8601'
     SET bytea_output = 'hex'
     SET extra_float_digits = 1
+    SET quote_all_identifiers = off
 AS $function$
 #variable_conflict use_column
 DECLARE

@@ -13,6 +13,7 @@ CREATE OR REPLACE FUNCTION llamalog.revert_holder(
     SET IntervalStyle = 'iso_8601'
     SET bytea_output = 'hex'
     SET extra_float_digits = 1
+    SET quote_all_identifiers = off
     SET jit = off
 AS $function$
 DECLARE

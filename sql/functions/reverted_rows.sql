@@ -14,6 +14,7 @@ CREATE OR REPLACE FUNCTION llamalog.reverted_rows(changes llamalog.log[])
     SET IntervalStyle = 'iso_8601'
     SET bytea_output = 'hex'
     SET extra_float_digits = 1
+    SET quote_all_identifiers = off
     SET jit = off
 AS $function$
 #variable_conflict use_variable
