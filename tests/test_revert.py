@@ -501,7 +501,12 @@ def test_a_row_that_others_refer_to_stays(db, new):
     with pytest.raises(RevertReferences) as error, db.transaction():
         revert(db, change=made)
     assert error.value.sqlstate == "LL021"
-    assert "1 row of public.tracks would still refer to it" in error.value.detail
+    assert error.value.detail == (
+        f"ALBUM {album}: 1 row of public.tracks would still refer to it (tracks_album_id_fkey)"
+    )
+    assert error.value.hint == (
+        "First revert what refers to the rows, or let those rows stay as they are: --theirs"
+    )
     with pytest.raises(RevertReferences), db.transaction():
         revert(db, "ours", change=made)
     assert revert(db, "theirs", change=made) is None
@@ -745,7 +750,26 @@ def test_a_row_whose_whole_is_gone_does_not_come_back(db, new):
     with pytest.raises(RevertReferences) as error, db.transaction():
         revert(db, change=seq)
     assert f"TRACK {track} album_id: the row of public.albums" in error.value.detail
+    assert error.value.hint == (
+        "First bring back what the rows refer to, or let those rows stay as they are: --theirs"
+    )
     assert revert(db, "theirs", change=seq) is None
+
+
+def test_what_is_in_the_way_on_both_sides_of_a_key_is_told(db, new):
+    gone = new.album(db)
+    new.track(db, gone)
+    db.execute("SELECT llamalog.set_context(job_id => 'j')")
+    made = new.album(db)
+    db.execute("DELETE FROM tracks")
+    db.execute("SELECT llamalog.set_context(job_id => 'k')")
+    new.track(db, made)
+    db.execute("DELETE FROM albums WHERE id = %s", [gone])
+    with pytest.raises(RevertReferences) as error, db.transaction():
+        revert(db, job_id="j")
+    assert error.value.hint.startswith(
+        "First bring back what the rows refer to, and revert what refers to the rows, or let"
+    )
 
 
 def test_a_field_that_would_refer_to_nothing_is_left(db):

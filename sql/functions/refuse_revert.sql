@@ -9,6 +9,7 @@ DECLARE
     c_lines  CONSTANT integer := 20;
     v_first  llamalog.revert_step;
     v_detail text;
+    v_remedy text;
     v_rank   text[] := '{lost,conflict,reference,hidden,masked,column}';
 BEGIN
     SELECT refused.*
@@ -29,9 +30,9 @@ BEGIN
     INTO v_detail
     FROM (
         SELECT
-            concat_ws(
-                ' ',
-                refused.entity_type, left(refused.entity_id, 100), left(refused.related_id, 100), left(refused.field, 100) || ':',
+            concat(
+                concat_ws(' ', refused.entity_type, left(refused.entity_id, 100), left(refused.related_id, 100), left(refused.field, 100)),
+                ': ',
                 concat_ws(
                     ', ',
                     refused.detail || CASE WHEN refused.seq IS NOT NULL THEN ' by change ' || refused.seq ELSE '' END,
@@ -51,10 +52,19 @@ BEGIN
                       ELSE 'Let later writers keep what they set, and revert the rest: --theirs. Or let the revert win: --ours'
                   END;
     ELSIF v_first.action = 'reference' THEN
+        SELECT string_agg(DISTINCT CASE
+            -- what is to come back, or to change, lacks what it refers to; of what is referred to, it says how many refer
+            WHEN starts_with(refused.detail, 'the row of ') THEN 'bring back what the rows refer to'
+            ELSE 'revert what refers to the rows'
+        END, ', and ')
+        INTO v_remedy
+        FROM unnest(steps) AS refused
+        WHERE refused.is_refused
+            AND refused.action = 'reference';
         RAISE EXCEPTION 'foreign keys are in the way of the revert'
             USING ERRCODE = 'LL021',
                   DETAIL  = v_detail,
-                  HINT    = 'Revert what refers to the rows first, or let those rows stay as they are: --theirs';
+                  HINT    = format('First %s, or let those rows stay as they are: --theirs', v_remedy);
     ELSIF v_first.action = 'hidden' THEN
         RAISE EXCEPTION 'row security may hide rows that the revert would change'
             USING ERRCODE = 'LL028',
