@@ -207,7 +207,27 @@ def test_links_are_told_apart_by_their_role_or_not_at_all(db, new):
     db.execute("UPDATE album_artists SET position = 2 WHERE role = 'drummer'")
     seq = last_seq(db)
     db.execute("DELETE FROM album_artists WHERE role = 'drummer'")
-    assert "does not say its role" in refused(db, CannotRevert, change=seq)
+    said = refused(db, CannotRevert, change=seq)
+    assert f"the row of change {seq} cannot be told from others" in said
+    assert "does not say its role" in said
+
+
+def test_a_link_is_followed_from_role_to_role(db, new):
+    album, artist = new.album(db), new.artist(db)
+    new.link(db, album, artist, "singer")
+    made = last_seq(db)
+    new.link(db, album, artist, "drummer")
+    db.execute("UPDATE album_artists SET role = 'soloist' WHERE role = 'singer'")
+    changed = last_seq(db)
+    db.execute("UPDATE album_artists SET role = 'singer' WHERE role = 'drummer'")
+    roles = "SELECT role FROM album_artists ORDER BY role"
+    with db.transaction(force_rollback=True):
+        assert revert(db, "ours", change=made)
+        assert db.execute(roles).fetchall() == [("singer",)]
+    db.execute("DELETE FROM album_artists WHERE role = 'singer'")
+    assert revert(db, change=changed)
+    assert revert(db, change=made)
+    assert db.execute(roles).fetchall() == []
 
 
 def test_links_made_before_watching_are_not_guessed(db, new):
@@ -1538,6 +1558,19 @@ def test_a_reverted_job_leaves_no_trace_and_a_reverted_revert_no_other(watched, 
             assert watched_part(watched, state_of(watched)) == after
 
 
+#: A row that is deleted under another key than it comes back with is another entity from then on.
+MOVED_AND_GONE = """
+    SELECT
+    FROM llamalog.log AS moved
+    JOIN llamalog.log AS gone
+        USING (entity_type, entity_id, job_id)
+    WHERE moved.previous_id IS NOT NULL
+        AND gone.op IN ('D', 'T')
+        AND gone.seq > moved.seq
+    LIMIT 1
+"""
+
+#: A row that a job made again as it was is written by it, and nothing is left of it to take back.
 MADE_AGAIN = """
     SELECT
     FROM llamalog.log AS made
@@ -1566,6 +1599,8 @@ def test_jobs_are_undone_step_by_step_and_redone(watched, data):
             note(f"-- {name}")
             job(watched, name, undisguised(data.draw(statements(watched.scene), label=name)), note)
             states.append(watched_part(watched, state_of(watched)))
+        if conn.execute(MOVED_AND_GONE).fetchall():
+            return
         # undone, redone, and undone again
         for _ in range(3):
             undone = []
@@ -1577,7 +1612,6 @@ def test_jobs_are_undone_step_by_step_and_redone(watched, data):
                     # a key that is to go to another row must not take those along that refer to it
                     return
                 except RevertConflict:
-                    # a row that a job made again as it was is written by it, and nothing is left of it to take back
                     assert conn.execute(MADE_AGAIN).fetchall()
                     return
                 assert watched_part(watched, state_of(watched)) == states[place - 1]
@@ -1759,5 +1793,5 @@ def test_a_row_named_by_an_object_is_known_whatever_the_session_quotes(db):
     db.execute("UPDATE kinds SET n = 2")
     seq = last_seq(db)
     db.execute("INSERT INTO kinds VALUES ('artists', 'an artist', 1)")
-    with pytest.raises(RevertTaken, match='needs what KIND "public.artists" has'):
+    with pytest.raises(RevertTaken, match=r'needs what KIND "public.artists" has'):
         revert(db, change=seq)

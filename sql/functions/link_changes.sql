@@ -1,7 +1,7 @@
 -- The captured changes of one row of a link table, newest first, through changes of its ends.
 --
 -- The log names a link by its ends. Where several rows join the same two, as under several roles, an UPDATE that changed
--- no role does not say which of them it was: that is refused, not guessed.
+-- no role does not say which of them it was: that is refused, not guessed. One that changed it is followed from role to role.
 CREATE OR REPLACE FUNCTION llamalog.link_changes(
     change    llamalog.log,
     since_seq bigint
@@ -39,23 +39,41 @@ BEGIN
         WHERE part.name <> ALL (v_watch.subject_columns || v_watch.related_columns)
     );
     v_own := llamalog.picked(coalesce(change.after, change.before), v_open);
-    -- to the ends that it has now
+    -- to the ends, and the role, that it has now
     LOOP
-        SELECT log.*
+        SELECT later.*
         INTO v_found
-        FROM llamalog.log AS log
-        CROSS JOIN LATERAL llamalog.old_ends(log, v_watch) AS was
-        WHERE log.previous_id IN (v_subject, v_related)
-            AND log.link_type = change.link_type
-            AND log.seq > v_above
-            AND was.subject_id = v_subject
-            AND was.related_id = v_related
-        ORDER BY log.seq
+        FROM (
+            SELECT log.*
+            FROM llamalog.log AS log
+            CROSS JOIN LATERAL llamalog.old_ends(log, v_watch) AS was
+            WHERE log.previous_id IN (v_subject, v_related)
+                AND log.link_type = change.link_type
+                AND log.seq > v_above
+                AND was.subject_id = v_subject
+                AND was.related_id = v_related
+                AND (llamalog.picked(log.before, v_open) <> v_own) IS NOT TRUE
+            UNION ALL
+            SELECT log.*
+            FROM llamalog.log AS log
+            WHERE v_open <> '{}'
+                AND log.entity_id = v_subject
+                AND log.related_id = v_related
+                AND log.link_type = change.link_type
+                AND log.seq > v_above
+                AND log.op = 'U'
+                AND log.previous_id IS NULL
+                AND llamalog.picked(log.before, v_open) = v_own
+        ) AS later
+        ORDER BY later.seq
         LIMIT 1;
         EXIT WHEN NOT FOUND;
         v_above := v_found.seq;
         v_subject := v_found.entity_id;
         v_related := v_found.related_id;
+        IF v_own IS NOT NULL THEN
+            v_own := coalesce(llamalog.picked(v_found.after, v_open), v_own);
+        END IF;
     END LOOP;
     -- and back through those that it had
     WHILE v_below IS NOT NULL LOOP
@@ -76,20 +94,19 @@ BEGIN
         LOOP
             v_image := llamalog.picked(coalesce(v_found.after, v_found.before), v_open);
             IF v_open <> '{}' AND v_image IS DISTINCT FROM v_own THEN
-                IF v_image IS NOT NULL AND v_own IS NOT NULL AND v_found.op <> 'U' THEN
+                IF v_image IS NOT NULL AND v_own IS NOT NULL THEN
                     CONTINUE;  -- another row between the same ends
                 END IF;
-                IF v_image IS NOT NULL AND v_own IS NOT NULL
-                    OR EXISTS (
-                        SELECT
-                        FROM llamalog.log AS log
-                        WHERE log.entity_id = v_subject
-                            AND log.related_id = v_related
-                            AND log.link_type = change.link_type
-                            AND llamalog.picked(coalesce(log.after, log.before), v_open) <> coalesce(v_image, v_own)
-                    )
-                THEN
-                    RAISE EXCEPTION 'the row of change % cannot be told from others', v_found.seq
+                IF EXISTS (
+                    SELECT
+                    FROM llamalog.log AS log
+                    WHERE log.entity_id = v_subject
+                        AND log.related_id = v_related
+                        AND log.link_type = change.link_type
+                        AND llamalog.picked(coalesce(log.after, log.before), v_open) <> coalesce(v_image, v_own)
+                ) THEN
+                    RAISE EXCEPTION 'the row of change % cannot be told from others',
+                        CASE WHEN v_image IS NULL THEN v_found.seq ELSE change.seq END
                         USING ERRCODE = 'LL019',
                               DETAIL  = format(
                                   'Several rows of %s join %s "%s" and %s "%s", and the change does not say its %s.',
@@ -100,6 +117,9 @@ BEGIN
                 END IF;
             END IF;
             RETURN NEXT v_found;
+            IF v_found.op = 'U' AND v_own IS NOT NULL THEN
+                v_own := coalesce(llamalog.picked(v_found.before, v_open), v_own);
+            END IF;
             IF v_found.op = 'U' AND v_found.previous_id IS NOT NULL THEN
                 SELECT v_found.seq, was.subject_id, was.related_id
                 INTO v_below, v_subject, v_related
