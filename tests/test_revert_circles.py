@@ -343,3 +343,20 @@ def test_a_null_in_an_array_comes_back_where_the_session_reads_none(db):
     db.execute("SET LOCAL array_nulls = off")
     revert(db, "gone")
     assert db.execute("SELECT words FROM notes").fetchall() == [(["a", None, "NULL"],)]
+
+
+@pytest.mark.parametrize("null", ["", "NOT NULL"])
+def test_rows_of_a_circle_that_all_get_other_keys_get_their_own_back(db, null):
+    db.execute(f"""
+        CREATE TABLE records (id integer PRIMARY KEY, title text, cover integer);
+        CREATE TABLE songs (id integer PRIMARY KEY, record integer {null} REFERENCES records ON UPDATE CASCADE);
+        ALTER TABLE records ADD FOREIGN KEY (cover) REFERENCES songs ON UPDATE CASCADE
+    """)
+    watching.watch(db, ["records", "songs"])
+    in_job(db, "made", *MADE)
+    in_job(db, "moved", "UPDATE records SET id = id + 100", "UPDATE songs SET id = id + 100")
+    moved = both(db)
+    undone = revert(db, "moved")
+    assert both(db) == FULL
+    revert(db, undone)
+    assert both(db) == moved

@@ -101,6 +101,16 @@ BEGIN
         GROUP BY touched.ordinality, touched.row_found, touched.action
         -- what the server will make of the key is not known, or it stays
         HAVING NOT bool_or(known.is_generated OR known.is_always AND touched.action = 'update')
+    ),
+    -- where the first half of a row has brought it
+    halved AS (
+        SELECT half.relation, half.row_found, max(placed.condition) AS condition
+        FROM touched AS half
+        JOIN placed
+            ON placed.ordinality = half.ordinality
+            AND placed.condition <> half.row_found
+        WHERE half.is_half
+        GROUP BY half.relation, half.row_found
     )
     SELECT
         touched.ordinality::integer,
@@ -122,12 +132,12 @@ BEGIN
         NULL::bigint,
         NULL::text,
         NULL::text,
-        format('FROM %s AS live WHERE %s', touched.relation::regclass, touched.row_found),
-        format('FROM %s AS live WHERE %s', touched.relation::regclass, coalesce(placed.condition, touched.row_found)),
+        format('FROM %s AS live WHERE %s', touched.relation::regclass, here.condition),
+        format('FROM %s AS live WHERE %s', touched.relation::regclass, coalesce(halved.condition, placed.condition, touched.row_found)),
         CASE touched.action
-            WHEN 'delete' THEN format('DELETE FROM %s AS live WHERE %s', touched.relation::regclass, touched.row_found)
+            WHEN 'delete' THEN format('DELETE FROM %s AS live WHERE %s', touched.relation::regclass, here.condition)
             WHEN 'update' THEN
-                format('UPDATE %s AS live SET %s WHERE %s', touched.relation::regclass, written.assignments, touched.row_found)
+                format('UPDATE %s AS live SET %s WHERE %s', touched.relation::regclass, written.assignments, here.condition)
             ELSE format(
                 'INSERT INTO %s (%s)%s VALUES (%s)',
                 touched.relation::regclass, written.names, CASE WHEN written.is_always THEN ' OVERRIDING SYSTEM VALUE' END,
@@ -139,6 +149,11 @@ BEGIN
         ON placed.ordinality = touched.ordinality
     LEFT JOIN written
         ON written.ordinality = touched.ordinality
+    LEFT JOIN halved
+        ON halved.relation = touched.relation
+        AND halved.row_found = touched.row_found
+        AND touched.is_half IS NOT TRUE
+    CROSS JOIN LATERAL (SELECT coalesce(halved.condition, touched.row_found)) AS here (condition)
     WHERE touched.action = 'delete'
         OR written.image IS NOT NULL
     UNION ALL
