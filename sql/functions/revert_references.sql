@@ -22,8 +22,16 @@ DECLARE
     v_types jsonb;  -- of the columns that refer: type, and base type
 BEGIN
     FOR v_rule IN
-        SELECT rule.*
+        SELECT
+            rule.*,
+            -- to a foreign key, the rows of heirs are none
+            CASE WHEN parent.relkind = 'p' THEN '' ELSE 'ONLY ' END || rule.parent::regclass AS of_parent,
+            CASE WHEN child.relkind = 'p' THEN '' ELSE 'ONLY ' END || rule.child::regclass AS of_child
         FROM llamalog.foreign_keys(ARRAY(SELECT DISTINCT touched.relation FROM unnest(touched_rows) AS touched)) AS rule
+        JOIN pg_class AS parent
+            ON parent.oid = rule.parent
+        JOIN pg_class AS child
+            ON child.oid = rule.child
         WHERE rule.parent = ANY (v_moves.going)
             OR rule.child = ANY (v_moves.coming)
             OR EXISTS (
@@ -90,7 +98,9 @@ BEGIN
                 parent.row_found,
                 parent.goes,
                 CASE WHEN parent.goes THEN v_rule.on_delete ELSE v_rule.on_update END AS what,
-                coalesce(coming.row_count, 0) - coalesce(leaving.row_count, 0) AS row_count
+                coalesce(coming.row_count, 0) - coalesce(leaving.row_count, 0) AS row_count,
+                -- which of those that leave are rows of heirs is not known
+                CASE WHEN leaving.key IS NULL THEN v_rule.of_child ELSE v_rule.child::regclass::text END AS of_child
             FROM parent
             LEFT JOIN leaving
                 ON leaving.key = parent.has
@@ -109,7 +119,7 @@ BEGIN
             place := v_row.place;
             EXECUTE format(
                 'SELECT count(*) FROM %s AS live JOIN %s AS child ON %s WHERE %s',
-                v_rule.parent::regclass, v_rule.child::regclass, v_rule.condition, v_row.row_found
+                v_rule.of_parent, v_row.of_child, v_rule.condition, v_row.row_found
             )
             INTO v_count;
             v_count := v_count + v_row.row_count;
@@ -181,7 +191,7 @@ BEGIN
                 ));
                 EXECUTE format(
                     'SELECT count(*) FROM %s AS live CROSS JOIN (SELECT %s) AS child WHERE %s',
-                    v_rule.parent::regclass,
+                    v_rule.of_parent,
                     (
                         SELECT string_agg(
                             format(
