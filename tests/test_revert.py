@@ -1582,15 +1582,15 @@ def test_a_reverted_job_leaves_no_trace_and_a_reverted_revert_no_other(watched, 
             assert watched_part(watched, state_of(watched)) == after
 
 
-#: A row that is deleted under another key than it comes back with is another entity from then on.
-MOVED_AND_GONE = """
+#: A row that is deleted under another key than it comes back with, or whose key another one comes to, is another entity from then on.
+KEY_CHANGES_HANDS = """
     SELECT
     FROM llamalog.log AS moved
-    JOIN llamalog.log AS gone
-        USING (entity_type, entity_id, job_id)
+    JOIN llamalog.log AS other
+        USING (entity_type)
     WHERE moved.previous_id IS NOT NULL
-        AND gone.op IN ('D', 'T')
-        AND gone.seq > moved.seq
+        AND other.entity_id IN (moved.entity_id, moved.previous_id)
+        AND (other.op IN ('D', 'T') OR other.op = 'I' AND other.seq > moved.seq)
     LIMIT 1
 """
 
@@ -1623,7 +1623,7 @@ def test_jobs_are_undone_step_by_step_and_redone(watched, data):
             note(f"-- {name}")
             job(watched, name, undisguised(data.draw(statements(watched.scene), label=name)), note)
             states.append(watched_part(watched, state_of(watched)))
-        if conn.execute(MOVED_AND_GONE).fetchall():
+        if conn.execute(KEY_CHANGES_HANDS).fetchall():
             return
         # undone, redone, and undone again
         for _ in range(3):
