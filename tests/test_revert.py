@@ -437,6 +437,22 @@ def test_who_set_what_a_revert_found_in_order_has_set_it(db):
     assert f"f: set since by change {third}" in refused(db, RevertConflict, change=first)
 
 
+@pytest.mark.parametrize("wins", [None, "theirs", "ours"])
+def test_who_wrote_a_field_before_the_job_did_is_no_later_writer(db, wins):
+    db.execute("CREATE TABLE prices (id integer PRIMARY KEY, f integer, g integer)")
+    watching.watch(db, ["prices"])
+    db.execute("INSERT INTO prices VALUES (1, 0, 0)")
+    write_as(db, "j", "UPDATE prices SET g = 1")
+    write_as(db, "k", "UPDATE prices SET f = 1")
+    write_as(db, "j", "UPDATE prices SET f = 2")
+    undone = revert(db, wins, job_id="j")
+    assert db.execute("SELECT f, g FROM prices").fetchall() == [(1, 0)]
+    revert(db, wins, job_id=undone)
+    write_as(db, "j", "DELETE FROM prices; INSERT INTO prices VALUES (1, 3, 3)")
+    revert(db, wins, job_id="j")
+    assert db.execute("SELECT f, g FROM prices").fetchall() == [(1, 0)]
+
+
 def test_who_is_overruled_by_a_revert_is_not_taken_back_by_it(db):
     prices(db)
     db.execute("INSERT INTO prices VALUES (1, 1)")

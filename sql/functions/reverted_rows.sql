@@ -1,7 +1,7 @@
 -- The rows that some changes touched: each as it is now, and as it would be without them.
 --
 -- Each row is played backward from what it is to what it was before the first of the changes. From there it goes two ways.
--- ours: the fields that the changes set have the value before the first of them, and the row is there if it was.
+-- ours: the fields that the changes set have the value that the first to set them found, and the row is there if it was.
 -- theirs: the changes that are not to be reverted, and stand, are played forward again. Where both ways end alike, no later writer
 -- is in the way, also where one wrote the same row. A write that no capture saw counts as one of a later writer.
 CREATE OR REPLACE FUNCTION llamalog.reverted_rows(changes llamalog.log[])
@@ -36,8 +36,9 @@ DECLARE
     v_unseen   jsonb[];  -- what was otherwise when the next one came
     v_state    jsonb;
     v_base     jsonb;
+    v_before   jsonb;
     v_after    jsonb;
-    v_fields   text[];
+    v_earlier  jsonb;  -- of the fields that the changes set, what the first to set each found
     v_oldest   integer;
 BEGIN
     SELECT range_agg(int8range(given.seq, given.seq, '[]'))
@@ -151,12 +152,17 @@ BEGIN
             END IF;
             v_row.theirs := v_state;
             v_row.set_by := '{}';
-            v_fields := '{}';
+            v_earlier := '{}';
             FOR v_place IN REVERSE v_oldest .. 1 LOOP
                 v_after := v_written[v_place];
                 IF v_undone[v_place] THEN
-                    IF v_made[v_place].op = 'U' THEN
-                        v_fields := v_fields || ARRAY(SELECT jsonb_object_keys(v_after));
+                    IF v_made[v_place].op <> 'I' THEN
+                        v_before := coalesce(v_row.theirs, v_state);
+                        v_earlier := (
+                            SELECT coalesce(jsonb_object_agg(field.name, v_before -> field.name), '{}')
+                            FROM jsonb_object_keys(v_after) AS field (name)
+                            WHERE v_before ? field.name
+                        ) || v_earlier;
                     END IF;
                 ELSIF v_after <> '{}' THEN
                     v_row.row_set_by := v_made[v_place].seq;
@@ -197,12 +203,12 @@ BEGIN
                 v_row.set_by := '{}';
             END IF;
             IF v_state IS NOT NULL THEN
-                SELECT
-                    v_base || coalesce(jsonb_object_agg(earlier.key, earlier.value), '{}'),
-                    coalesce(array_agg(earlier.key) FILTER (WHERE earlier.value = '"[redacted]"'), '{}')
-                INTO v_row.ours, v_row.masked
-                FROM jsonb_each(v_state) AS earlier
-                WHERE earlier.key = ANY (v_fields);
+                v_row.ours := v_base || v_earlier;
+                v_row.masked := ARRAY(
+                    SELECT earlier.key
+                    FROM jsonb_each(v_earlier) AS earlier
+                    WHERE earlier.value = '"[redacted]"'
+                );
             END IF;
             RETURN NEXT v_row;
         END LOOP;
