@@ -1334,7 +1334,9 @@ def test_a_trigger_that_insists_is_told(db):
     said = []
     db.add_notice_handler(lambda notice: said.append(notice.message_primary))
     assert revert(db, change=last_seq(db))
-    assert said == ['PRICE "1" is not as it was: a trigger of its table insists']
+    assert said == [
+        'PRICE "1" is not as it was: a trigger of its table, or the type of a column, insists'
+    ]
 
 
 @pytest.mark.parametrize(
@@ -1357,6 +1359,26 @@ def test_a_value_that_reads_otherwise_by_another_type_is_as_it_was(db, was, now,
     assert revert(db, "ours", entity_type="NOTE", entity_id="1", to_at=first)
     assert db.execute("SELECT a::text, b FROM notes").fetchall() == [(value.rstrip(), 1)]
     assert said == []
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "value", "cut"),
+    [("text", "varchar(3)", "abcdef", "abc"), ("numeric", "numeric(9,1)", "2.55", "2.6")],
+)
+def test_a_value_that_its_column_cannot_hold_any_more_is_warned_of(db, was, now, value, cut):
+    db.execute(f"CREATE TABLE notes (id integer PRIMARY KEY, a {was})".encode())
+    watching.watch(db, ["notes"])
+    db.execute("INSERT INTO notes VALUES (1, %s)", [value])
+    db.execute("UPDATE notes SET a = '1'")
+    seq = last_seq(db)
+    db.execute(f"ALTER TABLE notes ALTER a TYPE {now}".encode())
+    said = []
+    db.add_notice_handler(lambda notice: said.append(notice.message_primary))
+    assert revert(db, "ours", change=seq)
+    assert db.execute("SELECT a::text FROM notes").fetchall() == [(cut,)]
+    assert said == [
+        'NOTE "1" is not as it was: a trigger of its table, or the type of a column, insists'
+    ]
 
 
 def test_a_revert_has_the_rights_of_its_caller(database, connect, new):

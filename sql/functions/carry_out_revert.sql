@@ -160,7 +160,8 @@ BEGIN
                 SELECT drifted.*
                 FROM llamalog.revert_drift(v_steps) AS drifted
             LOOP
-                RAISE WARNING '% "%" is not as it was: a trigger of its table insists', v_step.entity_type, left(v_step.entity_id, 100);
+                RAISE WARNING '% "%" is not as it was: a trigger of its table, or the type of a column, insists',
+                    v_step.entity_type, left(v_step.entity_id, 100);
             END LOOP;
         END IF;
     EXCEPTION

@@ -22,7 +22,7 @@ DECLARE
     v_table  oid;
     v_image  text;
     v_live   jsonb;
-    v_wanted jsonb;
+    v_read   jsonb;
     v_fields text[];
 BEGIN
     FOREACH v_step IN ARRAY steps LOOP
@@ -53,24 +53,34 @@ BEGIN
                 AND NOT (v_step.detail IS NOT NULL AND wanted.value = 'null')
         );
         CONTINUE WHEN v_fields = '{}';
-        -- a column that is of another type by now has another image of the same
+        -- a column that is of another type by now has another image of the same, if it cuts or rounds nothing
         EXECUTE (
             SELECT 'SELECT ' || string_agg(
                 format(
-                    'jsonb_build_object(%L, %s)',
+                    'jsonb_build_object(%L, jsonb_build_array(%s, %s))',
                     shown.name,
-                    format(shown.image, llamalog.image_literal(v_step.after -> shown.name, shown.type_name, shown.base_type))
+                    format(shown.image, llamalog.image_literal(v_step.after -> shown.name, shown.type_name, shown.base_type)),
+                    format(
+                        shown.image,
+                        llamalog.image_literal(
+                            v_step.after -> shown.name,
+                            -- without a length, these are of one character
+                            CASE WHEN shown.base_type ~ '^(character|bit)([[]|$)' THEN shown.type_name ELSE shown.base_type END,
+                            shown.base_type
+                        )
+                    )
                 ),
                 ' || '
             )
             FROM llamalog.table_columns(v_table) AS shown
             WHERE shown.name = ANY (v_fields)
         )
-        INTO v_wanted;
+        INTO v_read;
         v_fields := ARRAY(
-            SELECT wanted.key
-            FROM jsonb_each(v_wanted) AS wanted
-            WHERE (v_live -> wanted.key)::text <> wanted.value::text
+            SELECT read.key
+            FROM jsonb_each(v_read) AS read
+            WHERE (v_live -> read.key)::text <> (read.value -> 0)::text
+                OR v_live -> read.key <> read.value -> 1
         );
         CONTINUE WHEN v_fields = '{}';
         v_step.statement := (
