@@ -1632,17 +1632,25 @@ KEY_CHANGES_HANDS = """
     LIMIT 1
 """
 
-#: A row that a job made again as it was is written by it, and nothing is left of it to take back.
-MADE_AGAIN = """
+#: Of what a job wrote to and fro nothing is left to take back: it stays written.
+TO_AND_FRO = """
     SELECT
-    FROM llamalog.log AS made
-    JOIN llamalog.log AS gone
-        USING (entity_type, entity_id)
-    WHERE made.source = 'trial'
-        AND gone.source = 'trial'
-        AND made.op = 'I'
-        AND gone.op IN ('D', 'T')
-        AND gone.seq < made.seq
+    FROM llamalog.log AS one
+    JOIN llamalog.log AS other
+        USING (entity_type)
+    WHERE one.source = 'trial'
+        AND other.source = 'trial'
+        AND one.entity_id IN (other.entity_id, other.previous_id)
+        AND one.seq < other.seq
+        AND (
+            one.op IN ('D', 'T') AND other.op = 'I'
+            OR one.op = 'I' AND other.op IN ('D', 'T')
+            OR EXISTS (
+                SELECT
+                FROM jsonb_each(one.before) AS field
+                WHERE other.after -> field.key = field.value
+            )
+        )
     LIMIT 1
 """
 
@@ -1674,7 +1682,7 @@ def test_jobs_are_undone_step_by_step_and_redone(watched, data):
                     # a key that is to go to another row must not take those along that refer to it
                     return
                 except RevertConflict:
-                    assert conn.execute(MADE_AGAIN).fetchall()
+                    assert conn.execute(TO_AND_FRO).fetchall()
                     return
                 assert watched_part(watched, state_of(watched)) == states[place - 1]
             jobs = undone
