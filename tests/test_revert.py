@@ -437,6 +437,22 @@ def test_who_set_what_a_revert_found_in_order_has_set_it(db):
     assert f"f: set since by change {third}" in refused(db, RevertConflict, change=first)
 
 
+@pytest.mark.parametrize(
+    "said", ['"change"', "null", '{"change": "x"}', '{"to": "x"}', '{"job": []}']
+)
+def test_whoever_claims_to_be_a_revert_takes_nothing_back_by_it(db, said):
+    prices(db)
+    db.execute("INSERT INTO prices VALUES (1, 1)")
+    first = write_as(db, "j", "UPDATE prices SET f = 2")
+    db.execute("UPDATE prices SET f = 3")
+    db.execute(
+        "SELECT llamalog.set_context(source => 'revert', metadata => %s)",
+        [f'{{"reverts": {said}}}'],
+    )
+    db.execute("UPDATE prices SET f = 2")
+    assert "f: set since by change" in refused(db, RevertConflict, change=first)
+
+
 @pytest.mark.parametrize("wins", [None, "theirs", "ours"])
 def test_who_wrote_a_field_before_the_job_did_is_no_later_writer(db, wins):
     db.execute("CREATE TABLE prices (id integer PRIMARY KEY, f integer, g integer)")
