@@ -77,40 +77,44 @@ BEGIN
     -- where a row is when it has been written: its key may be another
     placed AS (
         SELECT
-            touched.ordinality,
+            keyed.ordinality,
+            keyed.condition,
+            -- where its first half has brought it
             CASE
-                WHEN bool_and((touched.target -> known.name)::text = (touched.live -> known.name)::text) THEN touched.row_found
-                ELSE string_agg(
-                    CASE
-                        WHEN known.is_builtin THEN format(
-                            'live.%I OPERATOR(pg_catalog.=) %s',
-                            known.name, llamalog.image_literal(touched.target -> known.name, known.type_name, known.base_type)
-                        )
-                        ELSE format(
-                            '(%s)::text OPERATOR(pg_catalog.=) %L', format(known.image, format('live.%I', known.name)), (touched.target -> known.name)::text
-                        )
-                    END,
-                    ' AND '
-                    ORDER BY known.name
-                )
-            END AS condition
-        FROM touched
-        JOIN known
-            ON known.relation = touched.relation
-            AND known.is_key
-        GROUP BY touched.ordinality, touched.row_found, touched.action
-        -- what the server will make of the key is not known, or it stays
-        HAVING NOT bool_or(known.is_generated OR known.is_always AND touched.action = 'update')
-    ),
-    -- where the first half of a row has brought it
-    halved AS (
-        SELECT half.relation, half.row_found, max(placed.condition) AS condition
-        FROM touched AS half
-        JOIN placed
-            ON placed.ordinality = half.ordinality
-            AND placed.condition <> half.row_found
-        WHERE half.is_half
-        GROUP BY half.relation, half.row_found
+                WHEN keyed.is_half IS NOT TRUE
+                    THEN max(keyed.condition) FILTER (WHERE keyed.is_half AND keyed.condition <> keyed.row_found)
+                        OVER (PARTITION BY keyed.relation, keyed.row_found)
+            END AS halved
+        FROM (
+            SELECT
+                touched.ordinality,
+                touched.relation,
+                touched.row_found,
+                touched.is_half,
+                CASE
+                    WHEN bool_and((touched.target -> known.name)::text = (touched.live -> known.name)::text) THEN touched.row_found
+                    ELSE string_agg(
+                        CASE
+                            WHEN known.is_builtin THEN format(
+                                'live.%I OPERATOR(pg_catalog.=) %s',
+                                known.name, llamalog.image_literal(touched.target -> known.name, known.type_name, known.base_type)
+                            )
+                            ELSE format(
+                                '(%s)::text OPERATOR(pg_catalog.=) %L', format(known.image, format('live.%I', known.name)), (touched.target -> known.name)::text
+                            )
+                        END,
+                        ' AND '
+                        ORDER BY known.name
+                    )
+                END AS condition
+            FROM touched
+            JOIN known
+                ON known.relation = touched.relation
+                AND known.is_key
+            GROUP BY touched.ordinality, touched.relation, touched.row_found, touched.is_half, touched.action
+            -- what the server will make of the key is not known, or it stays
+            HAVING NOT bool_or(known.is_generated OR known.is_always AND touched.action = 'update')
+        ) AS keyed
     )
     SELECT
         touched.ordinality::integer,
@@ -133,7 +137,7 @@ BEGIN
         NULL::text,
         NULL::text,
         format('FROM %s AS live WHERE %s', touched.relation::regclass, here.condition),
-        format('FROM %s AS live WHERE %s', touched.relation::regclass, coalesce(halved.condition, placed.condition, touched.row_found)),
+        format('FROM %s AS live WHERE %s', touched.relation::regclass, coalesce(placed.halved, placed.condition, touched.row_found)),
         CASE touched.action
             WHEN 'delete' THEN format('DELETE FROM %s AS live WHERE %s', touched.relation::regclass, here.condition)
             WHEN 'update' THEN
@@ -149,11 +153,7 @@ BEGIN
         ON placed.ordinality = touched.ordinality
     LEFT JOIN written
         ON written.ordinality = touched.ordinality
-    LEFT JOIN halved
-        ON halved.relation = touched.relation
-        AND halved.row_found = touched.row_found
-        AND touched.is_half IS NOT TRUE
-    CROSS JOIN LATERAL (SELECT coalesce(halved.condition, touched.row_found)) AS here (condition)
+    CROSS JOIN LATERAL (SELECT coalesce(placed.halved, touched.row_found)) AS here (condition)
     WHERE touched.action = 'delete'
         OR written.image IS NOT NULL
     UNION ALL
