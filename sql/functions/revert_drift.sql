@@ -55,7 +55,7 @@ BEGIN
         CONTINUE WHEN v_fields = '{}';
         -- a column that is of another type by now has another image of the same, if it cuts or rounds nothing
         EXECUTE (
-            SELECT 'SELECT ' || string_agg(
+            SELECT concat_ws(' || ', 'SELECT ''{}''::jsonb', string_agg(
                 format(
                     'jsonb_build_object(%L, jsonb_build_array(%s, %s))',
                     shown.name,
@@ -71,15 +71,19 @@ BEGIN
                     )
                 ),
                 ' || '
-            )
+            ))
             FROM llamalog.table_columns(v_table) AS shown
             WHERE shown.name = ANY (v_fields)
+                AND v_step.after -> shown.name <> 'null'
         )
         INTO v_read;
         v_fields := ARRAY(
-            SELECT read.key
-            FROM jsonb_each(v_read) AS read
-            WHERE (v_live -> read.key)::text <> (read.value -> 0)::text
+            SELECT wrong.name
+            FROM unnest(v_fields) AS wrong (name)
+            LEFT JOIN jsonb_each(v_read) AS read
+                ON read.key = wrong.name
+            WHERE read.key IS NULL
+                OR (v_live -> read.key)::text <> (read.value -> 0)::text
                 OR v_live -> read.key <> read.value -> 1
         );
         CONTINUE WHEN v_fields = '{}';
