@@ -45,6 +45,8 @@ BEGIN
                     AND log.job_id IS NULL
                     AND log.op = 'I'
                     AND log.metadata @> '{"llamalog": {"moved": true}}'
+                -- for each by the index: the whole log is read where they are joined
+                OFFSET 0
             ) AS below
         ) AS half (job_id)
         WHERE half.job_id <> ALL (v_ids);
