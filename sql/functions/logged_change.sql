@@ -1,4 +1,4 @@
--- The change of that seq, as questions show it; an error where the log has none, or where another one stands for it.
+-- The change of that seq, as questions show it; an error where the log has none, or where another one stands for it: for whoever compares it, or takes it back.
 CREATE OR REPLACE FUNCTION llamalog.logged_change(seq bigint)
     RETURNS llamalog.log
     LANGUAGE plpgsql
@@ -15,6 +15,7 @@ BEGIN
     INTO v_found
     FROM llamalog.log AS log
     WHERE log.seq = logged_change.seq
+    ORDER BY log.op IS NULL
     LIMIT 1;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the log has no change %', logged_change.seq
@@ -47,4 +48,4 @@ END;
 $function$;
 
 COMMENT ON FUNCTION llamalog.logged_change(bigint) IS
-    'Part of llamalog.diff_changes(): the change; raises LL018 where the log has none, LL019 for the DELETE half of a move between partitions.';
+    'Part of llamalog.diff_changes() and llamalog.revert(): the change; raises LL018 where the log has none, LL019 for the DELETE half of a move between partitions.';

@@ -23,7 +23,6 @@ DECLARE
     v_type    text;
     v_id      text;
     v_found   llamalog.log;
-    v_other   bigint;
     v_changes llamalog.log[];
     v_lacking record;
 BEGIN
@@ -35,42 +34,14 @@ BEGIN
                   HINT    = 'Pass change, or job_id, or entity_type with entity_id and to_at.';
     END IF;
     IF reverted_changes.change IS NOT NULL THEN
-        SELECT log.*
-        INTO v_found
-        FROM llamalog.log AS log
-        WHERE log.seq = reverted_changes.change
-        ORDER BY log.op IS NULL
-        LIMIT 1;
-        IF NOT FOUND THEN
-            RAISE EXCEPTION 'the log has no change %', reverted_changes.change
-                USING ERRCODE = 'LL018',
-                      DETAIL  = coalesce('Changes before ' || llamalog.archived_before() || ' are archived.', 'No month is archived.'),
-                      HINT    = CASE
-                          WHEN llamalog.archived_before() IS NULL THEN 'llamalog history TYPE ID shows the seq of each change.'
-                          ELSE 'If it is one of them, bring it back: llamalog restore-archive FILE'
-                      END;
-        END IF;
+        v_found := llamalog.logged_change(reverted_changes.change);
         IF v_found.op IS NULL THEN
             RAISE EXCEPTION 'change % was not captured', v_found.seq
                 USING ERRCODE = 'LL019',
                       DETAIL  = format('The application itself wrote it into the log, as %s; it changed no row.', v_found.operation),
                       HINT    = 'Revert the changes that its job made: llamalog revert --job JOB';
         END IF;
-        v_changes := ARRAY(SELECT shown FROM llamalog.presented(v_found) AS shown);
-        IF v_changes = '{}' THEN
-            SELECT min(log.seq)
-            INTO v_other
-            FROM llamalog.log AS log
-            WHERE log.seq > v_found.seq
-                AND v_found.entity_id IN (log.entity_id, log.previous_id)
-                AND log.entity_type = v_found.entity_type
-                AND log.txid = v_found.txid
-                AND log.op = 'I';
-            RAISE EXCEPTION 'change % is one half of a move between partitions', v_found.seq
-                USING ERRCODE = 'LL019',
-                      DETAIL  = format('The other half, change %s, stands for both.', v_other),
-                      HINT    = format('Run: llamalog revert --change %s', v_other);
-        END IF;
+        v_changes := ARRAY[v_found];
     ELSIF reverted_changes.job_id IS NOT NULL THEN
         v_changes := ARRAY(
             SELECT made
