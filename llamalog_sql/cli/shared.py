@@ -76,8 +76,7 @@ def connected(dsn: str | None, *, as_caller: bool = False) -> Connection:
     conn = connect(dsn)
     conn.autocommit = True
     if not as_caller:
-        conn.execute("SET search_path = pg_catalog, pg_temp")
-        conn.execute("SET TimeZone = 'UTC'")
+        conn.execute("SET search_path = pg_catalog, pg_temp; SET TimeZone = 'UTC'")
     return conn
 
 
